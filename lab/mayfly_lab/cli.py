@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command `lab`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+
+from mayfly_lab import addresses, certificates, cgroups, namespace, paths, rpc
+from mayfly_lab.image import ensure_image
+
+_DOWN = 2
+_START_LIMIT = 60.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="lab", description="An embedded AWS with real hosts, disks and networks.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start the lab (what a crash left is cleaned up first)")
+    commands.add_parser("down", help="end the lab; nothing of it stays but the cached machine image")
+    commands.add_parser("status", help="what runs; exit code 1 when something does not")
+    commands.add_parser("seed", help="make accounts' networks, a bucket and two source instances")
+    execute = commands.add_parser("exec", help="run a command in the lab's network: lab exec -- COMMAND")
+    execute.add_argument("--host", metavar="INSTANCE", help="run it as root on a host of the lab instead")
+    execute.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    options = parser.parse_args()
+    where = paths.current()
+    if os.geteuid() != 0:
+        print("lab: needs root: it makes namespaces, mounts and loop devices", file=sys.stderr)
+        return 1
+    try:
+        if options.command == "exec":
+            words = options.words[1:] if options.words[:1] == ["--"] else options.words
+            if not words:
+                parser.error("exec needs a command")
+            if options.host:
+                words = ["nsenter", "--target", str(leader(where, options.host)), "--all", *words]
+            return namespace.execute(where, words, environment(where))
+        if options.command == "seed":
+            return namespace.execute(where, [sys.executable, "-m", "mayfly_lab.seed"], environment(where))
+        return {"up": up, "down": down, "status": status}[options.command](where)
+    except (namespace.LabDown, rpc.RpcError) as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return _DOWN
+
+
+def up(where: paths.Paths) -> int:
+    """Start the lab, or say that it runs."""
+    try:
+        namespace.first_process(where)
+    except namespace.LabDown:
+        down(where)
+    else:
+        print("the lab is up")
+        return 0
+    where.logs.mkdir(parents=True)
+    where.run.chmod(0o700)
+    certificates.ensure_authority(where.cache)
+    image = ensure_image(where.cache)
+    certificates.issue_server_certificate(where.cache, where.server_certificate)
+    system = Path("/etc/ssl/certs/ca-certificates.crt").read_text()
+    where.trust_bundle.write_text(system + where.ca_certificate.read_text())
+    (where.run / "image").symlink_to(image)
+    started = time.monotonic()
+    namespace.create(where)
+    _wait_for_services(where)
+    print(f"the lab is up after {time.monotonic() - started:.1f} s")
+    return 0
+
+
+def down(where: paths.Paths) -> int:
+    """End the lab and remove what it kept."""
+    namespace.destroy(where)
+    cgroups.remove(where.name)
+    if where.run.exists():
+        shutil.rmtree(where.run)
+    return 0
+
+
+def status(where: paths.Paths) -> int:
+    """Print services and hosts."""
+    namespace.first_process(where)
+    client = rpc.Client(where.supervisor_socket)
+    services: dict[str, int | None] = client.call("services")
+    for name, code in services.items():
+        print(f"service {name:10} {'runs' if code is None else f'ended with exit code {code}'}")
+    for host in client.call("hosts"):
+        print(f"host    {host['instance_id']} disks {' '.join(host['disks']) or '-'}")
+    return int(any(code is not None for code in services.values()))
+
+
+def leader(where: paths.Paths, instance_id: str) -> int:
+    """Process 1 of a host, by its number inside the lab."""
+    namespace.first_process(where)
+    number: int = rpc.Client(where.supervisor_socket).call("leader", instance_id=instance_id)
+    return number
+
+
+def environment(where: paths.Paths) -> dict[str, str]:
+    """What AWS clients in the lab need to be told."""
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    kept = {name: value for name, value in kept.items() if not name.startswith("AWS_")}
+    bundle = "/etc/ssl/certs/ca-certificates.crt"
+    return {
+        **kept,
+        "MAYFLY_LAB_STATE": str(where.state),
+        "MAYFLY_LAB_CACHE": str(where.cache),
+        "MAYFLY_LAB_SEED": str(where.seed),
+        "AWS_SHARED_CREDENTIALS_FILE": str(where.run / "aws/credentials"),
+        "AWS_CONFIG_FILE": str(where.run / "aws/config"),
+        "AWS_PROFILE": "backup",
+        "AWS_DEFAULT_REGION": addresses.REGIONS[0],
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CA_BUNDLE": bundle,
+        "SSL_CERT_FILE": bundle,
+        "REQUESTS_CA_BUNDLE": bundle,
+    }
+
+
+def _wait_for_services(where: paths.Paths) -> None:
+    """Until every endpoint takes connections; raises LabDown with the log of what does not."""
+    limit = time.monotonic() + _START_LIMIT
+    ready = where.run / "ready"
+    ready.mkdir(exist_ok=True)
+    while True:
+        missing = [name for name in ("control", "s3", "ebs") if not (ready / name).exists()]
+        if not missing and where.supervisor_socket.exists():
+            return
+        dead: dict[str, int | None] = {}
+        try:
+            namespace.first_process(where)
+            dead = {name: code for name, code in rpc.Client(where.supervisor_socket).call("services").items() if code is not None}
+        except (OSError, socket.timeout):
+            dead = {}
+        except namespace.LabDown:
+            dead = {"supervisor": 1}
+        if dead or time.monotonic() > limit:
+            name = next(iter(dead), (missing or ["supervisor"])[0])
+            log = where.logs / f"{name}.log"
+            tail = log.read_text()[-3000:] if log.exists() else ""
+            down_reason = "has ended" if dead else f"does not answer after {_START_LIMIT:.0f} s"
+            raise namespace.LabDown(f"the service {name} {down_reason}:\n{tail}")
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

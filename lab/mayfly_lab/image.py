@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The machine image: Debian with systemd, sshd and cloud-init, built once, kept in the cache as an ext4 file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from mayfly_lab.addresses import RESOLVER
+from mayfly_lab.commands import run
+
+SIZE_GIB = 8
+SUITE = "bookworm"
+PACKAGES = (
+    "systemd-sysv dbus libpam-systemd openssh-server cloud-init python3 iproute2 ca-certificates sudo procps netbase "
+    "e2fsprogs xfsprogs btrfs-progs util-linux fdisk kmod"
+).split()
+
+_CLOUD_CONFIG = """\
+# The lab lays the network itself; the Ec2 source cannot read this machine's firmware tables from a container.
+datasource_list: [Ec2]
+datasource: {Ec2: {strict_id: false, timeout: 5, max_wait: 20}}
+network: {config: disabled}
+ssh_genkeytypes: [ed25519]
+manage_etc_hosts: localhost
+cloud_init_modules: [bootcmd, write-files, set_hostname, update_hostname, update_etc_hosts, users-groups, ssh]
+cloud_config_modules: [runcmd]
+cloud_final_modules: [scripts-user]
+system_info:
+  distro: debian
+  default_user: {name: admin, lock_passwd: true, shell: /bin/bash, sudo: ["ALL=(ALL) NOPASSWD:ALL"]}
+"""
+_FILES = {
+    "etc/cloud/cloud.cfg.d/90-lab.cfg": _CLOUD_CONFIG,
+    "etc/cloud/ds-identify.cfg": "policy: enabled\n",
+    "etc/ssh/sshd_config.d/lab.conf": "UseDNS no\n",
+    "etc/resolv.conf": f"nameserver {RESOLVER}\n",
+    "etc/machine-id": "",
+    "etc/fstab": "",
+    "etc/hostname": "",
+}
+_MASKED = "console-getty.service e2scrub_reap.service e2scrub_all.timer apt-daily.timer apt-daily-upgrade.timer".split()
+
+
+def ensure_image(cache: Path) -> Path:
+    """The path of the machine image, built if this recipe has not been built yet (about a minute)."""
+    authority = (cache / "ca.pem").read_text()
+    recipe = repr((SUITE, PACKAGES, sorted(_FILES.items()), _MASKED, SIZE_GIB, authority))
+    image = cache / f"debian-12-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.img"
+    if not image.exists():
+        print(f"building the machine image {image.name} (once, about a minute)", flush=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as folder:
+            _build(Path(folder), authority, image)
+    return image
+
+
+def _build(folder: Path, authority: str, image: Path) -> None:
+    root = folder / "root"
+    packages = ",".join(PACKAGES)
+    run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", SUITE, root, wait=900)
+    for name, text in _FILES.items():
+        (root / name).unlink(missing_ok=True)
+        (root / name).write_text(text)
+    (root / "etc/mtab").unlink(missing_ok=True)
+    (root / "etc/mtab").symlink_to("/proc/self/mounts")
+    for key in (root / "etc/ssh").glob("ssh_host_*"):
+        key.unlink()
+    run("systemctl", f"--root={root}", "mask", *_MASKED)
+    shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
+    certificates = root / "usr/local/share/ca-certificates"
+    certificates.mkdir(parents=True, exist_ok=True)
+    (certificates / "mayfly-lab.crt").write_text(authority)
+    run("chroot", root, "update-ca-certificates", wait=120)
+    (root / "dev").chmod(0o755)
+    unfinished = folder / "image"
+    with unfinished.open("wb") as stream:
+        stream.truncate(SIZE_GIB << 30)
+    options = "lazy_itable_init=1,lazy_journal_init=1"
+    run("mkfs.ext4", "-q", "-L", "root", "-E", options, "-d", root, unfinished, wait=300)
+    os.replace(unfinished, image)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's home: network, mount and process namespaces that end, with all that is in them, with their process 1."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mayfly_lab.paths import Paths
+
+_NAMESPACES = ("net", "mnt", "pid")
+
+
+class LabDown(RuntimeError):
+    """There is no lab to enter."""
+
+
+def create(where: Paths) -> None:
+    """Start process 1 of a new lab, detached from the caller; it writes to log/supervisor.log."""
+    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-m", "mayfly_lab.init"]
+    environment = {**os.environ, "MAYFLY_LAB_STATE": str(where.state), "MAYFLY_LAB_CACHE": str(where.cache)}
+    with (where.logs / "supervisor.log").open("ab") as output:
+        holder = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment, cwd="/"
+        )
+    limit = time.monotonic() + 10
+    while time.monotonic() < limit and holder.poll() is None:
+        children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
+        if children:
+            pids = [holder.pid, int(children[0])]
+            where.home.write_text(json.dumps([{"pid": pid, "started": _started(pid)} for pid in pids]))
+            return
+        time.sleep(0.01)
+    raise LabDown(f"no namespaces could be made: {(where.logs / 'supervisor.log').read_text()[-2000:]}")
+
+
+def first_process(where: Paths) -> int:
+    """The process id (as this machine sees it) of the lab's process 1; raises LabDown."""
+    alive = [pid for pid in _processes(where)[1:]]
+    if not alive:
+        raise LabDown(f"the lab of {where.state} is down: `lab up` starts it")
+    return alive[0]
+
+
+def destroy(where: Paths) -> None:
+    """End every process of the lab; raises TimeoutError when some still live after 20 s."""
+    found = _processes(where)
+    for pid in reversed(found):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    limit = time.monotonic() + 20
+    while _processes(where):
+        if time.monotonic() > limit:
+            raise TimeoutError(f"processes {_processes(where)} of the lab do not end")
+        time.sleep(0.02)
+
+
+def execute(where: Paths, command: list[str], environment: dict[str, str]) -> int:
+    """Run a command in the lab, in the current folder; its exit code (128 + n for signal n). Signals are passed on."""
+    first = first_process(where)
+    handles = [os.open(f"/proc/{first}/ns/{name}", os.O_RDONLY) for name in _NAMESPACES]
+    folder = Path.cwd()
+    libc = ctypes.CDLL(None, use_errno=True)
+    for handle in handles:
+        if libc.setns(handle, 0):
+            raise OSError(ctypes.get_errno(), "setns")
+        os.close(handle)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.chdir(folder)
+            os.execvpe(command[0], command, environment)
+        except OSError as error:
+            print(f"lab exec: {command[0]}: {error.strerror}", file=sys.stderr)
+        os._exit(127)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        # A terminal sends SIGINT to the whole group itself; a second one would look like a second Ctrl-C.
+        forward = number != signal.SIGINT or os.getpgrp() != os.getpgid(child)
+        signal.signal(number, (lambda n, _: os.kill(child, n)) if forward else signal.SIG_IGN)
+    while True:
+        try:
+            _, status = os.waitpid(child, 0)
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+        except InterruptedError:
+            continue
+
+
+def _started(pid: int) -> str:
+    """The start time of a process, so that a number used again is not taken for it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _processes(where: Paths) -> list[int]:
+    """Which of [holder, process 1] live (order kept; a zombie does not)."""
+    try:
+        recorded = json.loads(where.home.read_text())
+    except FileNotFoundError:
+        return []
+    found = []
+    for entry in recorded:
+        try:
+            fields = Path(f"/proc/{entry['pid']}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if fields[19] == entry["started"] and fields[0] != "Z":
+            found.append(entry["pid"])
+    return found

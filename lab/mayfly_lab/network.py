@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's links and routes. The lab's namespace is the only router, and has no way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mayfly_lab import addresses
+from mayfly_lab.commands import run
+from mayfly_lab.firewall import interface, render
+
+
+def set_up() -> None:
+    """Addresses of the control node, the services, the metadata service and the resolver; routing on."""
+    batch = ["link set lo up"]
+    own = [(addresses.CONTROL_NODE, "control0"), (addresses.METADATA, "imds0"), (addresses.RESOLVER, "imds0")]
+    own += [(address, "aws0") for address in addresses.all_addresses()]
+    for name in dict.fromkeys(name for _, name in own):
+        batch += [f"link add {name} type dummy", f"link set {name} up"]
+    batch += [f"addr add {address}/32 dev {name}" for address, name in own]
+    run("ip", "-b", "-", text="\n".join(batch) + "\n")
+    run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+    apply({"hosts": []})
+
+
+def apply(model: dict[str, object]) -> None:
+    """Put a picture of the network into force, all at once."""
+    run("nft", "-f", "-", text=render(model))
+
+
+def add_host(instance_id: str, private_ip: str) -> Path:
+    """A network namespace with one link that has ``private_ip``; the path of the namespace."""
+    link = interface(instance_id)
+    run("ip", "netns", "add", instance_id)
+    run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", instance_id)
+    gateway = addresses.GATEWAY
+    inside = ["link set lo up", f"addr add {private_ip}/32 dev eth0", "link set eth0 up"]
+    inside += [f"route add {gateway} dev eth0", f"route add default via {gateway}"]
+    run("ip", "-n", instance_id, "-b", "-", text="\n".join(inside) + "\n")
+    run("sysctl", "-q", "-w", f"net.ipv4.conf.{link}.proxy_arp=1")
+    outside = [f"link set {link} up", f"route add {private_ip}/32 dev {link} src {addresses.CONTROL_NODE}"]
+    run("ip", "-b", "-", text="\n".join(outside) + "\n")
+    return Path("/run/netns") / instance_id
+
+
+def remove_host(instance_id: str) -> None:
+    """Remove the namespace, with its link and route."""
+    run("ip", "netns", "del", instance_id)
+
+
+def resolver_configuration() -> str:
+    """dnsmasq's settings: AWS's names and nothing else."""
+    lines = ["no-resolv", "no-hosts", "bind-interfaces", f"listen-address={addresses.RESOLVER}", "user=root", "cache-size=0"]
+    lines.append("pid-file=")
+    for service in addresses.SERVICES:
+        for region in addresses.REGIONS:
+            address = addresses.service_address(service, region)
+            lines += [f"address=/{name}/{address}" for name in addresses.hostnames(service, region)]
+    return "\n".join(lines) + "\n"
