@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's web server: cheroot over TLS, no handshake on the thread that accepts, bodies moved without copies."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from cheroot.server import HTTPConnection
+from cheroot.ssl.builtin import BuiltinSSLAdapter
+from cheroot.wsgi import Server
+
+log = logging.getLogger(__name__)
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+IDLE_SECONDS = 60  # of a connection that is kept, and of a read or write that does not move
+_BACKLOG = 512
+_START_SECONDS = 10.0
+
+
+def serve(
+    application: Application, addresses: list[str], certificate: Path, *, port: int = 443, threads: int = 16
+) -> list[Server]:
+    """Serve a WSGI application at each address, in threads; returns once all of them listen.
+
+    ``certificate`` is one PEM file with key and certificate. Each address has ``threads`` workers. The environment
+    of a request tells the address it came to as ``mayfly.address``. Raises OSError when an address is not free.
+    """
+    return [_start(application, address, certificate, port, threads) for address in addresses]
+
+
+class Reader:
+    """The reading side of a connection: what cheroot asks of a file; large reads go straight to their place."""
+
+    def __init__(self, sock: socket.socket, size: int = 1 << 16) -> None:
+        self._sock = sock
+        self._buffer = b""
+        self._size = size
+        self.bytes_read = 0
+        self.closed = False
+
+    def has_data(self) -> bool:
+        """Whether a read would be answered without waiting (from what TLS has decrypted already, too)."""
+        if self._buffer:
+            return True
+        return isinstance(self._sock, ssl.SSLSocket) and self._sock.fileno() >= 0 and self._sock.pending() > 0
+
+    def read(self, size: int | None = None) -> bytes:
+        """Exactly ``size`` bytes, fewer only at the end of the stream; all that is left without a size."""
+        if size is None or size < 0:
+            parts = [self._take(self._buffer)]
+            while part := self._sock.recv(self._size):
+                parts.append(self._take(part, buffered=False))
+            return b"".join(parts)
+        if size <= len(self._buffer):
+            return self._take(self._buffer[:size])
+        target = bytearray(size)
+        done = len(self._buffer)
+        target[:done] = self._take(self._buffer)
+        view = memoryview(target)
+        while done < size:
+            count = self._sock.recv_into(view[done:])
+            if not count:
+                break
+            self.bytes_read += count
+            done += count
+        return bytes(view[:done])
+
+    def readline(self, size: int | None = None) -> bytes:
+        """A line with its end, or the first ``size`` bytes of it."""
+        while True:
+            limit = len(self._buffer) if size is None or size < 0 else size
+            end = self._buffer.find(b"\n", 0, limit) + 1
+            if end or (size is not None and 0 <= size <= len(self._buffer)):
+                return self._take(self._buffer[: end or limit])
+            part = self._sock.recv(self._size)
+            if not part:
+                return self._take(self._buffer[:limit])
+            self._buffer += part
+
+    def close(self) -> None:
+        """Nothing to give back: the connection closes its socket."""
+        self.closed = True
+
+    def _take(self, data: bytes, *, buffered: bool = True) -> bytes:
+        if buffered:
+            self._buffer = self._buffer[len(data) :]
+        self.bytes_read += len(data)
+        return data
+
+
+class Writer:
+    """The writing side of a connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.bytes_written = 0
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        """Send all of ``data``."""
+        self._sock.sendall(data)
+        self.bytes_written += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
+        self.closed = True
+
+
+class _Adapter(BuiltinSSLAdapter):
+    """TLS whose handshake is left to the connection's own thread."""
+
+    def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
+        wrapped = self.context.wrap_socket(sock, do_handshake_on_connect=False, server_side=True)
+        return wrapped, {"wsgi.url_scheme": "https", "HTTPS": "on"}
+
+    def makefile(self, sock: socket.socket, mode: str = "r", _bufsize: int = -1) -> Reader | Writer:
+        return Reader(sock) if "r" in mode else Writer(sock)
+
+
+class _Connection(HTTPConnection):
+    """A connection that shakes hands before its first request."""
+
+    _shaken = False
+
+    def communicate(self) -> bool:
+        if not self._shaken:
+            try:
+                self.socket.do_handshake()
+            except (ssl.SSLError, OSError) as error:
+                log.info("no TLS with %s: %s", self.remote_addr, error)
+                return False
+            self._shaken = True
+        keep: bool = super().communicate()  # type: ignore[no-untyped-call]  # cheroot's stubs leave it open
+        return keep
+
+
+class _Server(Server):
+    ConnectionClass = _Connection
+
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
+        log.log(level, msg, exc_info=traceback)
+
+
+def _start(application: Application, address: str, certificate: Path, port: int, threads: int) -> Server:
+    def addressed(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ["mayfly.address"] = address
+        return application(environ, start_response)
+
+    server = _Server((address, port), addressed, numthreads=threads, server_name="lab", timeout=IDLE_SECONDS)
+    server.request_queue_size = _BACKLOG
+    server.keep_alive_conn_limit = 10_000
+    server.ssl_adapter = _Adapter(str(certificate), str(certificate))
+    server.prepare()
+    threading.Thread(target=server.serve, name=f"web-{address}", daemon=True).start()
+    limit = time.monotonic() + _START_SECONDS
+    while not server.ready:
+        if time.monotonic() > limit:
+            raise OSError(f"the server at {address}:{port} did not start in {_START_SECONDS:.0f} s")
+        time.sleep(0.005)
+    return server
