@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files in group_vars/all are the manual of settings: complete, true, and without any effect."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jinja2.nativetypes import NativeEnvironment
+
+ROOT = Path(__file__).parents[3]
+MANUAL = sorted((ROOT / "group_vars/all").glob("*.yml"))
+ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
+SETTING = re.compile(r"\bmayfly_(?!worker_instance_id|operation\b|resource\b)[a-z_]+")
+# {{ mayfly_x | default(VALUE) }} and nothing else
+MAPPING = re.compile(r"^\{\{ (mayfly_[a-z_]+) \| default\((.*)\) \}\}$")
+# Required, or taken from the resource: explained, with an example, but without a default that could be shown
+WITHOUT_DEFAULT = {"mayfly_accounts", "mayfly_repository", "mayfly_restore_account", "mayfly_restore_region"}
+# Not mapped by a role: every action reads these for the keeper
+RUN_WIDE = {"mayfly_accounts", "mayfly_deployment"}
+
+
+def shown_defaults() -> dict[str, Any]:
+    """What the manual's settings would be, had somebody taken every number sign away."""
+    shown: dict[str, Any] = {}
+    for path in MANUAL:
+        lines = [line[2:] for line in path.read_text().splitlines() if line.startswith("# ")]
+        shown |= yaml.safe_load("\n".join(lines)) or {}
+    return shown
+
+
+def explained() -> set[str]:
+    """The settings that the manual explains."""
+    return {name for path in MANUAL for name in re.findall(r"^## (mayfly_[a-z_]+): ", path.read_text(), re.M)}
+
+
+def role_defaults(role: Path) -> dict[str, Any]:
+    """A role's defaults as written."""
+    return yaml.safe_load((role / "defaults/main.yml").read_text()) or {}
+
+
+def mapped_defaults() -> dict[str, Any]:
+    """The default of each setting that roles map, from their templates."""
+    found: dict[str, Any] = {}
+    for role in ROLES:
+        for value in role_defaults(role).values():
+            match = MAPPING.match(str(value))
+            if match and match[1] not in WITHOUT_DEFAULT:
+                default = NativeEnvironment().from_string("{{ " + match[2] + " }}").render()
+                assert found.setdefault(match[1], default) == default, match[1]
+    return found
+
+
+def used() -> set[str]:
+    """The settings that roles and playbooks use."""
+    texts = [path.read_text() for folder in ("roles", "playbooks") for path in (ROOT / folder).rglob("*.yml")]
+    return {name for text in texts for name in SETTING.findall(text)}
+
+
+@pytest.mark.parametrize("path", MANUAL, ids=lambda path: path.name)
+def test_the_manual_sets_nothing(path: Path) -> None:
+    assert yaml.safe_load(path.read_text()) is None
+
+
+def test_shown_defaults_are_the_roles_defaults() -> None:
+    shown = shown_defaults()
+    shown.pop("mayfly_deployment")
+    assert shown == mapped_defaults()
+
+
+def test_every_setting_in_use_is_explained_and_every_explained_one_is_used() -> None:
+    assert used() - RUN_WIDE == explained() - RUN_WIDE
+    assert explained() >= RUN_WIDE
+
+
+def test_every_setting_shows_its_default_or_has_none() -> None:
+    assert explained() - set(shown_defaults()) == WITHOUT_DEFAULT
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+class TestRole:
+    def test_specifies_each_entry_point(self, role: Path) -> None:
+        specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
+        tasks = {path.stem for path in (role / "tasks").glob("*.yml")}
+        texts = [path.read_text() for path in (role / "tasks").glob("*.yml")]
+        internal = {name for text in texts for name in re.findall(r"import_tasks: (\w+)\.yml", text)}
+        assert set(specs) == tasks - internal
+
+    def test_prefixes_its_variables(self, role: Path) -> None:
+        assert all(name.startswith(f"{role.name}_") for name in role_defaults(role))
+        internal = role / "vars/main.yml"
+        names = yaml.safe_load(internal.read_text()) if internal.exists() else {}
+        assert all(name.startswith(f"__{role.name}_") for name in names)
+
+    def test_specifies_each_of_its_variables(self, role: Path) -> None:
+        specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
+        specified = {name for spec in specs.values() for name in spec.get("options", {})}
+        assert specified == set(role_defaults(role))
