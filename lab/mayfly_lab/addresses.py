@@ -14,7 +14,9 @@ RESOLVER = "169.254.169.253"
 CONTROL_NODE = "10.255.0.10"
 
 _GLOBAL = {"iam": "us-east-1", "sts": "us-east-1", "s3": "us-east-1"}
-_ADDRESSES = {key: f"100.64.{number // 200}.{number % 200 + 10}" for number, key in enumerate(product(SERVICES, REGIONS))}
+_ADDRESSES = {
+    key: f"100.64.{number // 200}.{number % 200 + 10}" for number, key in enumerate(product(SERVICES, REGIONS))
+}
 
 
 def service_address(service: str, region: str) -> str:

@@ -41,7 +41,9 @@ def remove(lab: str, instance_id: str | None = None) -> None:
         top = root / lab / instance_id if instance_id else root / lab
         while top.exists():
             try:
-                for path in sorted((path for path in top.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts)):
+                for path in sorted(
+                    (path for path in top.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts)
+                ):
                     path.rmdir()
                 top.rmdir()
             except FileNotFoundError:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import socket
 import sys
 import time
 from pathlib import Path
@@ -68,7 +67,11 @@ def up(where: paths.Paths) -> int:
     (where.run / "image").symlink_to(image)
     started = time.monotonic()
     namespace.create(where)
-    _wait_for_services(where)
+    try:
+        _wait_for_services(where)
+    except namespace.LabDown:
+        namespace.destroy(where)
+        raise
     print(f"the lab is up after {time.monotonic() - started:.1f} s")
     return 0
 
@@ -134,8 +137,12 @@ def _wait_for_services(where: paths.Paths) -> None:
         dead: dict[str, int | None] = {}
         try:
             namespace.first_process(where)
-            dead = {name: code for name, code in rpc.Client(where.supervisor_socket).call("services").items() if code is not None}
-        except (OSError, socket.timeout):
+            dead = {
+                name: code
+                for name, code in rpc.Client(where.supervisor_socket).call("services").items()
+                if code is not None
+            }
+        except (TimeoutError, OSError):
             dead = {}
         except namespace.LabDown:
             dead = {"supervisor": 1}

@@ -28,11 +28,23 @@ def render(model: dict[str, Any]) -> str:
     leaving = _jumps("iifname", "egress", hosts)
     arriving = _jumps("oifname", "ingress", hosts)
     local = _jumps("iifname", "local", hosts)
-    lines += [" chain forward {", "  type filter hook forward priority 0; policy drop;", "  ct state established,related accept"]
+    lines += [
+        " chain forward {",
+        "  type filter hook forward priority 0; policy drop;",
+        "  ct state established,related accept",
+    ]
     lines += [*leaving, *arriving, " }"]
-    lines += [" chain input {", "  type filter hook input priority 0; policy accept;", "  ct state established,related accept"]
+    lines += [
+        " chain input {",
+        "  type filter hook input priority 0; policy accept;",
+        "  ct state established,related accept",
+    ]
     lines += [*local, '  iifname "v*" drop', " }"]
-    lines += [" chain output {", "  type filter hook output priority 0; policy accept;", "  ct state established,related accept"]
+    lines += [
+        " chain output {",
+        "  type filter hook output priority 0; policy accept;",
+        "  ct state established,related accept",
+    ]
     lines += [*arriving, " }", "}"]
     return "\n".join(lines) + "\n"
 
@@ -57,7 +69,9 @@ def _host_chains(host: dict[str, Any], reachable: list[str]) -> list[str]:
     own = host["private_ip"]
     egress = [f" chain egress_{_name(host)} {{", f"  ip saddr != {own} drop"]
     if reachable:
-        egress += [f"  ip daddr {{ {', '.join(reachable)} }} {rule} return" for rule in _matches(host["egress"], "daddr")]
+        egress += [
+            f"  ip daddr {{ {', '.join(reachable)} }} {rule} return" for rule in _matches(host["egress"], "daddr")
+        ]
     egress += ["  drop", " }"]
     ingress = [f" chain ingress_{_name(host)} {{"]
     ingress += [f"  {rule} accept" for rule in _matches(host["ingress"], "saddr")]

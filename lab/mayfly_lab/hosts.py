@@ -87,7 +87,11 @@ class Hosts:
         machine += f" --network-namespace-path={namespace} --resolv-conf=off --timezone=off --link-journal=no"
         with (folder / "console.log").open("ab") as console:
             return subprocess.Popen(
-                ["sh", "-c", f"{enter}exec {machine}"], stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
+                ["sh", "-c", f"{enter}exec {machine}"],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
             )
 
     def _wait(self, host: Host) -> None:
@@ -141,7 +145,10 @@ class Hosts:
             host.disks[name] = disk = loops.attach(self._volume(volume_id))
             major, minor = disk.device()
             host.inside("mknod", "-m", "660", f"/dev/{name}", "b", str(major), str(minor))
-        if subprocess.run(["partx", "-a", str(disk.path)], capture_output=True, timeout=30, check=False).returncode == 0:
+        if (
+            subprocess.run(["partx", "-a", str(disk.path)], capture_output=True, timeout=30, check=False).returncode
+            == 0
+        ):
             self._make_partition_nodes(host)
 
     def detach(self, instance_id: str, device: str) -> None:
@@ -159,7 +166,9 @@ class Hosts:
         """Who runs."""
         with self._lock:
             hosts = list(self._hosts.values())
-        return [{"instance_id": host.instance_id, "pid": host.process.pid, "disks": sorted(host.disks)} for host in hosts]
+        return [
+            {"instance_id": host.instance_id, "pid": host.process.pid, "disks": sorted(host.disks)} for host in hosts
+        ]
 
     def leader(self, instance_id: str) -> int:
         return self._get(instance_id).leader()

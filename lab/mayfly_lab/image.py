@@ -14,10 +14,25 @@ from mayfly_lab.commands import run
 
 SIZE_GIB = 8
 SUITE = "bookworm"
-PACKAGES = (
-    "systemd-sysv dbus libpam-systemd openssh-server cloud-init python3 iproute2 ca-certificates sudo procps netbase "
-    "e2fsprogs xfsprogs btrfs-progs util-linux fdisk kmod"
-).split()
+PACKAGES = [
+    "systemd-sysv",
+    "dbus",
+    "libpam-systemd",
+    "openssh-server",
+    "cloud-init",
+    "python3",
+    "iproute2",
+    "ca-certificates",
+    "sudo",
+    "procps",
+    "netbase",
+    "e2fsprogs",
+    "xfsprogs",
+    "btrfs-progs",
+    "util-linux",
+    "fdisk",
+    "kmod",
+]
 
 _CLOUD_CONFIG = """\
 # The lab lays the network itself; the Ec2 source cannot read this machine's firmware tables from a container.
@@ -42,7 +57,13 @@ _FILES = {
     "etc/fstab": "",
     "etc/hostname": "",
 }
-_MASKED = "console-getty.service e2scrub_reap.service e2scrub_all.timer apt-daily.timer apt-daily-upgrade.timer".split()
+_MASKED = [
+    "console-getty.service",
+    "e2scrub_reap.service",
+    "e2scrub_all.timer",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+]
 
 
 def ensure_image(cache: Path) -> Path:

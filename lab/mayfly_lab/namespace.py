@@ -23,11 +23,28 @@ class LabDown(RuntimeError):
 
 def create(where: Paths) -> None:
     """Start process 1 of a new lab, detached from the caller; it writes to log/supervisor.log."""
-    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-m", "mayfly_lab.init"]
+    command = [
+        "unshare",
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        sys.executable,
+        "-m",
+        "mayfly_lab.init",
+    ]
     environment = {**os.environ, "MAYFLY_LAB_STATE": str(where.state), "MAYFLY_LAB_CACHE": str(where.cache)}
     with (where.logs / "supervisor.log").open("ab") as output:
         holder = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment, cwd="/"
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=environment,
+            cwd="/",
         )
     limit = time.monotonic() + 10
     while time.monotonic() < limit and holder.poll() is None:

@@ -12,12 +12,8 @@ from mayfly_lab.firewall import interface, render
 
 def set_up() -> None:
     """Addresses of the control node, the services, the metadata service and the resolver; routing on."""
-    batch = ["link set lo up"]
-    own = [(addresses.CONTROL_NODE, "control0"), (addresses.METADATA, "imds0"), (addresses.RESOLVER, "imds0")]
-    own += [(address, "aws0") for address in addresses.all_addresses()]
-    for name in dict.fromkeys(name for _, name in own):
-        batch += [f"link add {name} type dummy", f"link set {name} up"]
-    batch += [f"addr add {address}/32 dev {name}" for address, name in own]
+    own = [addresses.CONTROL_NODE, addresses.METADATA, addresses.RESOLVER, *addresses.all_addresses()]
+    batch = ["link set lo up", *(f"addr add {address}/32 dev lo scope global" for address in own)]
     run("ip", "-b", "-", text="\n".join(batch) + "\n")
     run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
     apply({"hosts": []})
@@ -50,7 +46,14 @@ def remove_host(instance_id: str) -> None:
 
 def resolver_configuration() -> str:
     """dnsmasq's settings: AWS's names and nothing else."""
-    lines = ["no-resolv", "no-hosts", "bind-interfaces", f"listen-address={addresses.RESOLVER}", "user=root", "cache-size=0"]
+    lines = [
+        "no-resolv",
+        "no-hosts",
+        "bind-interfaces",
+        f"listen-address={addresses.RESOLVER}",
+        "user=root",
+        "cache-size=0",
+    ]
     lines.append("pid-file=")
     for service in addresses.SERVICES:
         for region in addresses.REGIONS:

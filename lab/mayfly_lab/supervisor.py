@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mayfly_lab import network, paths, rpc
+from mayfly_lab import addresses, network, paths, rpc
 from mayfly_lab.commands import run
 from mayfly_lab.hosts import Hosts
 
@@ -38,7 +38,10 @@ class Events:
     def add(self, instance_id: str, event: str) -> None:
         with self._changed:
             self._number += 1
-            self._events = [*self._events[-_KEPT_EVENTS:], {"n": self._number, "instance_id": instance_id, "event": event}]
+            self._events = [
+                *self._events[-_KEPT_EVENTS:],
+                {"n": self._number, "instance_id": instance_id, "event": event},
+            ]
             self._changed.notify_all()
 
     def after(self, after: int, timeout: float) -> list[dict[str, Any]]:
@@ -63,7 +66,7 @@ class Supervisor:
         Path("/run/netns").mkdir(exist_ok=True)
         run("mount", "-t", "tmpfs", "tmpfs", "/run/netns")
         resolver = where.run / "resolv.conf"
-        resolver.write_text(f"nameserver {network.addresses.RESOLVER}\n")
+        resolver.write_text(f"nameserver {addresses.RESOLVER}\n")
         target = Path(os.path.realpath("/etc/resolv.conf"))
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -95,23 +98,25 @@ class Supervisor:
         """Answer calls until killed."""
         calls: dict[str, rpc.Handler] = {
             "start_host": self._start_host,
-            "power_off": lambda instance_id: self._hosts.power_off(instance_id),
-            "kill_host": lambda instance_id: self._hosts.kill(instance_id),
-            "freeze": lambda instance_id: self._hosts.freeze(instance_id),
-            "thaw": lambda instance_id: self._hosts.thaw(instance_id),
-            "attach": lambda instance_id, volume_id, device: self._hosts.attach(instance_id, volume_id, device),
-            "detach": lambda instance_id, device: self._hosts.detach(instance_id, device),
-            "leader": lambda instance_id: self._hosts.leader(instance_id),
-            "set_network": lambda model: network.apply(model),
+            "power_off": self._hosts.power_off,
+            "kill_host": self._hosts.kill,
+            "freeze": self._hosts.freeze,
+            "thaw": self._hosts.thaw,
+            "attach": self._hosts.attach,
+            "detach": self._hosts.detach,
+            "leader": self._hosts.leader,
+            "set_network": network.apply,
             "hosts": self._hosts.list,
             "services": lambda: {name: process.poll() for name, process in self._services.items()},
-            "events": lambda after, timeout: self._events.after(after, timeout),
+            "events": self._events.after,
         }
         with rpc.Server(self._paths.supervisor_socket, calls) as server:
             self.start_services()
             server.serve_forever()
 
-    def _start_host(self, instance_id: str, private_ip: str, root_volume_id: str, volumes: list[dict[str, str]]) -> None:
+    def _start_host(
+        self, instance_id: str, private_ip: str, root_volume_id: str, volumes: list[dict[str, str]]
+    ) -> None:
         self._hosts.start(instance_id, private_ip, root_volume_id, volumes)
         self._events.add(instance_id, "started")
 

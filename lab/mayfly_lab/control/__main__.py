@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start the control plane."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+from pathlib import Path
+
+from mayfly_lab import paths, rpc, web
+from mayfly_lab.accounts import ACCOUNTS, new_access_key_id
+from mayfly_lab.addresses import REGIONS, service_address
+from mayfly_lab.blocks.store import BlockStore
+from mayfly_lab.control import identity, images, instances, lifecycle, metadata, snapshots, volumes, vpcs
+from mayfly_lab.control.application import Application
+from mayfly_lab.control.state import Lab, backends
+
+SERVICES = ("ec2", "sts", "iam", "kms", "ssm")
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for noisy in ("werkzeug", "botocore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    where = paths.current()
+    Lab.paths = where
+    Lab.store = BlockStore(where.store)
+    Lab.supervisor = rpc.Client(where.supervisor_socket)
+    for part in (identity, images, instances, lifecycle, snapshots, volumes, vpcs):
+        part.install()
+    images.put_snapshots(REGIONS)
+    _write_credentials(where.run / "aws")
+    for backend in backends():
+        backend.get_default_vpc()
+    threading.Thread(target=lifecycle.follow_events, name="events", daemon=True).start()
+    threading.Thread(target=metadata.Server().serve_forever, name="metadata", daemon=True).start()
+    addresses = [service_address(service, region) for service in SERVICES for region in REGIONS]
+    web.serve(Application(SERVICES), addresses, where.server_certificate, threads=8)
+    ready = where.run / "ready"
+    ready.mkdir(exist_ok=True)
+    (ready / "control").touch()
+    threading.Event().wait()
+
+
+def _write_credentials(folder: Path) -> None:
+    """Administrators' keys, as shared credentials and configuration files with one profile an account."""
+    folder.mkdir(mode=0o700)
+    keys = {
+        account: (new_access_key_id(account, temporary=False), secrets.token_urlsafe(30))
+        for account in ACCOUNTS.values()
+    }
+    identity.register_root_keys(keys)
+    credentials, configuration = [], []
+    for name, account in ACCOUNTS.items():
+        key_id, secret = keys[account]
+        credentials += [f"[{name}]", f"aws_access_key_id = {key_id}", f"aws_secret_access_key = {secret}", ""]
+        configuration += [f"[profile {name}]", f"region = {REGIONS[0]}", ""]
+    for path, lines in ((folder / "credentials", credentials), (folder / "config", configuration)):
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as stream:
+            stream.write("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

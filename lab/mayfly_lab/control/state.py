@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the parts of the control plane share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from moto.ec2.models import EC2Backend, ec2_backends
+
+from mayfly_lab import rpc
+from mayfly_lab.accounts import ACCOUNTS
+from mayfly_lab.addresses import REGIONS
+from mayfly_lab.blocks.store import BlockStore
+from mayfly_lab.paths import Paths
+
+LOCK = threading.RLock()
+
+
+class Lab:
+    """The block store and the supervisor, set once by the process's main function."""
+
+    store: BlockStore
+    supervisor: rpc.Client
+    paths: Paths
+
+
+def replace(owner: Any, **functions: Any) -> None:
+    """Put the lab's functions in the place of moto's: ``owner`` is a module or a class."""
+    for name, function in functions.items():
+        if not hasattr(owner, name):
+            raise AttributeError(f"{owner} of this version of moto has no {name}")
+        setattr(owner, name, function)
+
+
+def backends() -> Iterator[EC2Backend]:
+    """EC2 of every account and Region."""
+    for account in ACCOUNTS.values():
+        for region in REGIONS:
+            yield ec2_backends[account][region]
+
+
+def backend_of(instance_id: str) -> tuple[EC2Backend, Any]:
+    """(backend, instance) of an instance id; raises KeyError."""
+    for backend in backends():
+        instance = backend.get_instance_by_id(instance_id)
+        if instance is not None:
+            return backend, instance
+    raise KeyError(instance_id)
