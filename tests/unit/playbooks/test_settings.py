@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement import INSTANCE_TYPES
 from jinja2.nativetypes import NativeEnvironment
 
 ROOT = Path(__file__).parents[3]
@@ -99,3 +100,10 @@ class TestRole:
         specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
         specified = {name for spec in specs.values() for name in spec.get("options", {})}
         assert specified == set(role_defaults(role))
+
+
+def test_the_table_of_instance_types_is_placements() -> None:
+
+    text = (ROOT / "group_vars/all/instance_types.yml").read_text()
+    rows = re.findall(r"^##   (\w+) .*? {2,}(\w+\.\w+(?:, \w+\.\w+)+)$", text, re.M)
+    assert {profile: tuple(types.split(", ")) for profile, types in rows} == INSTANCE_TYPES

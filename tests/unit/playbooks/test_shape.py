@@ -49,8 +49,9 @@ def flatten(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def imports(task: dict[str, Any], role: str, entry: str) -> bool:
     """Whether a task imports that entry point of that role of ours."""
-    arguments = task.get("ansible.builtin.import_role", {})
-    return arguments.get("name") == f"mayfly.workers.{role}" and arguments.get("tasks_from", "main") == entry
+    arguments: dict[str, Any] = task.get("ansible.builtin.import_role", {})
+    imported = (arguments.get("name"), arguments.get("tasks_from", "main"))
+    return imported == (f"mayfly.workers.{role}", entry)
 
 
 def plays(path: Path) -> list[dict[str, Any]]:
@@ -77,7 +78,7 @@ def defects(play: dict[str, Any]) -> list[str]:
     block = tasks[0]
     if launches(block.get("rescue", [])) or launches(block.get("always", [])):
         found.append("launches outside its block")
-    if not sum(imports(task, "worker", "launch") for task in block["block"]) == 1:
+    if sum(imports(task, "worker", "launch") for task in block["block"]) != 1:
         found.append("does not launch exactly once, straight in its block")
     if "when" in block or "tags" in block:
         found.append("can skip its block")
