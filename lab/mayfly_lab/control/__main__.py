@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import threading
 from pathlib import Path
@@ -58,8 +57,8 @@ def _write_credentials(folder: Path) -> None:
         credentials += [f"[{name}]", f"aws_access_key_id = {key_id}", f"aws_secret_access_key = {secret}", ""]
         configuration += [f"[profile {name}]", f"region = {REGIONS[0]}", ""]
     for path, lines in ((folder / "credentials", credentials), (folder / "config", configuration)):
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as stream:
-            stream.write("\n".join(lines))
+        path.touch(mode=0o600)
+        path.write_text("\n".join(lines))
 
 
 if __name__ == "__main__":

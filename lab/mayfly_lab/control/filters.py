@@ -10,7 +10,7 @@ Values = Mapping[str, str | Sequence[str]]
 
 
 def matches(values: Values, tags: Mapping[str, str], filters: Mapping[str, Sequence[str]]) -> bool:
-    """Whether something with these filter values and tags passes all ``filters``; raises KeyError for an unknown one."""
+    """Whether something with these values and tags passes all ``filters``; raises KeyError for an unknown one."""
     for name, wanted in filters.items():
         if name.startswith("tag:"):
             key = name.removeprefix("tag:")

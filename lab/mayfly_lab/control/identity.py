@@ -64,7 +64,7 @@ def register_root_keys(keys: dict[str, tuple[str, str]]) -> None:
         backend.access_keys[key_id] = key
 
 
-def _create_access_key(self: STSBackend, role: str) -> tuple[str, AccessKey]:
+def _create_access_key(_: STSBackend, role: str) -> tuple[str, AccessKey]:
     account = role.split(":")[4]
     backend = iam_backends[account][_PARTITION]
     key = backend.create_temp_access_key()

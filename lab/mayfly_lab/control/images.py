@@ -62,7 +62,7 @@ def install() -> None:
         image = LabImage(self, self.region_name)
         self.amis[image.id] = image
 
-    def refuse(self: Any, *_: Any, **__: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise EC2ClientError("UnsupportedOperation", "The lab does not make machine images.")
 
     replace(AmiBackend, _load_amis=load, create_image=refuse, copy_image=refuse)

@@ -13,7 +13,7 @@ from moto.ec2.models.subnets import Subnet
 from mayfly_lab.control import lifecycle
 from mayfly_lab.control.state import replace
 
-_NO_TOKEN = "ABCDE"  # what moto's response code passes when the request had none
+_ABSENT = "ABCDE"  # what moto's response code passes when the request had none
 _run_instances = InstanceBackend.run_instances
 
 
@@ -27,12 +27,12 @@ def run_instances(
     self: Any, image_id: str, count: int, user_data: Any, security_group_names: list[str], **arguments: Any
 ) -> Any:
     """Launch; the same client token with the same request gives the same reservation, with another one an error."""
-    token = arguments.get("client_token", _NO_TOKEN)
+    token = arguments.get("client_token", _ABSENT)
     request = repr(
         (image_id, count, str(user_data), security_group_names, sorted(arguments.items(), key=lambda item: item[0]))
     )
     known = self.__dict__.setdefault("lab_client_tokens", {})
-    if token != _NO_TOKEN and token in known:
+    if token != _ABSENT and token in known:
         before, reservation = known[token]
         if before != request:
             raise EC2ClientError(
@@ -54,7 +54,7 @@ def run_instances(
         if not security_group_names and not instance.security_groups:
             instance.security_groups = list(instance.nics[0].group_set)
         lifecycle.launch(instance)
-    if token != _NO_TOKEN:
+    if token != _ABSENT:
         known[token] = (request, reservation)
     return reservation
 

@@ -17,7 +17,7 @@ from mayfly_lab.control.state import LOCK, backends
 
 log = logging.getLogger(__name__)
 _VERSIONS = ("2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "latest")
-_TOKEN_HEADER = "X-aws-ec2-metadata-token"
+_HEADER = "X-aws-ec2-metadata-token"
 _MAXIMUM_TTL = 21600
 _KEPT_TOKENS = 10_000
 Tree = dict[str, Any]
@@ -59,21 +59,21 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("X-Forwarded-For"):
             return self._answer(403, b"")
         try:
-            seconds = int(self.headers.get(_TOKEN_HEADER + "-ttl-seconds", ""))
+            seconds = int(self.headers.get(_HEADER + "-ttl-seconds", ""))
         except ValueError:
             return self._answer(400, b"")
         if not 1 <= seconds <= _MAXIMUM_TTL:
             return self._answer(400, b"")
         hops = instance.metadata_options.http_put_response_hop_limit
         self.connection.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, int(hops))
-        headers = {_TOKEN_HEADER + "-ttl-seconds": str(seconds)}
+        headers = {_HEADER + "-ttl-seconds": str(seconds)}
         return self._answer(200, self.server.new_token(instance.id, seconds).encode(), headers)
 
     def do_GET(self) -> None:
         instance = self._instance()
         if instance is None or instance.metadata_options.http_endpoint == "disabled":
             return self._answer(404, b"")
-        token = self.headers.get(_TOKEN_HEADER)
+        token = self.headers.get(_HEADER)
         if token is None and instance.metadata_options.http_tokens == "required":
             return self._answer(401, b"")
         if token is not None and not self.server.token_is_good(token, instance.id):
@@ -105,8 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *arguments: Any) -> None:
-        log.debug(format, *arguments)
+    def log_message(self, form: str, *arguments: Any) -> None:
+        log.debug(form, *arguments)
 
 
 def look_up(node: Tree | bytes, path: str) -> bytes | None:

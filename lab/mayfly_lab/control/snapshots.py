@@ -163,7 +163,7 @@ def modify_snapshot_attribute(self: Any) -> EmptyResult:
     return EmptyResult()
 
 
-def copy_snapshot(self: Any) -> ActionResult:
+def copy_snapshot(_: Any) -> ActionResult:
     raise EC2ClientError("UnsupportedOperation", "The lab does not copy snapshots.")
 
 

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The block store: volumes and snapshots of the lab, shared by the processes that serve them.
+
+``volumes/<id>.img`` and ``snapshots/<id>.img`` are sparse files, ``snapshots/<id>.json`` is what is known of a
+snapshot. The files are the truth: every call reads them, and a record is replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from mayfly_lab.blocks.files import BLOCK, clone, written_blocks
+
+GIB = 1 << 30
+
+
+class SnapshotNotFound(KeyError):
+    """There is no snapshot of that id."""
+
+
+@dataclass(frozen=True)
+class SnapshotRecord:
+    """What is known of a snapshot; sizes in GiB, times as ISO 8601."""
+
+    snapshot_id: str
+    owner: str
+    region: str
+    volume_id: str
+    volume_size_gib: int
+    state: str  # pending, completed, error
+    progress: str
+    start_time: str
+    description: str
+    tags: dict[str, str] = field(default_factory=dict)
+    encrypted: bool = False
+    kms_key_id: str | None = None
+    shared_with: list[str] = field(default_factory=list)
+    client_token: str | None = None
+    parent_snapshot_id: str | None = None
+    from_direct: bool = False
+
+
+class BlockStore:
+    """The store below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._volumes = root / "volumes"
+        self._snapshots = root / "snapshots"
+
+    def volume_path(self, volume_id: str) -> Path:
+        """Where the data of a volume lies."""
+        return self._volumes / f"{volume_id}.img"
+
+    def snapshot_path(self, snapshot_id: str) -> Path:
+        """Where the data of a snapshot lies."""
+        return self._snapshots / f"{snapshot_id}.img"
+
+    def create_volume(self, volume_id: str, size_gib: int, snapshot_id: str | None = None) -> None:
+        """Make a volume, empty or with the data of a snapshot; raises SnapshotNotFound, FileExistsError."""
+        path = self.volume_path(volume_id)
+        if snapshot_id is None:
+            path.touch(exist_ok=False)
+        else:
+            self.get(snapshot_id)
+            clone(self.snapshot_path(snapshot_id), path)
+        os.truncate(path, size_gib * GIB)
+
+    def resize_volume(self, volume_id: str, size_gib: int) -> None:
+        """Make a volume larger."""
+        os.truncate(self.volume_path(volume_id), size_gib * GIB)
+
+    def delete_volume(self, volume_id: str) -> None:
+        """Remove a volume's data; nothing when it is gone."""
+        self.volume_path(volume_id).unlink(missing_ok=True)
+
+    def snapshot_volume(self, record: SnapshotRecord, volume_id: str) -> None:
+        """Keep what a volume holds now; the record is written when the data is safe."""
+        clone(self.volume_path(volume_id), self.snapshot_path(record.snapshot_id))
+        self.save(record)
+
+    def put_base_image(self, image: Path, record: SnapshotRecord) -> None:
+        """Keep a disk image as a snapshot; from the second one on, by reference to the first."""
+        first = self._snapshots / "image.img"
+        if not first.exists():
+            clone(image, first)
+        clone(first, self.snapshot_path(record.snapshot_id))
+        self.save(record)
+
+    def get(self, snapshot_id: str) -> SnapshotRecord:
+        """What is known of a snapshot; raises SnapshotNotFound."""
+        try:
+            return SnapshotRecord(**json.loads(self._record_path(snapshot_id).read_text()))
+        except FileNotFoundError:
+            raise SnapshotNotFound(snapshot_id) from None
+
+    def list(self, owner: str | None = None, region: str | None = None) -> list[SnapshotRecord]:
+        """Every snapshot of an owner and Region (None: of all)."""
+        found = []
+        for path in sorted(self._snapshots.glob("*.json")):
+            try:
+                record = self.get(path.stem)
+            except SnapshotNotFound:  # deleted between the listing and the reading
+                continue
+            if owner in (None, record.owner) and region in (None, record.region):
+                found.append(record)
+        return found
+
+    def save(self, record: SnapshotRecord) -> None:
+        """Replace what is known of a snapshot."""
+        path = self._record_path(record.snapshot_id)
+        unfinished = path.with_suffix(f".new{os.getpid()}")
+        unfinished.write_text(json.dumps(asdict(record)))
+        unfinished.replace(path)
+
+    @contextmanager
+    def locked(self, snapshot_id: str) -> Iterator[SnapshotRecord]:
+        """The record of a snapshot that no other process changes meanwhile; raises SnapshotNotFound."""
+        with (self._snapshots / f"{snapshot_id}.lock").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield self.get(snapshot_id)
+
+    def delete(self, snapshot_id: str) -> None:
+        """Remove a snapshot; nothing when it is gone."""
+        self._record_path(snapshot_id).unlink(missing_ok=True)
+        self.snapshot_path(snapshot_id).unlink(missing_ok=True)
+        (self._snapshots / f"{snapshot_id}.lock").unlink(missing_ok=True)
+
+    def written_blocks(self, snapshot_id: str) -> list[int]:
+        """Indexes of the 512 KiB blocks that were ever written, ascending."""
+        with self.snapshot_path(snapshot_id).open("rb") as stream:
+            return list(written_blocks(stream.fileno(), os.fstat(stream.fileno()).st_size))
+
+    def read_block(self, snapshot_id: str, index: int) -> bytes:
+        """The 512 KiB of a block."""
+        with self.snapshot_path(snapshot_id).open("rb") as stream:
+            return os.pread(stream.fileno(), BLOCK, index * BLOCK)
+
+    def _record_path(self, snapshot_id: str) -> Path:
+        return self._snapshots / f"{snapshot_id}.json"
