@@ -50,9 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def default_inventory(operation: str) -> Path:
     """The lab's own inventory for an operation: what was lost is found in the repository, all else in the accounts."""
-    restores = operation in ("volume_restore", "ec2_restore", "file_recovery", "restore_test")
-    folder = project.root() / "inventories/lab"
-    return folder / ("restore_points.yml" if restores else "ec2.aws_ec2.yml")
+    files = {"repository_create": "repositories.yml", "volume_restore": "restore_points.yml"}
+    return project.root() / "inventories/lab" / files.get(operation, "ec2.aws_ec2.yml")
 
 
 def read_variables(given: list[str]) -> dict[str, Any]:

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line: exit codes, JSON, settings from arguments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import mayfly
+from mayfly import cli
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "status"),
+    [([], cli.SUCCEEDED, "Succeeded"), (["-e", "failing_host=web-1_i-0001"], cli.SOME_FAILED, "Failed")],
+)
+def test_exit_code_and_json(
+    small_project: Path, capsys: pytest.CaptureFixture[str], extra: list[str], code: int, status: str
+) -> None:
+    inventory = str(small_project / "inventory.yml")
+    assert cli.main(["two_results", "--inventory", inventory, "--json", *extra]) == code
+    printed = capsys.readouterr()
+    result = json.loads(printed.out)
+    assert result["status"] == status
+    assert set(result["resources"]) == {"web-1_i-0001", "web-2_i-0002"}
+    assert "Fail where told" in printed.err
+
+
+def test_bad_input(small_project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["no_such", "--json"]) == cli.BAD_INPUT
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["status"] == "BadInput"
+    assert "no operation" in printed.err
+
+
+def test_live_lines_and_summary(small_project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inventory = str(small_project / "inventory.yml")
+    assert cli.main(["two_results", "-i", inventory, "-e", "failing_host=web-2_i-0002"]) == cli.SOME_FAILED
+    printed = capsys.readouterr().out
+    assert "web-2_i-0002: FAILED" in printed
+    assert "web-1_i-0001: Succeeded" in printed
+    assert "two_results" in printed.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("given", "variables"),
+    [
+        (["mayfly_lease=300"], {"mayfly_lease": "300"}),
+        (['{"mayfly_lease": 300}'], {"mayfly_lease": 300}),
+        (["a=1", "a=2", '{"b": [1]}'], {"a": "2", "b": [1]}),
+    ],
+)
+def test_variables(given: list[str], variables: dict[str, object]) -> None:
+    assert cli.read_variables(given) == variables
+
+
+def test_variables_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yml"
+    file.write_text("mayfly_repository:\n  bucket: b\n")
+    assert cli.read_variables([f"@{file}"]) == {"mayfly_repository": {"bucket": "b"}}
+
+
+@pytest.mark.parametrize("given", ["word", "{not json", "@/no/such/file", "a b=1", "=x"])
+def test_variables_that_are_none(given: str) -> None:
+    with pytest.raises(mayfly.BadInput):
+        cli.read_variables([given])
+
+
+def test_a_transfers_bytes_are_not_a_flood() -> None:
+    lines: list[str] = []
+    tell = cli.printer(lines.append)
+    for done in range(1, 101):
+        tell(mayfly.Event("bytes", f"{done}/100", "web", {"blocks_done": done, "blocks_total": 100}))
+    assert [line.split()[-1] for line in lines] == ["1/100", "100/100"]
+
+
+def test_every_operation_has_a_default_inventory() -> None:
+    for operation in ("ec2_backup", "volume_restore", "repository_create"):
+        assert cli.default_inventory(operation).exists(), operation

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``run`` through a real ansible-runner: results, bad input, cancel, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import mayfly
+from mayfly import execution
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def left_in_memory() -> set[Path]:
+    return set(SHARED_MEMORY.glob("mayfly-run-*"))
+
+
+def test_every_host_has_a_result(small_project: Path) -> None:
+    before = left_in_memory()
+    events: list[mayfly.Event] = []
+    result = mayfly.run(
+        "two_results",
+        inventory=small_project / "inventory.yml",
+        extra_vars={"failing_host": "web-2_i-0002"},
+        on_event=events.append,
+    )
+    assert result.status == "Failed"
+    assert {host: resource.status for host, resource in result.resources.items()} == {
+        "web-1_i-0001": "Succeeded",
+        "web-2_i-0002": "Failed",
+    }
+    (failure,) = result.resources["web-2_i-0002"].errors
+    assert "The disk of web-2_i-0002 is full." in failure.message
+    assert [event.host for event in events if event.kind == "failed"] == ["web-2_i-0002"]
+    assert left_in_memory() <= before
+
+
+def test_limit_and_check(small_project: Path) -> None:
+    result = mayfly.run("two_results", inventory=str(small_project / "inventory.yml"), limit="web-1_i-0001", check=True)
+    assert result.succeeded
+    assert list(result.resources) == ["web-1_i-0001"]
+
+
+def test_the_keepers_report_is_the_result(small_project: Path) -> None:
+    report = {
+        "run": "r",
+        "ended": "2026-11-24T01:31:00+00:00",
+        "resources": {
+            "web-1_i-0001": {
+                "status": "Succeeded",
+                "resource": {"id": "i-0001"},
+                "stages": [
+                    {"name": "Launched", "start": "2026-11-24T01:30:00+00:00", "end": "2026-11-24T01:30:05+00:00"}
+                ],
+                "worker": {"instance_id": "i-0aaa", "type": "c6a.large"},
+                "volumes": {
+                    "vol-1": {"blocks_total": 4, "blocks_done": 4, "bytes_read": 2097152, "bytes_stored": 9},
+                    "vol-2": {"blocks_total": 2, "blocks_done": 2, "bytes_read": 1048576, "bytes_stored": 1},
+                },
+                "restore_point": "20261124T013000Z-run",
+            },
+            "web-2_i-0002": {
+                "status": "Failed",
+                "errors": [{"code": "NoNetwork", "message": "No network.", "remedy": "Set mayfly_networks."}],
+            },
+        },
+    }
+    events: list[mayfly.Event] = []
+    result = mayfly.run(
+        "reported",
+        inventory=small_project / "inventory.yml",
+        extra_vars={"report": report},
+        on_event=events.append,
+    )
+    first, second = result.resources.values()
+    assert first.bytes == {"read": 3145728, "stored": 10}
+    assert first.stages[0].seconds == 5.0
+    assert first.restore_point == "20261124T013000Z-run"
+    assert second.errors == (mayfly.Failure("NoNetwork", "No network.", "Set mayfly_networks."),)
+    assert [(event.kind, event.host) for event in events if event.kind in ("stage", "bytes")] == [
+        ("stage", "web-1_i-0001"),
+        ("bytes", "web-1_i-0001"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("operation", "inventory", "limit", "says"),
+    [
+        ("no_such", "inventory.yml", None, "no operation 'no_such'"),
+        ("../two_results", "inventory.yml", None, "no operation"),
+        ("two_results", "missing.yml", None, "missing.yml' does not exist"),
+        ("two_results", "torn.yml", None, "torn.yml"),
+        ("two_results", "none.yml", None, "no resource for this operation"),
+        ("two_results", "inventory.yml", "web-3*", "limit"),
+        ("broken", "inventory.yml", None, "no_such_module"),
+    ],
+)
+def test_bad_input(small_project: Path, operation: str, inventory: str, limit: str | None, says: str) -> None:
+    (small_project / "torn.yml").write_text("ec2: [")
+    (small_project / "none.yml").write_text("other:\n  hosts: {}\n")
+    with pytest.raises(mayfly.BadInput) as caught:
+        mayfly.run(operation, inventory=small_project / inventory, limit=limit)
+    assert says in str(caught.value)
+
+
+def test_time_out_cancels(small_project: Path) -> None:
+    began = time.monotonic()
+    result = mayfly.run("long", inventory=small_project / "inventory.yml", timeout=3)
+    assert result.status == "Canceled"
+    assert "time-out of 3 s" in str(result.errors[0])
+    assert {resource.status for resource in result.resources.values()} <= {"Canceled"}
+    assert time.monotonic() - began < 3 + execution.GRACE_SECONDS
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_cancels_and_handlers_are_back(small_project: Path, number: signal.Signals) -> None:
+    def own(_number: int, _frame: object) -> None:
+        raise AssertionError
+
+    before = signal.signal(number, own)
+    try:
+        timer = threading.Timer(3, os.kill, (os.getpid(), number))
+        timer.start()
+        result = mayfly.run("long", inventory=small_project / "inventory.yml", timeout=60)
+        assert result.status == "Canceled"
+        assert number.name in str(result.errors[0])
+        assert signal.getsignal(number) is own
+    finally:
+        signal.signal(number, before)
+
+
+def test_what_on_event_raises_comes_back(small_project: Path) -> None:
+    before = left_in_memory()
+
+    def refuse(event: mayfly.Event) -> None:
+        raise KeyError(event.kind)
+
+    with pytest.raises(KeyError):
+        mayfly.run("long", inventory=small_project / "inventory.yml", on_event=refuse, timeout=60)
+    assert left_in_memory() <= before
+
+
+def test_from_a_thread(small_project: Path) -> None:
+    results: list[mayfly.RunResult] = []
+    thread = threading.Thread(
+        target=lambda: results.append(mayfly.run("two_results", inventory=small_project / "inventory.yml"))
+    )
+    thread.start()
+    thread.join(60)
+    assert results[0].succeeded
+
+
+def test_secrets_stay_in_memory(small_project: Path) -> None:
+    secret = "s3cr3t-passphrase"
+    seen: list[str] = []
+
+    def look(_event: mayfly.Event) -> None:
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                seen.append(process.read_bytes().decode(errors="replace"))
+            except OSError:
+                continue
+        modes = {path.stat().st_mode & 0o777 for path in left_in_memory()}
+        assert modes == {0o700}
+
+    mayfly.run(
+        "two_results", inventory=small_project / "inventory.yml", extra_vars={"passphrase": secret}, on_event=look
+    )
+    assert seen
+    assert not any(secret in line for line in seen)
+    files = [path for path in small_project.rglob("*") if path.is_file()]
+    assert not any(secret.encode() in path.read_bytes() for path in files)
