@@ -21,6 +21,8 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 IDLE_SECONDS = 60  # of a connection that is kept, and of a read or write that does not move
 _BACKLOG = 512
+_DRAIN = 1 << 20
+_LINE = 8192
 _START_SECONDS = 10.0
 
 
@@ -117,6 +119,57 @@ class Writer:
         self.closed = True
 
 
+class ChunkedBody:
+    """A body in HTTP's chunks. (cheroot's own loops for ever on a line that ends a chunk.)"""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._left = 0  # bytes of the current chunk
+        self._ended = False
+
+    def read(self, size: int | None = None) -> bytes:
+        """Exactly ``size`` bytes, fewer only at the end; all that is left without a size. ValueError: no chunks."""
+        parts = []
+        wanted = size if size is not None and size >= 0 else None
+        while (wanted is None or wanted) and self._more():
+            part = self._reader.read(self._left if wanted is None else min(wanted, self._left))
+            self._used(part)
+            parts.append(part)
+            wanted = None if wanted is None else wanted - len(part)
+        return b"".join(parts)
+
+    def readline(self, size: int | None = None) -> bytes:
+        """A line with its end, or the first ``size`` bytes of it."""
+        line = b""
+        while not line.endswith(b"\n") and len(line) != size and self._more():
+            limit = self._left if size is None or size < 0 else min(size - len(line), self._left)
+            part = self._reader.readline(limit)
+            self._used(part)
+            line += part
+        return line
+
+    def finish(self) -> None:
+        """Read what is left, the body's last line included: else it starts the next request."""
+        while self._more():
+            self._used(self._reader.read(min(self._left, _DRAIN)))
+
+    def _more(self) -> bool:
+        if not self._left and not self._ended:
+            self._left = int(self._reader.readline(_LINE).split(b";")[0].strip(), 16)
+            if not self._left:
+                self._ended = True
+                while self._reader.readline(_LINE).strip():
+                    continue
+        return not self._ended
+
+    def _used(self, part: bytes) -> None:
+        if not part:
+            raise ConnectionResetError("the client went away in the middle of a body")
+        self._left -= len(part)
+        if not self._left:
+            self._reader.read(2)
+
+
 class _Adapter(BuiltinSSLAdapter):
     """TLS whose handshake is left to the connection's own thread."""
 
@@ -155,7 +208,13 @@ class _Server(Server):
 def _start(application: Application, address: str, certificate: Path, port: int, threads: int) -> Server:
     def addressed(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ["mayfly.address"] = address
-        return application(environ, start_response)
+        if not environ["wsgi.input_terminated"]:
+            return application(environ, start_response)
+        body = ChunkedBody(environ["wsgi.input"].rfile)
+        environ["wsgi.input"] = body
+        answer = application(environ, start_response)
+        body.finish()
+        return answer
 
     server = _Server((address, port), addressed, numthreads=threads, server_name="lab", timeout=IDLE_SECONDS)
     server.request_queue_size = _BACKLOG

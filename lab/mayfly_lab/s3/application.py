@@ -116,7 +116,7 @@ class Application:
         self._faults.check(call.method, call.key)
         owner, bucket = self._admit(call)
         content = None
-        passed = {}
+        passed: dict[str, str] = {}
         if call.carries_object:
             content, passed = self._take_in(environ, call, bucket)
         with self._lock:
@@ -124,7 +124,7 @@ class Application:
             request = _moto_request(environ, call, owner, passed, with_body=content is None)
             response = _Response(content)
             handler = response.key_response if call.key else response.bucket_response
-            status, headers, body = handler(request, request.raw_url, request.headers)
+            status, headers, body = handler(request, request.raw_url, dict(request.headers))
         return int(status), headers, body.encode() if isinstance(body, str) else body
 
     def _admit(self, call: Call) -> tuple[str, FakeBucket | None]:
@@ -227,7 +227,7 @@ def find_bucket(name: str) -> FakeBucket | None:
 
 
 def allow(bucket: FakeBucket, account: str, action: str, key: str) -> None:
-    """Raises S3Error (403) unless the account owns the bucket or its policy lets it in, and the policy denies nothing."""
+    """Raises S3Error (403) unless the account owns the bucket or its policy lets it in, and nothing is denied."""
     resource = f"arn:aws:s3:::{bucket.name}" + (f"/{key}" if key else "")
     verdict = policy.evaluate(bucket.policy, account, action, resource)
     if verdict == "deny" and not (account == bucket.account_id and "BucketPolicy" in action):
@@ -264,7 +264,7 @@ def _under_kms(call: Call, bucket: FakeBucket) -> bool:
 def _moto_request(environ: Environment, call: Call, owner: str, passed: dict[str, str], *, with_body: bool) -> _Request:
     """The request as moto is to see it: path style, at the regional endpoint, for the account that owns the bucket."""
     path = f"/{call.bucket}/{quote(call.key)}" if call.key else f"/{call.bucket}"
-    changed = {
+    changed: Environment = {
         **environ,
         **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in passed.items()},
         "HTTP_HOST": f"s3.{call.region}.amazonaws.com",
@@ -285,4 +285,9 @@ def _moto_request(environ: Environment, call: Call, owner: str, passed: dict[str
 
 
 def _latin(value: str) -> str:
-    return value.encode("utf-8").decode("latin-1")
+    """WSGI's strings are bytes in Latin-1; what does not fit goes as UTF-8."""
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode().decode("latin-1")
+    return value

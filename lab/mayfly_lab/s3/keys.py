@@ -98,9 +98,9 @@ def _checksum(parts: list[Content], algorithm: str | None, kind: str | None) -> 
 def patch_moto() -> None:
     """Put the changes in place; once, before the first request."""
     # moto remembers every model it ever made, to reset itself between tests: that would keep deleted data.
-    BaseModel.__new__ = staticmethod(lambda cls, *_args, **_kwargs: object.__new__(cls))  # type: ignore[method-assign, assignment]
+    BaseModel.__new__ = staticmethod(lambda cls, *_args, **_kwargs: object.__new__(cls))  # type: ignore[method-assign]
     models.FakeKey = DiskKey  # type: ignore[misc]
-    responses.FakeKey = DiskKey  # type: ignore[misc, attr-defined]
+    responses.FakeKey = DiskKey  # type: ignore[attr-defined]
     models.FakeMultipart.complete = _complete  # type: ignore[method-assign, assignment]
     # The policy of a bucket is judged before moto is asked, with its principals and conditions.
     models.FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL  # type: ignore[method-assign]

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's S3 on a port of this machine, as every Region's endpoint in turn."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from mayfly_lab import accounts, addresses, certificates, web
+from mayfly_lab.s3.application import Application
+from mayfly_lab.s3.content import Spool
+from mayfly_lab.s3.faults import Faults
+
+
+@dataclass(frozen=True)
+class Server:
+    folder: Path
+    ports: dict[str, int]
+
+    @property
+    def spool(self) -> Path:
+        return self.folder / "spool"
+
+    @property
+    def faults(self) -> Path:
+        return self.folder / "s3.json"
+
+    def client(self, account: str = accounts.BACKUP, region: str = "us-east-1", **options: Any) -> Any:
+        config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, **options)
+        return boto3.client(
+            "s3",
+            region_name=region,
+            endpoint_url=f"https://localhost:{self.ports[region]}",
+            aws_access_key_id=accounts.new_access_key_id(account, temporary=False),
+            aws_secret_access_key="secret",
+            verify=str(self.folder / "ca.pem"),
+            config=config,
+        )
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("s3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certificates, "certificate_names", lambda: ["localhost"])
+        certificates.ensure_authority(folder)
+        certificates.issue_server_certificate(folder, folder / "server.pem")
+    application = Application(Spool(folder / "spool"), Faults(folder / "s3.json"))
+    started, ports = [], {}
+    for region in addresses.REGIONS:
+        at = _at(application, addresses.service_address("s3", region))
+        started += web.serve(at, ["127.0.0.1"], folder / "server.pem", port=0, threads=8)
+        ports[region] = started[-1].bind_addr[1]
+    yield Server(folder, ports)
+    for each in started:
+        each.stop()
+
+
+def _at(application: Application, address: str) -> web.Application:
+    def moved(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        environ["mayfly.address"] = address
+        return application(environ, start_response)
+
+    return moved
+
+
+@pytest.fixture
+def s3(server: Server) -> Any:
+    return server.client()
+
+
+@pytest.fixture
+def bucket(s3: Any) -> str:
+    name = f"bucket-{secrets.token_hex(6)}"
+    s3.create_bucket(Bucket=name)
+    return name
