@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -32,12 +31,13 @@ PACKAGES = [
     "util-linux",
     "fdisk",
     "kmod",
+    "nftables",
 ]
 
 _CLOUD_CONFIG = """\
-# The lab lays the network itself; the Ec2 source cannot read this machine's firmware tables from a container.
+# The lab lays the network itself.
 datasource_list: [Ec2]
-datasource: {Ec2: {strict_id: false, timeout: 5, max_wait: 20}}
+datasource: {Ec2: {timeout: 5, max_wait: 20}}
 network: {config: disabled}
 ssh_genkeytypes: [ed25519]
 manage_etc_hosts: localhost
@@ -47,6 +47,12 @@ cloud_final_modules: [scripts-user]
 system_info:
   distro: debian
   default_user: {name: admin, lock_passwd: true, shell: /bin/bash, sudo: ["ALL=(ALL) NOPASSWD:ALL"]}
+"""
+# cloud-init tells EC2 by the machine's firmware tables, which a container does not have.
+_FIRMWARE = """
+
+def read_dmi_data(key):
+    return {"system-uuid": "ec2" + "0" * 29, "system-serial-number": "ec2" + "0" * 29}.get(key)
 """
 _FILES = {
     "etc/cloud/cloud.cfg.d/90-lab.cfg": _CLOUD_CONFIG,
@@ -69,7 +75,7 @@ _MASKED = [
 def ensure_image(cache: Path) -> Path:
     """The path of the machine image, built if this recipe has not been built yet (about a minute)."""
     authority = (cache / "ca.pem").read_text()
-    recipe = repr((SUITE, PACKAGES, sorted(_FILES.items()), _MASKED, SIZE_GIB, authority))
+    recipe = repr((SUITE, PACKAGES, sorted(_FILES.items()), _FIRMWARE, _MASKED, SIZE_GIB, authority))
     image = cache / f"debian-12-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.img"
     if not image.exists():
         print(f"building the machine image {image.name} (once, about a minute)", flush=True)
@@ -85,6 +91,8 @@ def _build(folder: Path, authority: str, image: Path) -> None:
     for name, text in _FILES.items():
         (root / name).unlink(missing_ok=True)
         (root / name).write_text(text)
+    with (root / "usr/lib/python3/dist-packages/cloudinit/dmi.py").open("a") as firmware:
+        firmware.write(_FIRMWARE)
     (root / "etc/mtab").unlink(missing_ok=True)
     (root / "etc/mtab").symlink_to("/proc/self/mounts")
     for key in (root / "etc/ssh").glob("ssh_host_*"):
@@ -101,4 +109,4 @@ def _build(folder: Path, authority: str, image: Path) -> None:
         stream.truncate(SIZE_GIB << 30)
     options = "lazy_itable_init=1,lazy_journal_init=1"
     run("mkfs.ext4", "-q", "-L", "root", "-E", options, "-d", root, unfinished, wait=300)
-    os.replace(unfinished, image)
+    unfinished.replace(image)

@@ -59,7 +59,7 @@ def create(where: Paths) -> None:
 
 def first_process(where: Paths) -> int:
     """The process id (as this machine sees it) of the lab's process 1; raises LabDown."""
-    alive = [pid for pid in _processes(where)[1:]]
+    alive = _processes(where)[1:]
     if not alive:
         raise LabDown(f"the lab of {where.state} is down: `lab up` starts it")
     return alive[0]

@@ -12,7 +12,13 @@ from mayfly_lab.firewall import interface, render
 
 def set_up() -> None:
     """Addresses of the control node, the services, the metadata service and the resolver; routing on."""
-    own = [addresses.CONTROL_NODE, addresses.METADATA, addresses.RESOLVER, *addresses.all_addresses()]
+    own = [
+        addresses.CONTROL_NODE,
+        addresses.GATEWAY,
+        addresses.METADATA,
+        addresses.RESOLVER,
+        *addresses.all_addresses(),
+    ]
     batch = ["link set lo up", *(f"addr add {address}/32 dev lo scope global" for address in own)]
     run("ip", "-b", "-", text="\n".join(batch) + "\n")
     run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
@@ -33,7 +39,6 @@ def add_host(instance_id: str, private_ip: str) -> Path:
     inside = ["link set lo up", f"addr add {private_ip}/32 dev eth0", "link set eth0 up"]
     inside += [f"route add {gateway} dev eth0", f"route add default via {gateway}"]
     run("ip", "-n", instance_id, "-b", "-", text="\n".join(inside) + "\n")
-    run("sysctl", "-q", "-w", f"net.ipv4.conf.{link}.proxy_arp=1")
     outside = [f"link set {link} up", f"route add {private_ip}/32 dev {link} src {addresses.CONTROL_NODE}"]
     run("ip", "-b", "-", text="\n".join(outside) + "\n")
     return Path("/run/netns") / instance_id
