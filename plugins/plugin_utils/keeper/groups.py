@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The temporary security group of a run, made where no groups are configured: SSH in from the control node alone."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from .. import placement
+from .errors import KeeperError
+
+_HTTPS = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+_EVERYTHING = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+KIND = "security-group"
+
+
+class TemporaryGroups:
+    """The groups of a run: one for each VPC, port and control node."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._made: dict[tuple[str, int, str], str] = {}
+        self._lock = threading.Lock()
+
+    def ensure(
+        self, ec2: Any, vpc_id: str, port: int, cidr: str | None, tags: Mapping[str, str], made: Callable[[str], None]
+    ) -> str:
+        """The id of the group that lets ``port`` in from ``cidr`` and HTTPS out. ``made`` is told of a new one.
+
+        Raises KeeperError when ``cidr`` is not the address of a control node, botocore's errors otherwise.
+        """
+        try:
+            placement.check_control_node(cidr)
+        except placement.PlacementError as error:
+            raise KeeperError(error.code, error.message, error.remedy) from error
+        key = (vpc_id, port, str(cidr))
+        with self._lock:
+            if key not in self._made:
+                name = f"mayfly-{self._run_id}-{hashlib.sha256(repr(key).encode()).hexdigest()[:8]}"
+                group_id = _create(ec2, vpc_id, name, tags)
+                made(group_id)
+                _open(ec2, group_id, port, str(cidr))
+                self._made[key] = group_id
+            return self._made[key]
+
+
+def _create(ec2: Any, vpc_id: str, name: str, tags: Mapping[str, str]) -> str:
+    """Make the group, or find the one whose making got no answer: the name is this run's alone."""
+    listed = [{"Key": key, "Value": value} for key, value in sorted({"Name": name, **tags}.items())]
+    try:
+        answer = ec2.create_security_group(
+            GroupName=name,
+            Description="Workers of one mayfly run: SSH in from the control node",
+            VpcId=vpc_id,
+            TagSpecifications=[{"ResourceType": "security-group", "Tags": listed}],
+        )
+        return str(answer["GroupId"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "InvalidGroup.Duplicate":
+            raise
+    filters = [{"Name": "vpc-id", "Values": [vpc_id]}, {"Name": "group-name", "Values": [name]}]
+    return str(ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"])
+
+
+def _open(ec2: Any, group_id: str, port: int, cidr: str) -> None:
+    source = "Ipv6Ranges" if ":" in cidr else "IpRanges"
+    address = "CidrIpv6" if ":" in cidr else "CidrIp"
+    ssh = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, source: [{address: cidr, "Description": "SSH"}]}
+    _unless(ec2.authorize_security_group_ingress, "InvalidPermission.Duplicate", group_id, ssh)
+    _unless(ec2.authorize_security_group_egress, "InvalidPermission.Duplicate", group_id, _HTTPS)
+    _unless(ec2.revoke_security_group_egress, "InvalidPermission.NotFound", group_id, _EVERYTHING)
+
+
+def _unless(call: Callable[..., Any], done: str, group_id: str, rule: dict[str, Any]) -> None:
+    """Call, where the error ``done`` says that it had been done before."""
+    try:
+        call(GroupId=group_id, IpPermissions=[rule])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != done:
+            raise

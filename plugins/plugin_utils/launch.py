@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""RunInstances for a worker: what is asked of AWS, and what each of its answers means."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.parsers import ResponseParserError
+
+from .keeper.errors import KeeperError
+
+Pause = Callable[[float], None]
+
+# Another candidate may well do.
+FAILOVER_CODES = frozenset(
+    {
+        "InsufficientInstanceCapacity",
+        "InsufficientHostCapacity",
+        "Unsupported",
+        "VcpuLimitExceeded",
+        "MaxSpotInstanceCountExceeded",
+        "SpotMaxPriceTooLow",
+        "InsufficientFreeAddressesInSubnet",
+    }
+)
+THROTTLING_CODES = frozenset({"RequestLimitExceeded", "Throttling", "ThrottlingException", "RequestThrottled"})
+# An accepted launch that ends by itself says so in its StateReason.
+_ENDED_FOR_CAPACITY = frozenset({"Server.InsufficientInstanceCapacity", "Server.InternalError"})
+_ENDED_FOR_A_KEY = frozenset({"Client.InternalError", "Client.InvalidKMSKey.InvalidState"})
+
+_TRIES = 8
+_LONGEST_PAUSE = 20.0
+_USER_DATA_BYTES = 16 * 1024
+_USER_TAGS = 25
+_KEY_CHARACTERS = 128
+_VALUE_CHARACTERS = 256
+
+
+class CandidateFailed(Exception):
+    """This candidate cannot have the worker; the next may. ``code`` is AWS's."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class LaunchDoubtful(KeeperError):
+    """No clear answer came: an instance with this launch's client token may exist."""
+
+
+def client_token(run: str, resource: Mapping[str, Any], attempt: int, candidate: int) -> str:
+    """At most 64 ASCII characters that name one launch: run, resource, attempt and candidate."""
+    identity = "/".join(str(resource.get(part, "")) for part in ("account", "region", "kind", "id"))
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
+    return f"{run[:28]}-{digest}-{attempt}-{candidate}"
+
+
+def check_tags(tags: Mapping[str, Any]) -> dict[str, str]:
+    """The user's own tags as text; raises KeeperError for what AWS would refuse, before anything is launched."""
+    fault = ""
+    if len(tags) > _USER_TAGS:
+        fault = f"has {len(tags)} tags, at most {_USER_TAGS} are allowed"
+    for key, value in tags.items():
+        if not 1 <= len(str(key)) <= _KEY_CHARACTERS:
+            fault = f"has a key of {len(str(key))} characters, 1 to {_KEY_CHARACTERS} are allowed"
+        elif len(str(value)) > _VALUE_CHARACTERS:
+            fault = f"has a value of {len(str(value))} characters for {key}, at most {_VALUE_CHARACTERS} are allowed"
+        elif str(key).lower().startswith(("aws:", "mayfly:")):
+            fault = f"has the key {key}, which begins with a reserved prefix"
+    if fault:
+        raise KeeperError("BadTags", f"mayfly_worker_tags {fault}.", "group_vars/all/tags.yml says what tags may be.")
+    return {str(key): str(value) for key, value in tags.items()}
+
+
+def request(
+    candidate: Mapping[str, Any], groups: list[str], user_data: str, tags: Mapping[str, str], token: str
+) -> dict[str, Any]:
+    """The parameters of RunInstances for a candidate that carries ``image_id`` and ``root_device_name``.
+
+    Raises KeeperError when the user data is longer than the 16 KiB that EC2 takes.
+    """
+    size = len(user_data.encode())
+    if size > _USER_DATA_BYTES:
+        raise KeeperError(
+            "UserDataTooLong",
+            f"The worker's user data has {size} bytes, EC2 takes {_USER_DATA_BYTES}.",
+            "Shorten the template that worker_user_data_template names.",
+        )
+    listed = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+    kinds = ("instance", "volume", "network-interface")
+    return {
+        "ClientToken": token,
+        "ImageId": candidate["image_id"],
+        "InstanceType": candidate["instance_type"],
+        "MinCount": 1,
+        "MaxCount": 1,
+        "UserData": user_data,
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
+        "BlockDeviceMappings": [
+            {
+                "DeviceName": candidate["root_device_name"],
+                "Ebs": {"DeleteOnTermination": True, "Encrypted": True, "VolumeType": "gp3"},
+            }
+        ],
+        "NetworkInterfaces": [
+            {
+                "DeviceIndex": 0,
+                "SubnetId": candidate["subnet_id"],
+                "Groups": groups,
+                "AssociatePublicIpAddress": bool(candidate["public_address"]),
+                "DeleteOnTermination": True,
+            }
+        ],
+        "TagSpecifications": [{"ResourceType": kind, "Tags": listed} for kind in kinds],
+    }
+
+
+def run_instances(ec2: Any, parameters: dict[str, Any], pause: Pause) -> dict[str, Any]:
+    """Launch one instance and return AWS's description of it.
+
+    A doubtful answer is settled by asking again with the very same parameters. ``pause`` sleeps so many seconds, and
+    may raise to give up. Raises CandidateFailed when another candidate may do, LaunchDoubtful when no clear answer
+    came within the tries, KeeperError for what is final.
+    """
+    doubt: Exception | None = None
+    last: Exception | None = None
+    for attempt in range(_TRIES):
+        if attempt:
+            pause(backoff(attempt))
+        try:
+            instance: dict[str, Any] = ec2.run_instances(**parameters)["Instances"][0]
+            return instance
+        except ClientError as error:
+            last = error
+            code, message = _code(error), error.response.get("Error", {}).get("Message", "")
+            if code in FAILOVER_CODES:
+                raise CandidateFailed(code, message) from error
+            if code in THROTTLING_CODES or _is_young_profile(code, message):
+                continue
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500:
+                raise KeeperError(code, f"The worker's launch was refused: {message}", _remedy(code)) from error
+            doubt = error
+        except (ConnectionError, HTTPClientError, ResponseParserError) as error:
+            doubt = last = error
+    if doubt is not None:
+        raise LaunchDoubtful(
+            "LaunchDoubtful",
+            f"AWS gave no clear answer to the launch of the worker: {doubt}",
+            "Start the operation again; an instance that was launched all the same is looked for when the run ends.",
+        )
+    raise KeeperError("Throttled", f"AWS did not take the launch of the worker in {_TRIES} tries: {last}")
+
+
+def ended_by_itself(instance: Mapping[str, Any]) -> Exception:
+    """What the end of an accepted launch means: CandidateFailed for want of capacity, else a final KeeperError."""
+    reason = instance.get("StateReason") or {}
+    code, message = reason.get("Code", "unknown"), reason.get("Message", "AWS gave no reason")
+    if code in _ENDED_FOR_CAPACITY:
+        return CandidateFailed(code, message)
+    remedy = ""
+    if code in _ENDED_FOR_A_KEY:
+        remedy = "Often the KMS key of EBS encryption in that account and Region may not be used by the launching role."
+    name = instance.get("InstanceId", "?")
+    return KeeperError(
+        "WorkerEnded", f"The worker {name} ended by itself while it started ({code}: {message}).", remedy
+    )
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait before the attempt of that number (1, 2, …): doubled each time, with full jitter."""
+    return random.uniform(0.2, min(_LONGEST_PAUSE, 0.5 * 2**attempt))  # noqa: S311 - jitter, not a secret
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "Unknown"))
+
+
+def _is_young_profile(code: str, message: str) -> bool:
+    """A fresh instance profile is not known to EC2 for some seconds."""
+    return code == "InvalidParameterValue" and "iaminstanceprofile" in message.lower().replace(" ", "")
+
+
+def _remedy(code: str) -> str:
+    if code in ("UnauthorizedOperation", "AccessDenied"):
+        return "The role of mayfly_accounts needs the rights that iam/ lists."
+    if code.startswith("InvalidAMIID"):
+        return "Name another image in mayfly_worker_image."
+    return ""

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run parts of the test suite one after another: all of them, also after one has failed, with the time of each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Names both as the collection and as plain packages; tests are not typed.
+TYPED = ["-p", "ansible_collections.mayfly.workers.plugins", "-p", "mayfly_lab", "-p", "mayfly_agent", "-p", "mayfly"]
+PYTEST = [sys.executable, "-m", "pytest", "-q"]
+# A time limit for each command, in seconds: a hang is a failure, not a wait for ever.
+PARTS: dict[str, list[tuple[list[str], int]]] = {
+    "lint": [
+        (["ruff", "check", "--quiet", "."], 60),
+        (["ruff", "format", "--check", "--quiet", "."], 60),
+        (["mypy", *TYPED], 300),
+        (["mypy", "runner.py"], 120),
+        (["yamllint", "--strict", "."], 120),
+        (["ansible-lint", "--offline", "--quiet"], 600),
+        (["antsibull-changelog", "lint"], 60),
+        ([sys.executable, "tools/check_docs.py"], 300),
+    ],
+    "unit": [([*PYTEST, "tests/unit"], 900)],
+    "integration": [([*PYTEST, "tests/integration"], 900)],
+    "molecule": [([sys.executable, "tools/run_molecule.py"], 900)],
+    "end_to_end": [([*PYTEST, "tests/end_to_end"], 1500)],
+    "faults": [([*PYTEST, "-m", "faults", "tests/end_to_end"], 900)],
+    "bench": [([*PYTEST, "-s", "-m", "bench", "tests/benchmarks"], 900)],
+}
+
+
+def main(names: list[str]) -> int:
+    """Run the named parts; 0 when every command of them came through."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0"}
+    lines: list[str] = []
+    failed = False
+    for name in names:
+        print(f"=== {name}", flush=True)
+        for command, limit in PARTS[name]:
+            began = time.monotonic()
+            verdict = _run(command, limit, environment)
+            failed = failed or verdict != "passed"
+            shown = " ".join(Path(word).name if word == sys.executable else word for word in command[:5])
+            lines.append(f"{name:12} {time.monotonic() - began:7.1f} s  {verdict:10} {shown}")
+            if len(PARTS[name]) > 1:
+                print(lines[-1], flush=True)
+    print("\n".join(["=== times", *lines]))
+    print(f"=== {'FAILED' if failed else 'all parts passed'}")
+    return int(failed)
+
+
+def _run(command: list[str], limit: int, environment: dict[str, str]) -> str:
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
+    try:
+        code = process.wait(limit)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+        return "TIMED OUT"
+    return "passed" if code == 0 else "FAILED"
+
+
+if __name__ == "__main__":
+    unknown = [name for name in sys.argv[1:] if name not in PARTS]
+    if unknown or len(sys.argv) < 2:
+        sys.exit(f"usage: run-tests {'|'.join(PARTS)} …")
+    sys.exit(main(sys.argv[1:]))
