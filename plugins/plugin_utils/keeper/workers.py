@@ -139,6 +139,13 @@ class Workers:
         with self._lock:
             return [live.worker for live in self._live.values()]
 
+    def refuse(self) -> None:
+        """From now on, launch nothing more; what is being launched is told to stop."""
+        with self._lock:
+            self._closing = True
+            for launching in self._launching.values():
+                launching.cancel()
+
     @contextmanager
     def launching(self, host: str) -> Iterator[Launching]:
         """The time of a launch for a host. Raises KeeperError when the run is ending or one is under way already."""
@@ -212,8 +219,8 @@ class Workers:
     def terminate_all(self, timeout: float) -> list[KeeperError]:
         """End all workers at once, refuse new ones, look for what doubtful launches left; the failures, if any."""
         ends = time.monotonic() + timeout
+        self.refuse()
         with self._lock:
-            self._closing = True
             hosts = list(self._live.keys() | self._launching.keys())
             doubtful = list(self._doubtful)
         tasks: list[Callable[[], None]] = [lambda host=host: self._end(host, ends) for host in hosts]  # type: ignore[misc]

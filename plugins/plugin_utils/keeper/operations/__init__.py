@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Operation = Callable[["Context", dict[str, Any]], dict[str, Any]]
 
-FILES = ("worker", "placement", "snapshot_set", "restore", "repository", "transfer")
+FILES = ("run", "worker", "placement", "snapshot_set", "restore", "repository", "transfer")
 _registered: dict[str, Operation] = {}
 
 

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start the run's keeper before the first task, and tell it how every host ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible import context
+from ansible.playbook import Playbook
+from ansible.plugins.callback import CallbackBase
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import client, start
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
+
+DOCUMENTATION = """
+name: guard
+type: notification
+short_description: Start the keeper that ends every worker of the run
+version_added: 0.1.0
+author: The mayfly project
+description:
+  - Starts the keeper of the run before its first task. The keeper is a process in a session of its own that alone
+    talks to AWS and that outlives the playbook, so that no worker is left behind however the playbook ends.
+  - The module P(mayfly.workers.worker#module) refuses to launch anything without it.
+  - The environment variable E(MAYFLY_RUN_ID) names the run; otherwise it is made here. Reports of runs are kept below
+    E(MAYFLY_RUNS_DIR), by default C(~/.local/state/mayfly/runs).
+requirements:
+  - enabled in C(callbacks_enabled) by its full name
+"""
+
+_TELL_SECONDS = 10.0
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]
+    """The guard."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "mayfly.workers.guard"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._keeper: start.Keeper | None = None
+        self._failures: dict[str, dict[str, str]] = {}
+
+    def v2_playbook_on_start(self, playbook: Playbook) -> None:
+        """Start the keeper, before any host is known."""
+        del playbook
+        try:
+            self._keeper = start.start()
+        except (KeeperError, OSError) as error:
+            self._display.error(f"The run has no keeper, so no worker can be launched: {error}")
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """Remember the last failure of each host: what counts is only known at the end."""
+        if not ignore_errors:
+            self._remember(result)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """Remember that the host was lost."""
+        self._remember(result)
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        """Tell the keeper which hosts failed, with the last message of each."""
+        if self._keeper is None:
+            return
+        failed = set(stats.failures) | set(stats.dark)
+        hosts = {host: self._failures.get(host) if host in failed else None for host in stats.processed}
+        ends = {host: {"failed": host in failed, "error": failure} for host, failure in hosts.items()}
+        try:
+            check = bool(context.CLIARGS.get("check"))
+            client.call("run.ended", {"hosts": ends}, _TELL_SECONDS, check=check)
+        except KeeperError as error:
+            self._display.warning(f"The report of the run lacks how its hosts ended: {error}")
+        self._display.display(f"Report of run {self._keeper.run}: {self._keeper.folder}/report.json")
+
+    def _remember(self, result: Any) -> None:
+        values = result._result  # noqa: SLF001 - callbacks of 2.19 have no other way
+        message = str(values.get("msg") or values.get("stderr") or "no message")
+        host = str(result._host.get_name())  # noqa: SLF001 - as above
+        task = str(result._task.get_name())  # noqa: SLF001 - as above
+        code = str(values.get("error_code") or "TaskFailed")
+        self._failures[host] = {"code": code, "message": f"{task}: {message}", "remedy": ""}

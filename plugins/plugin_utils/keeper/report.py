@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report of a run: what became of each resource, kept in a file that is whole at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .errors import KeeperError
+
+_WRITE_SECONDS = 0.5
+
+
+def now() -> str:
+    """The time in ISO 8601 UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class ResourceReport:
+    """One host's part. ``status`` is Running until it ends."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._values: dict[str, Any] = {}
+        self._stages: list[dict[str, str | None]] = []
+        self._errors: list[dict[str, str]] = []
+        self.status = "Running"
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """The time of a stage: from now until the block is left, however that happens."""
+        self.begin(name)
+        try:
+            yield
+        finally:
+            self.end(name)
+
+    def begin(self, name: str) -> None:
+        """Begin a stage, and end the one before."""
+        with self._report.lock:
+            self._end_open()
+            self._stages.append({"name": name, "start": now(), "end": None})
+        self._report.changed()
+
+    def end(self, name: str) -> None:
+        """End a stage, if it is the one that goes on."""
+        with self._report.lock:
+            if self._stages and self._stages[-1]["name"] == name:
+                self._end_open()
+        self._report.changed()
+
+    def set(self, **values: Any) -> None:
+        """Set resource, worker, volumes, restore_point, restored_volumes, snapshots or digests."""
+        with self._report.lock:
+            self._values.update(values)
+        self._report.changed()
+
+    def error(self, error: KeeperError) -> None:
+        """Add an error: the resource has failed. The same one is told once."""
+        with self._report.lock:
+            if error.as_dict() not in self._errors:
+                self._errors.append(error.as_dict())
+            self.status = "Failed"
+        self._report.changed()
+
+    def ended(self, status: str) -> None:
+        """Say how it ended, unless it has failed already."""
+        with self._report.lock:
+            self._end_open()
+            if self.status != "Failed":
+                self.status = status
+        self._report.changed()
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error was reported."""
+        return self.status == "Failed"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form in report.json."""
+        return {"status": self.status, **self._values, "stages": self._stages, "errors": self._errors}
+
+    def _end_open(self) -> None:
+        if self._stages and self._stages[-1]["end"] is None:
+            self._stages[-1]["end"] = now()
+
+
+class Report:
+    """All of a run. Changes reach ``folder/report.json`` within about a second, the end at once."""
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self.lock = threading.RLock()
+        self._path = folder / "report.json"
+        self._head: dict[str, Any] = {"run": run_id, "operation": None, "started": now(), "ended": None, "status": None}
+        self._resources: dict[str, ResourceReport] = {}
+        self._errors: list[dict[str, str]] = []
+        self._written = 0.0
+
+    def set_operation(self, operation: str) -> None:
+        """Name the operation; the first one holds."""
+        with self.lock:
+            self._head["operation"] = self._head["operation"] or operation
+
+    def resource(self, host: str) -> ResourceReport:
+        """A host's part, made when it is asked for first."""
+        with self.lock:
+            return self._resources.setdefault(host, ResourceReport(self))
+
+    def resources(self) -> Mapping[str, ResourceReport]:
+        """All parts by host."""
+        with self.lock:
+            return dict(self._resources)
+
+    def error(self, error: KeeperError) -> None:
+        """Add an error of the run as a whole."""
+        with self.lock:
+            self._errors.append(error.as_dict())
+
+    def changed(self) -> None:
+        """Write the file, unless that was done a moment ago: the next change or the end will."""
+        with self.lock:
+            if time.monotonic() - self._written >= _WRITE_SECONDS:
+                self._write()
+
+    def flush(self) -> None:
+        """Write the file now."""
+        with self.lock:
+            self._write()
+
+    def end(self) -> None:
+        """Write the file for the last time, with the status of the whole run."""
+        with self.lock:
+            for resource in self._resources.values():
+                resource.ended("Canceled" if resource.status == "Running" else resource.status)
+            statuses = {resource.status for resource in self._resources.values()}
+            worst = ("Canceled", "Failed", "Warning", "Succeeded", "Skipped")
+            self._head["status"] = next((each for each in worst if each in statuses), "Skipped")
+            if self._errors:
+                self._head["status"] = "Failed"
+            self._head["ended"] = now()
+            self._write()
+
+    def _write(self) -> None:
+        content = {**self._head, "errors": self._errors}
+        content["resources"] = {host: each.as_dict() for host, each in self._resources.items()}
+        unfinished = self._path.with_suffix(".new")
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+            json.dump(content, stream, indent=1, sort_keys=False)
+        unfinished.replace(self._path)
+        self._written = time.monotonic()

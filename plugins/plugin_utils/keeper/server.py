@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The keeper's socket: takes calls of the playbook's tasks, answers each in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import struct
+import threading
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ..placement import PlacementError
+from . import operations, protocol
+from .context import Context, Run
+from .errors import KeeperError
+from .settings import Settings
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 256
+_REQUEST_SECONDS = 10.0
+_ANSWER_SECONDS = 30.0
+_ACCEPT_SECONDS = 0.5
+
+
+class Server:
+    """Listens on ``path``, which only this user can reach, until it is stopped."""
+
+    def __init__(self, run: Run, path: Path) -> None:
+        self._run = run
+        self._path = path
+        self._room = threading.BoundedSemaphore(_AT_ONCE)
+        self._stopped = threading.Event()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(str(path))
+        path.chmod(0o600)
+        self._socket.listen(_AT_ONCE)
+        self._socket.settimeout(_ACCEPT_SECONDS)
+        self._thread = threading.Thread(target=self._accept, name="accept", daemon=True)
+        self.calls = 0
+
+    def start(self) -> None:
+        """Begin to take calls."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more calls; those under way go on."""
+        self._stopped.set()
+        self._thread.join(_ACCEPT_SECONDS * 4)
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                connection, _ = self._socket.accept()
+            except TimeoutError:
+                continue
+            if not self._room.acquire(timeout=_REQUEST_SECONDS):
+                connection.close()
+                continue
+            threading.Thread(target=self._serve, args=(connection,), name="call", daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                if _peer_user(connection) != os.getuid():
+                    return
+                request = protocol.receive(connection, _REQUEST_SECONDS)
+                protocol.send(connection, self._answer(request), _ANSWER_SECONDS)
+        except (OSError, protocol.ProtocolError) as error:
+            log.warning("a task went away before its answer: %s", error)
+        finally:
+            self._room.release()
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.calls += 1
+        host = request.get("host")
+        try:
+            return {"result": self._call(request)}
+        except Exception as raised:  # whatever it is, the task must hear of it
+            error = as_keeper_error(raised)
+            if error.code == "InternalError":
+                log.exception("%s failed", request.get("operation"))
+            else:
+                log.warning("%s: %s: %s", host, request.get("operation"), error)
+            if isinstance(host, str):
+                self._run.report.resource(host).error(error)
+                self._run.report.flush()
+            return {"error": error.as_dict()}
+
+    def _call(self, request: dict[str, Any]) -> dict[str, Any]:
+        name = str(request.get("operation"))
+        function = operations.find(name)
+        if function is None:
+            raise KeeperError("UnknownOperation", f"The keeper knows no operation {name}.")
+        settings = Settings.from_call(request.get("settings") or {})
+        self._run.report.set_operation(settings.operation)
+        self._run.clients.use(settings.accounts)
+        self._run.marker.use_lease(settings.lease)
+        host = str(request.get("host") or "localhost")
+        arguments = request.get("arguments") or {}
+        resource = arguments.get("resource")
+        if resource is not None:
+            self._run.register(host, resource)
+            self._run.remember(host, "resource", resource)
+        context = Context(
+            run=self._run,
+            host=host,
+            check=bool(request.get("check")),
+            settings=settings,
+            resource=resource or self._run.recall(host, "resource"),
+        )
+        return function(context, arguments)
+
+
+def as_keeper_error(raised: BaseException) -> KeeperError:
+    """Any failure as the one error that crosses the socket."""
+    if isinstance(raised, KeeperError):
+        return raised
+    if isinstance(raised, PlacementError):
+        return KeeperError(raised.code, raised.message, raised.remedy)
+    if isinstance(raised, ClientError):
+        error = raised.response.get("Error", {})
+        code = str(error.get("Code", "Unknown"))
+        remedy = ""
+        if code in ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"):
+            remedy = "The role that mayfly_accounts names lacks this right."
+        message = f"AWS refused {raised.operation_name}: {error.get('Message', 'no message')} ({code})."
+        return KeeperError(code, message, remedy)
+    if isinstance(raised, BotoCoreError):
+        return KeeperError("AwsUnreachable", f"AWS was not reached: {raised}")
+    # The repository's library has errors of the same three parts, but is not imported for runs without a repository.
+    code, message = getattr(raised, "code", None), getattr(raised, "message", None)
+    if isinstance(code, str) and isinstance(message, str):
+        return KeeperError(code, message, str(getattr(raised, "remedy", "")))
+    return KeeperError("InternalError", f"{type(raised).__name__}: {raised}", "The run's keeper.log says more.")
+
+
+def _peer_user(connection: socket.socket) -> int:
+    size = struct.calcsize("3i")
+    _, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(user)
