@@ -128,7 +128,9 @@ def _assume(
 def _check_owner(session: boto3.Session, region: str, account: Account) -> None:
     """Credentials of the environment must be the account's own, or its resources would be looked for elsewhere."""
     if session.get_credentials() is None:
-        message = f"There are no AWS credentials for account {account.id}, and mayfly_accounts.{account.name} has no role."
+        message = (
+            f"There are no AWS credentials for account {account.id}, and mayfly_accounts.{account.name} has no role."
+        )
         raise KeeperError("NoCredentials", message, "Set role_arn there, or put credentials into the environment.")
     owner = session.client("sts", region_name=region, config=_PATIENT).get_caller_identity()["Account"]
     if owner != account.id:

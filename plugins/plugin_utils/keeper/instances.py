@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An EC2 instance as a backup records it, and why some cannot be backed up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from .context import Context
+from .errors import KeeperError
+
+_GONE = ("terminated", "shutting-down")
+
+
+def describe_instance(context: Context, resource: dict[str, Any]) -> dict[str, Any]:
+    """{instance, volumes, size_gib}. Raises KeeperError InstanceNotFound, NoVolumes, ProductCode or KeyUnusable."""
+    account, region, instance_id = resource["account"], resource["region"], resource["id"]
+    ec2 = context.ec2(account, region)
+    try:
+        found = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
+    except ClientError as error:
+        if not error.response["Error"]["Code"].startswith("InvalidInstanceID"):
+            raise
+        found = []
+    instance = found[0]["Instances"][0] if found else None
+    if instance is None or instance["State"]["Name"] in _GONE:
+        message = f"{context.host}: account {account} has no instance {instance_id} in {region}."
+        raise KeeperError("InstanceNotFound", message, "Check mayfly_resource, or refresh the inventory.")
+    devices = {
+        each["Ebs"]["VolumeId"]: each
+        for each in instance.get("BlockDeviceMappings", ())
+        if each.get("Ebs", {}).get("VolumeId")
+    }
+    if not devices:
+        raise KeeperError("NoVolumes", f"{context.host}: {instance_id} has no EBS volumes to back up.")
+    described = ec2.describe_volumes(VolumeIds=sorted(devices))["Volumes"]
+    volumes = [_volume(each, devices[each["VolumeId"]]) for each in described]
+    volumes.sort(key=lambda each: str(each["device"]))
+    _refuse_product_codes(context, described)
+    _check_keys(context, account, region, described)
+    zones = {zone.name: zone.id for zone in context.run.pictures.picture(account, region).zones}
+    return {
+        "instance": _instance(instance, zones),
+        "volumes": volumes,
+        "size_gib": sum(each["size_gib"] for each in volumes),
+    }
+
+
+def _instance(value: dict[str, Any], zones: dict[str, str]) -> dict[str, Any]:
+    zone = value["Placement"]["AvailabilityZone"]
+    return {
+        "instance_id": value["InstanceId"],
+        "instance_type": value["InstanceType"],
+        "image_id": value["ImageId"],
+        "architecture": value.get("Architecture"),
+        "availability_zone": zone,
+        "availability_zone_id": zones.get(zone),
+        "tenancy": value["Placement"].get("Tenancy"),
+        "vpc_id": value.get("VpcId"),
+        "subnet_id": value.get("SubnetId"),
+        "private_ip_address": value.get("PrivateIpAddress"),
+        "security_group_ids": [group["GroupId"] for group in value.get("SecurityGroups", ())],
+        "key_name": value.get("KeyName"),
+        "iam_instance_profile": value.get("IamInstanceProfile", {}).get("Arn"),
+        "root_device_name": value.get("RootDeviceName"),
+        "ebs_optimized": value.get("EbsOptimized", False),
+        "platform": value.get("PlatformDetails"),
+        "tags": _tags(value),
+    }
+
+
+def _volume(value: dict[str, Any], device: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "volume_id": value["VolumeId"],
+        "device": device["DeviceName"],
+        "size_gib": value["Size"],
+        "attributes": {
+            "type": value["VolumeType"],
+            "iops": value.get("Iops"),
+            "throughput": value.get("Throughput"),
+            "encrypted": value.get("Encrypted", False),
+            "kms_key_id": value.get("KmsKeyId"),
+            "delete_on_termination": device["Ebs"].get("DeleteOnTermination", False),
+            "tags": _tags(value),
+        },
+    }
+
+
+def _tags(value: dict[str, Any]) -> dict[str, str]:
+    """The user's own tags: AWS's and ours cannot or must not be set again."""
+    return {tag["Key"]: tag["Value"] for tag in value.get("Tags", ()) if not tag["Key"].startswith(("aws:", "mayfly:"))}
+
+
+def _refuse_product_codes(context: Context, volumes: list[dict[str, Any]]) -> None:
+    """Volumes of Marketplace products cannot be attached to other instances, so a restore would be of no use."""
+    for volume in volumes:
+        codes = [
+            code["ProductCodeId"]
+            for code in volume.get("ProductCodes", ())
+            if code.get("ProductCodeType") == "marketplace"
+        ]
+        if codes:
+            message = f"{context.host}: {volume['VolumeId']} carries the Marketplace product code {codes[0]}."
+            raise KeeperError("ProductCode", message, "AWS lets only instances of that product use it; leave it out.")
+
+
+def _check_keys(context: Context, account: str, region: str, volumes: list[dict[str, Any]]) -> None:
+    for key in sorted({each["KmsKeyId"] for each in volumes if each.get("KmsKeyId")}):
+        kms = context.run.clients.client(account, region, "kms")
+        state = kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"]
+        if state != "Enabled":
+            message = f"{context.host}: the KMS key {key} of its volumes is {state}."
+            raise KeeperError("KeyUnusable", message, "Enable the key; without it AWS cannot read the snapshots.")

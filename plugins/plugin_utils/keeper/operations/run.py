@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the guard tells of the run as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..context import Context
+from ..errors import KeeperError
+from . import operation
+
+
+@operation("run.ended")
+def ended(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
+    """{hosts: {host: {failed, error}}}: how Ansible saw every host end. What failed outside the keeper counts too."""
+    known = context.run.report.resources()
+    for host, end in arguments["hosts"].items():
+        if host not in known:
+            continue
+        report = known[host]
+        if end["failed"] and not report.failed and end["error"]:
+            report.error(KeeperError.from_dict(end["error"]))
+        report.ended("Failed" if end["failed"] else "Skipped" if context.check else "Succeeded")
+    return {}

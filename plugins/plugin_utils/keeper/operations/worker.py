@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Launch a host's worker, and end it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ... import launch
+from ..context import Context
+from ..errors import KeeperError
+from ..ready import await_ready
+from ..ssh import Connection
+from ..workers import Launching, Worker
+from . import operation
+
+
+@operation("worker.keys")
+def keys(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
+    """What user data needs: the run's public key, the host's first key, and the seconds left to the run."""
+    left = context.deadline.timestamp() - time.time()
+    if left < context.settings.lease:
+        raise KeeperError(
+            "DeadlinePassed", "The run's deadline is near: no worker is launched.", "See mayfly_deadline."
+        )
+    key = context.run.workers.host_key(context.host)
+    return {
+        "authorized_key": context.run.workers.user_key().public,
+        "host_key": key.private,
+        "host_key_public": key.public,
+        "seconds_left": int(left),
+    }
+
+
+@operation("worker.present")
+def present(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
+    """{changed, worker, facts}: the host's worker, reachable, with a key of its own and its lease being renewed."""
+    known = context.run.workers.get(context.host)
+    if known is not None:
+        return {"changed": False, "worker": known.as_dict(), "facts": _facts(known)}
+    user_tags = launch.check_tags(arguments.get("tags") or {})
+    with context.report.stage("Launching"), context.run.workers.launching(context.host) as launching:
+        worker = _launch(context, arguments, user_tags, launching)
+    context.report.set(worker=_reported(worker))
+    context.report.begin("Configuring")
+    return {"changed": True, "worker": worker.as_dict(), "facts": _facts(worker)}
+
+
+@operation("worker.absent")
+def absent(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
+    """{changed}: whether there was a worker, which is going now."""
+    if context.run.workers.get(context.host) is None:
+        return {"changed": context.run.workers.terminate(context.host)}
+    with context.report.stage("Terminating"):
+        return {"changed": context.run.workers.terminate(context.host)}
+
+
+@operation("worker.info")
+def info(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
+    """{workers}: all that live."""
+    return {"workers": [each.as_dict() for each in context.run.workers.all()]}
+
+
+def _launch(context: Context, arguments: dict[str, Any], user_tags: dict[str, str], launching: Launching) -> Worker:
+    placement = arguments["placement"]
+    refused: list[str] = []
+    for number, candidate in enumerate(placement["candidates"]):
+        launching.check()
+        try:
+            instance = _run(context, arguments, user_tags, launching, (number, candidate))
+            worker = _register(context, arguments, candidate, instance)
+            await_ready(context, worker, launching)
+        except launch.CandidateFailed as error:
+            refused.append(f"{candidate['instance_type']} in {candidate['availability_zone']}: {error.code}")
+            context.run.workers.terminate(context.host)
+            continue
+        return worker
+    message = f"No candidate could have the worker of {context.host} ({'; '.join(refused)})."
+    raise KeeperError("NoCapacity", message, "Name more types in mayfly_instance_types or subnets in mayfly_networks.")
+
+
+def _run(
+    context: Context,
+    arguments: dict[str, Any],
+    user_tags: dict[str, str],
+    launching: Launching,
+    numbered: tuple[int, dict[str, Any]],
+) -> dict[str, Any]:
+    """RunInstances for one candidate, whose number goes into the client token."""
+    number, candidate = numbered
+    account, region = candidate["account"], candidate["region"]
+    tags = context.tags(user={"Name": f"mayfly worker {context.settings.operation}", **user_tags})
+    groups = list(candidate["security_group_ids"]) or [
+        context.run.workers.groups.ensure(
+            context.ec2(account, region),
+            candidate["vpc_id"],
+            arguments["ssh_port"],
+            arguments.get("control_node_cidr"),
+            context.tags(user=user_tags),
+            lambda group: context.run.temporaries.add(account, region, group, "security-group"),
+        )
+    ]
+    image = arguments["placement"]["image"]
+    full = {**candidate, "image_id": image["id"], "root_device_name": image["root_device_name"]}
+    resource = arguments["resource"]
+    token = launch.client_token(context.run.id, resource, launching.attempt, number)
+    parameters = launch.request(full, groups, arguments["user_data"], tags, token)
+    try:
+        return launch.run_instances(context.ec2(account, region, once=True), parameters, launching.pause)
+    except (launch.LaunchDoubtful, KeeperError) as error:
+        if isinstance(error, launch.LaunchDoubtful) or error.code == "Canceled":
+            context.run.workers.doubt(account, region, token)
+        raise
+
+
+def _register(
+    context: Context, arguments: dict[str, Any], candidate: dict[str, Any], instance: dict[str, Any]
+) -> Worker:
+    """Put the new instance under the keeper's care at once."""
+    workers = context.run.workers
+    address = instance["PrivateIpAddress"]
+    connection = Connection(
+        address=address,
+        port=arguments["ssh_port"],
+        user=arguments["ssh_user"],
+        alias=instance["InstanceId"],
+        folder=workers.folder,
+        key_file=workers.key_file,
+    )
+    worker = Worker(
+        host=context.host,
+        instance_id=instance["InstanceId"],
+        account=candidate["account"],
+        region=candidate["region"],
+        address=address,
+        port=arguments["ssh_port"],
+        user=arguments["ssh_user"],
+        control_path=str(connection.control_path),
+        known_hosts=str(connection.known_hosts),
+        key_file=str(connection.key_file),
+        type=candidate["instance_type"],
+        availability_zone=candidate["availability_zone"],
+        subnet_id=candidate["subnet_id"],
+        launched=instance["LaunchTime"].isoformat(),
+    )
+    workers.add(worker, connection)
+    connection.pin(workers.host_key(context.host).public)
+    context.report.set(worker=_reported(worker))
+    return worker
+
+
+def _facts(worker: Worker) -> dict[str, Any]:
+    names = ("instance_id", "address", "port", "user", "control_path", "known_hosts", "key_file")
+    return {f"mayfly_worker_{name}": getattr(worker, name) for name in names}
+
+
+def _reported(worker: Worker) -> dict[str, Any]:
+    names = ("instance_id", "type", "account", "region", "availability_zone", "subnet_id", "address", "launched")
+    return {name: getattr(worker, name) for name in names}

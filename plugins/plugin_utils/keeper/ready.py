@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From RunInstances' answer to a worker that tasks may use: running, logged in to, with a host key of its own."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from .. import launch
+from .errors import KeeperError
+from .lease import Renewer
+from .ssh import Connection, SshError, port_answers
+
+if TYPE_CHECKING:
+    from .context import Context
+    from .workers import Launching, Worker
+
+_READY_SECONDS = 300.0
+_LOOK_SECONDS = 5.0
+_PAUSE_SECONDS = 0.5
+_ENDED = ("shutting-down", "terminated", "stopping", "stopped")
+
+# User data can be read by others in the account, so its host key serves the first login only. The new one never leaves
+# the worker. Instance metadata, which holds the old one, is closed to all but root from now on.
+_SECURE = """\
+set -eu
+ip rule add pref 100 uidrange 1-4294967294 to 169.254.169.254/32 unreachable
+cd /etc/ssh
+rm -f mayfly_host_key.new mayfly_host_key.new.pub
+ssh-keygen -q -t ed25519 -N '' -C '' -f mayfly_host_key.new
+mv mayfly_host_key.new mayfly_host_key
+mv mayfly_host_key.new.pub mayfly_host_key.pub
+systemctl reload ssh
+cat mayfly_host_key.pub
+"""
+
+
+def await_ready(context: Context, worker: Worker, launching: Launching) -> None:
+    """Wait for the worker, replace its host key and begin to renew its lease.
+
+    Raises CandidateFailed or KeeperError when the instance ended by itself, KeeperError when it cannot be logged in to
+    in time.
+    """
+    connection = context.run.workers.connection(context.host)
+    _log_in(context, worker, connection, launching)
+    key = context.run.workers.run(context.host, _SECURE).decode()
+    connection.pin(" ".join(key.split()[:2]))
+    connection.close()
+    try:
+        connection.open()
+    except SshError as error:
+        message = f"The worker {worker.instance_id} does not show the host key that it made for itself: {error}"
+        raise KeeperError("WorkerUnreachable", message) from error
+    renewer = Renewer(worker.instance_id, connection, context.settings.lease, SshError)
+    context.run.workers.renew_lease(context.host, renewer)
+
+
+def _log_in(context: Context, worker: Worker, connection: Connection, launching: Launching) -> None:
+    ends = time.monotonic() + _READY_SECONDS
+    look = time.monotonic() + _LOOK_SECONDS
+    said = "its SSH port does not answer"
+    while time.monotonic() < ends:
+        if port_answers(worker.address, worker.port):
+            try:
+                connection.open()
+            except SshError as error:
+                said = str(error)
+            else:
+                return
+        if time.monotonic() > look:
+            look = time.monotonic() + _LOOK_SECONDS
+            _check_running(context, worker)
+        launching.pause(_PAUSE_SECONDS)
+    message = f"The worker {worker.instance_id} at {worker.address} was not ready in {_READY_SECONDS:.0f} s: {said}."
+    remedy = "Check that its security groups let the control node in on that port, and that the image runs cloud-init."
+    raise KeeperError("WorkerNotReady", message, remedy)
+
+
+def _check_running(context: Context, worker: Worker) -> None:
+    try:
+        answer = context.ec2(worker.account, worker.region).describe_instances(InstanceIds=[worker.instance_id])
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "InvalidInstanceID.NotFound":
+            return  # too young to be known everywhere
+        raise
+    instance: dict[str, Any] = answer["Reservations"][0]["Instances"][0]
+    if instance["State"]["Name"] in _ENDED:
+        raise launch.ended_by_itself(instance)
