@@ -23,7 +23,7 @@ CONFIG = Config(
 _MISSING = ("NoSuchKey", "404", "NotFound")
 _REMEDIES = {
     "NoSuchBucket": "Check bucket and region of mayfly_repository; the bucket must exist.",
-    "AccessDenied": "The role lacks rights on that bucket, prefix or KMS key, or account of mayfly_repository is not its owner.",
+    "AccessDenied": "The role lacks rights there, or account of mayfly_repository is not the bucket's owner.",
     "PermanentRedirect": "Check region of mayfly_repository.",
 }
 
@@ -65,7 +65,8 @@ class S3Objects:
             arguments["Delimiter"] = "/"
         token: dict[str, str] = {}
         while True:
-            page = self._do(prefix, lambda: self._client.list_objects_v2(**arguments, **token))
+            asked = {**arguments, **token}
+            page = self._do(prefix, lambda asked=asked: self._client.list_objects_v2(**asked))  # type: ignore[misc]
             found = [each["Prefix"] for each in page.get("CommonPrefixes", ())] if folders else []
             found = found or [each["Key"] for each in page.get("Contents", ()) if not folders]
             yield from (each.removeprefix(self._prefix) for each in found)

@@ -53,6 +53,11 @@ class PackWriter:
         """Whether no more should be added."""
         return self.size >= TARGET_BYTES or len(self._frames) >= MAXIMUM_FRAMES
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was added."""
+        return not self._frames
+
     def add(self, volume_id: str, index: int, digest: bytes, compressed: bytes) -> Location:
         """Seal a block that is a zstd frame already."""
         number = len(self._frames)

@@ -129,9 +129,9 @@ def commit(store: ObjectStore, manifest: Manifest, resource_key: bytes) -> str:
 def _check_create_only(store: ObjectStore) -> None:
     """A store without conditional writes would let two writers overwrite each other."""
     key = f"checks/{secrets.token_hex(8)}"
-    store.put(key, b"", create_only=True)
+    store.put(key, b"first", create_only=True)
     try:
-        store.put(key, b"", create_only=True)
+        store.put(key, b"second", create_only=True)
     except ObjectExists:
         return
     finally:

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command ``mayfly-agent run JOB``: carry a job out, and say in status.json beside it what became of it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from .backup import Backup
+from .credentials import file_credentials, session_of
+from .ebs import DirectSnapshots
+from .errors import AgentError
+from .job import Job, read_job
+from .restore import Restore
+from .s3 import CONFIG, S3Objects
+from .status import Status
+
+_CREDENTIALS = Path("/run/mayfly/credentials")
+
+
+class Stopped(BaseException):
+    """SIGTERM came."""
+
+
+def main(arguments: list[str]) -> int:
+    """0 when the job was done, 1 when it failed, 2 for a wrong call."""
+    if len(arguments) != 2 or arguments[0] != "run":
+        print("usage: mayfly-agent run JOB", file=sys.stderr)
+        return 2
+    path = Path(arguments[1])
+    signal.signal(signal.SIGTERM, _stop)
+    with Status(path.with_name("status.json")) as status:
+        try:
+            status.succeeded(_carry_out(read_job(path), status))
+        except AgentError as error:
+            status.failed(error)
+            print(f"{error.code}: {error.message}", file=sys.stderr)
+            return 1
+        except Stopped:
+            status.failed(AgentError("Stopped", "The transfer agent was stopped from outside."))
+            return 1
+        except Exception as error:  # whatever it is, the controller must hear of it
+            traceback.print_exc()
+            status.failed(AgentError("InternalError", f"The transfer agent failed: {error!r}"))
+            return 1
+    return 0
+
+
+def _carry_out(job: Job, status: Status) -> dict[str, object]:
+    place = job.repository
+    session = session_of(file_credentials(_CREDENTIALS / "repository.json"))
+    client = session.create_client("s3", region_name=place.region, endpoint_url=place.endpoint_url, config=CONFIG)
+    store = S3Objects(client, place.bucket, place.prefix, place.owner)
+    credentials = file_credentials(_CREDENTIALS / "source.json")
+    snapshots = DirectSnapshots(credentials, job.source_region, job.concurrency)
+    if job.operation == "backup":
+        return Backup(job, snapshots, store, status).run()
+    return Restore(job, snapshots, store, status).run()
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise Stopped
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A restore: blocks of a restore point, opened, verified, and put into new snapshots.
+
+Memory: ranges of packs being read (8 MiB each, at most 4) and the blocks in flight (twice the concurrency).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Protocol
+
+from .blocks import BLOCK_SIZE, VolumeDigest
+from .errors import AgentError
+from .job import Job
+from .objects import ObjectStore
+from .pipeline import ordered
+from .repository import layout, repository
+from .repository.manifest import Manifest, VolumeRecord
+from .repository.packs import PackReader
+from .repository.trees import Entry, TreeReader
+from .status import Status
+
+_RANGE_BYTES = 8 * 1024 * 1024
+_RANGES_AT_ONCE = 4
+
+
+class Sink(Protocol):
+    """Where blocks go to: see ebs.DirectSnapshots."""
+
+    def start_snapshot(self, size_gib: int, client_token: str, description: str, **options: Any) -> str:
+        """Begin a snapshot."""
+
+    def put_block(self, snapshot_id: str, index: int, block: bytes, digest: bytes) -> None:
+        """Write a block."""
+
+    def complete_snapshot(self, snapshot_id: str, blocks: int, aggregate: bytes) -> None:
+        """Seal the snapshot."""
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Blocks that lie one behind the other in one pack."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def start(self) -> int:
+        return self.entries[0].location.offset
+
+    @property
+    def length(self) -> int:
+        last = self.entries[-1].location
+        return last.offset + last.length - self.start
+
+
+def ranges(entries: Iterator[Entry]) -> Iterator[_Range]:
+    """Join neighbours to ranges of at most 8 MiB."""
+    held: list[Entry] = []
+    for entry in entries:
+        at = entry.location
+        if held:
+            last = held[-1].location
+            follows = at.pack == last.pack and at.offset == last.offset + last.length
+            if not follows or at.offset + at.length - held[0].location.offset > _RANGE_BYTES:
+                yield _Range(tuple(held))
+                held = []
+        held.append(entry)
+    if held:
+        yield _Range(tuple(held))
+
+
+class Restore:
+    """One run of it."""
+
+    def __init__(self, job: Job, sink: Sink, store: ObjectStore, status: Status) -> None:
+        self._job = job
+        self._sink = sink
+        self._store = store
+        self._status = status
+
+    def run(self) -> dict[str, object]:
+        """Do it; {snapshots: {volume: new snapshot}, digests}. Raises AgentError."""
+        job = self._job
+        points = repository.list_points(self._store, job.name)
+        if job.restore_point not in points:
+            message = f"The restore point {job.restore_point} of {job.name.path} is not in the repository."
+            raise AgentError("RestorePointMissing", message, "See mayfly_restore_point.")
+        manifest = repository.read_manifest(self._store, points[job.restore_point], job.resource_key)
+        snapshots: dict[str, str] = {}
+        digests: dict[str, str] = {}
+        with (
+            ThreadPoolExecutor(_RANGES_AT_ONCE, "read") as readers,
+            ThreadPoolExecutor(job.concurrency, "write") as writers,
+        ):
+            for volume in manifest.volumes:
+                snapshots[volume.volume_id] = self._volume(manifest, volume, readers, writers)
+                digests[volume.volume_id] = volume.digest
+        return {"snapshots": snapshots, "digests": digests}
+
+    def _volume(
+        self, manifest: Manifest, volume: VolumeRecord, readers: ThreadPoolExecutor, writers: ThreadPoolExecutor
+    ) -> str:
+        job, status, name = self._job, self._status, volume.volume_id
+        assert job.target is not None
+        status.stage("Writing", name)
+        status.count(name, blocks_total=volume.blocks)
+        options: dict[str, Any] = {"Tags": [{"Key": key, "Value": each} for key, each in job.target.tags.items()]}
+        if job.target.kms_key_id:
+            options |= {"Encrypted": True, "KmsKeyArn": job.target.kms_key_id}
+        token = hashlib.sha256(f"{job.run}/{job.name.path}/{name}".encode()).hexdigest()
+        snapshot = self._sink.start_snapshot(volume.size_gib, token, f"{name} of {manifest.id}", **options)
+        tree = TreeReader(manifest.place(volume), job.resource_key, volume.tree(), self._store)
+        read = ordered(readers, lambda each: self._read(volume, each), ranges(tree.entries()), _RANGES_AT_ONCE)
+        digest, aggregate, written = VolumeDigest(), hashlib.sha256(), 0
+
+        def write(each: tuple[Entry, bytes]) -> Entry:
+            entry, block = each
+            self._sink.put_block(snapshot, entry.index, block, entry.digest)
+            return entry
+
+        for entry in ordered(writers, write, chain.from_iterable(read), 2 * job.concurrency):
+            digest.add(entry.index, entry.digest)
+            aggregate.update(entry.digest)
+            written += 1
+            status.count(name, blocks_done=1, bytes_stored=BLOCK_SIZE)
+        if written != volume.blocks or digest.hexdigest() != volume.digest:
+            message = f"{name} of {manifest.id}: its tree does not give what its manifest promises."
+            raise AgentError("RestorePointDamaged", message, "Restore another restore point.")
+        self._sink.complete_snapshot(snapshot, written, aggregate.digest())
+        return snapshot
+
+    def _read(self, volume: VolumeRecord, part: _Range) -> list[tuple[Entry, bytes]]:
+        """The blocks of a range, opened and verified."""
+        first = part.entries[0].location
+        key = layout.pack_key(self._job.name, first.pack)
+        body = self._store.get_range(key, part.start, part.length)
+        self._status.count(volume.volume_id, bytes_read=len(body))
+        reader = PackReader(self._job.name, self._job.resource_key, first.pack)
+        opened: list[tuple[Entry, bytes]] = []
+        for entry in part.entries:
+            at = entry.location
+            frame = body[at.offset - part.start : at.offset - part.start + at.length]
+            opened.append((entry, reader.block(at, frame, volume.volume_id, entry.index, entry.digest)))
+        return opened
