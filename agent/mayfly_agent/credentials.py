@@ -30,5 +30,5 @@ def file_credentials(path: Path) -> RefreshableCredentials:
 def session_of(credentials: RefreshableCredentials) -> botocore.session.Session:
     """A session that uses these credentials and nothing else of the machine."""
     session = botocore.session.Session()
-    session._credentials = credentials
+    session._credentials = credentials  # type: ignore[attr-defined]  # botocore has no way to set refreshable ones
     return session

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A restore: blocks of a restore point, opened, verified, and put into new snapshots.
 
-Memory: ranges of packs being read (8 MiB each, at most 4) and the blocks in flight (twice the concurrency).
+Memory: ranges of packs being read (8 MiB and 32 blocks each, at most 4) and the blocks in flight (twice the concurrency).
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from .repository.trees import Entry, TreeReader
 from .status import Status
 
 _RANGE_BYTES = 8 * 1024 * 1024
+# What compresses well must not fill the memory when it is opened: 16 MiB of blocks a range.
+_RANGE_BLOCKS = 32
 _RANGES_AT_ONCE = 4
 
 
@@ -65,7 +67,11 @@ def ranges(entries: Iterator[Entry]) -> Iterator[_Range]:
         if held:
             last = held[-1].location
             follows = at.pack == last.pack and at.offset == last.offset + last.length
-            if not follows or at.offset + at.length - held[0].location.offset > _RANGE_BYTES:
+            if (
+                not follows
+                or len(held) == _RANGE_BLOCKS
+                or at.offset + at.length - held[0].location.offset > _RANGE_BYTES
+            ):
                 yield _Range(tuple(held))
                 held = []
         held.append(entry)

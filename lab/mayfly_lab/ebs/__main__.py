@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process that serves the EBS direct APIs in every Region of the lab."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from mayfly_lab import addresses, paths, web
+from mayfly_lab.blocks.store import BlockStore
+from mayfly_lab.ebs.application import Application
+from mayfly_lab.ebs.faults import Faults
+from mayfly_lab.ebs.tokens import Tokens
+
+_THREADS = 32  # of each Region
+
+
+def main() -> None:
+    """Serve until killed."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    where = paths.current()
+    regions = {addresses.service_address("ebs", region): region for region in addresses.REGIONS}
+    faults = Faults(where.run / "faults/ebs.json")
+    application = Application(BlockStore(where.store), Tokens(where.run / "ebs-tokens.key"), faults, regions)
+    web.serve(application, list(regions), where.server_certificate, threads=_THREADS)
+    ready = where.run / "ready"
+    ready.mkdir(exist_ok=True)
+    (ready / "ebs").touch()
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The WSGI application: which call of which account, and its answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from http.client import responses as reasons
+from typing import Any
+from urllib.parse import parse_qsl
+
+from mayfly_lab import accounts
+from mayfly_lab.blocks.files import BLOCK
+from mayfly_lab.blocks.store import BlockStore
+from mayfly_lab.ebs.errors import DirectError, invalid
+from mayfly_lab.ebs.faults import Faults
+from mayfly_lab.ebs.reading import Caller, Reading
+from mayfly_lab.ebs.tokens import Tokens
+from mayfly_lab.ebs.writing import Writing
+
+log = logging.getLogger(__name__)
+Environment = dict[str, Any]
+Answer = tuple[int, dict[str, str], bytes]
+
+_SNAPSHOT = r"/snapshots/(?P<snapshot>snap-[0-9a-f]+)"
+_ROUTES = [
+    (method, re.compile(pattern + r"$"), name)
+    for method, pattern, name in (
+        ("GET", _SNAPSHOT + "/blocks", "ListSnapshotBlocks"),
+        ("GET", _SNAPSHOT + "/changedblocks", "ListChangedBlocks"),
+        ("GET", _SNAPSHOT + r"/blocks/(?P<index>\d+)", "GetSnapshotBlock"),
+        ("PUT", _SNAPSHOT + r"/blocks/(?P<index>\d+)", "PutSnapshotBlock"),
+        ("POST", "/snapshots", "StartSnapshot"),
+        ("POST", r"/snapshots/completion/(?P<snapshot>snap-[0-9a-f]+)", "CompleteSnapshot"),
+    )
+]
+
+
+class Application:
+    """EBS direct for WSGI servers that tell the address of a request as ``mayfly.address``."""
+
+    def __init__(self, store: BlockStore, tokens: Tokens, faults: Faults, regions: dict[str, str]) -> None:
+        """``regions``: by the address that a request came to."""
+        self._reading = Reading(store, tokens, faults)
+        self._writing = Writing(store, self._reading, faults)
+        self._faults = faults
+        self._regions = regions
+
+    def __call__(self, environ: Environment, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request."""
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(min(length, BLOCK + 1)) if length else b""
+        try:
+            status, headers, answer = self._answer(environ, body)
+        except DirectError as error:
+            status, answer = error.status, error.document()
+            headers = {"Content-Type": "application/json", "x-amzn-ErrorType": error.name}
+        except Exception as error:
+            log.exception("%s %s", environ["REQUEST_METHOD"], environ["PATH_INFO"])
+            failure = DirectError(500, "InternalServerException", None, f"{error!r}")
+            status, answer = 500, failure.document()
+            headers = {"Content-Type": "application/json", "x-amzn-ErrorType": failure.name}
+        headers |= {"Content-Length": str(len(answer)), "x-amzn-RequestId": secrets.token_hex(16)}
+        start_response(f"{status} {reasons.get(status, '')}", list(headers.items()))
+        return [answer]
+
+    def _answer(self, environ: Environment, body: bytes) -> Answer:
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        for wanted, pattern, name in _ROUTES:
+            match = pattern.match(path)
+            if match and wanted == method:
+                return self._call(name, match.groupdict(), environ, body)
+        raise DirectError(404, "UnknownOperationException", None, f"There is no {method} {path}.")
+
+    def _call(self, name: str, parts: dict[str, str], environ: Environment, body: bytes) -> Answer:
+        caller = self._caller(environ)
+        snapshot, index = parts.get("snapshot", ""), int(parts.get("index", 0))
+        self._faults.check(name, caller.account, snapshot)
+        query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
+        headers = {key[5:].replace("_", "-").lower(): each for key, each in environ.items() if key.startswith("HTTP_")}
+        if name == "GetSnapshotBlock":
+            data, more = self._reading.get_block(caller, snapshot, index, query.get("blockToken", ""))
+            return 200, more, data
+        if name == "PutSnapshotBlock":
+            return 201, self._writing.put(caller, snapshot, index, headers, body), b"{}"
+        if name == "ListSnapshotBlocks":
+            return _json(200, self._reading.list_blocks(caller, snapshot, query))
+        if name == "ListChangedBlocks":
+            return _json(200, self._reading.list_changed(caller, snapshot, query))
+        if name == "CompleteSnapshot":
+            return _json(202, self._writing.complete(caller, snapshot, headers))
+        try:
+            value = json.loads(body or b"{}")
+        except ValueError as error:
+            raise invalid("INVALID_PARAMETER_VALUE", "The body is no JSON.") from error
+        return _json(201, self._writing.start(caller, value))
+
+    def _caller(self, environ: Environment) -> Caller:
+        key = accounts.access_key_of(environ.get("HTTP_AUTHORIZATION", ""))
+        try:
+            account = accounts.account_of(key or "")
+        except accounts.UnknownAccessKey as error:
+            raise DirectError(403, "UnrecognizedClientException", None, str(error)) from error
+        return Caller(account, self._regions[environ["mayfly.address"]])
+
+
+def _json(status: int, value: dict[str, Any]) -> Answer:
+    return status, {"Content-Type": "application/json"}, json.dumps(value).encode()

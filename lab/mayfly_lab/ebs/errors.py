@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Errors as the EBS direct APIs write them."""
+
+from __future__ import annotations
+
+import json
+
+
+class DirectError(Exception):
+    """An error answer: HTTP status, exception, AWS's reason and a message."""
+
+    def __init__(self, status: int, name: str, reason: str | None, message: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.status = status
+        self.name = name
+        self.reason = reason
+        self.message = message
+
+    def document(self) -> bytes:
+        """The JSON body."""
+        return json.dumps({"Message": self.message, **({"Reason": self.reason} if self.reason else {})}).encode()
+
+
+def invalid(reason: str, message: str) -> DirectError:
+    """400 ValidationException."""
+    return DirectError(400, "ValidationException", reason, message)
+
+
+def not_found(snapshot_id: str) -> DirectError:
+    """404: no such snapshot."""
+    message = f"The snapshot '{snapshot_id}' does not exist."
+    return DirectError(404, "ResourceNotFoundException", "SNAPSHOT_NOT_FOUND", message)
+
+
+def denied(message: str) -> DirectError:
+    """403: not this account's."""
+    return DirectError(403, "AccessDeniedException", "UNAUTHORIZED_ACCOUNT", message)

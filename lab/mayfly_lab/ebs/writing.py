@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""StartSnapshot, PutSnapshotBlock and CompleteSnapshot."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from mayfly_lab.blocks.files import BLOCK, clone
+from mayfly_lab.blocks.store import GIB, BlockStore, SnapshotNotFound, SnapshotRecord
+from mayfly_lab.ebs.errors import DirectError, denied, invalid, not_found
+from mayfly_lab.ebs.faults import Faults
+from mayfly_lab.ebs.reading import BLOCKS_PER_GIB, Caller, Reading
+
+_SUM = 32
+# https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html: 100 pending snapshots an account.
+_PENDING = 100
+_LARGEST_GIB = 65_536
+
+
+class Writing:
+    """The three calls. The checksum of each block that was put lies in a file beside the snapshot's data."""
+
+    def __init__(self, store: BlockStore, reading: Reading, faults: Faults) -> None:
+        self._store = store
+        self._reading = reading
+        self._faults = faults
+        self._starting = threading.Lock()
+
+    def start(self, caller: Caller, value: dict[str, Any]) -> dict[str, Any]:
+        """POST /snapshots"""
+        size = value.get("VolumeSize")
+        if not isinstance(size, int) or not 1 <= size <= _LARGEST_GIB:
+            raise invalid("INVALID_VOLUME_SIZE", f"VolumeSize {size!r} is not 1 to {_LARGEST_GIB} GiB.")
+        wanted = {name: value.get(name) for name in ("VolumeSize", "ParentSnapshotId", "Description", "KmsKeyArn")}
+        with self._starting:
+            token = value.get("ClientToken")
+            mine = self._store.list(caller.account, caller.region)
+            known = next((each for each in mine if token and each.client_token == token), None)
+            if known:
+                if self._request(known) != wanted:
+                    raise DirectError(409, "ConflictException", None, "The client token was used for another request.")
+                return _described(known)
+            if sum(each.from_direct and each.state == "pending" for each in mine) >= _PENDING:
+                message = f"At most {_PENDING} snapshots may be pending."
+                raise DirectError(400, "ConcurrentLimitExceededException", None, message)
+            return _described(self._make(caller, value, wanted))
+
+    def put(self, caller: Caller, snapshot_id: str, index: int, headers: dict[str, str], data: bytes) -> dict[str, str]:
+        """PUT /snapshots/ID/blocks/INDEX: the headers of the answer"""
+        record = self._pending(caller, snapshot_id)
+        if not 0 <= index < record.volume_size_gib * BLOCKS_PER_GIB:
+            raise invalid("INVALID_BLOCK", f"The volume has no block {index}.")
+        if len(data) != BLOCK or headers.get("x-amz-data-length") != str(BLOCK):
+            raise invalid("INVALID_PARAMETER_VALUE", f"A block has {BLOCK} bytes.")
+        if headers.get("x-amz-checksum-algorithm") != "SHA256":
+            raise invalid("INVALID_PARAMETER_VALUE", "The checksum's algorithm must be SHA256.")
+        digest = sha256(data).digest()
+        checksum = base64.b64encode(digest).decode()
+        if headers.get("x-amz-checksum") != checksum:
+            raise invalid("INVALID_PARAMETER_VALUE", "The checksum is not that of the data.")
+        _write(self._store.snapshot_path(snapshot_id), data, index * BLOCK)
+        _write(self._sums(snapshot_id), digest, index * _SUM)
+        return {"x-amz-Checksum": checksum, "x-amz-Checksum-Algorithm": "SHA256"}
+
+    def complete(self, caller: Caller, snapshot_id: str, headers: dict[str, str]) -> dict[str, Any]:
+        """POST /snapshots/completion/ID"""
+        self._pending(caller, snapshot_id)
+        with self._store.locked(snapshot_id):
+            record = self._pending(caller, snapshot_id)
+            sums = self._sums(snapshot_id).read_bytes()
+            put = [sums[at : at + _SUM] for at in range(0, len(sums), _SUM) if any(sums[at : at + _SUM])]
+            if headers.get("x-amz-changedblockscount") != str(len(put)):
+                raise invalid("INVALID_PARAMETER_VALUE", f"ChangedBlocksCount is wrong: {len(put)} blocks were put.")
+            checksum = headers.get("x-amz-checksum")
+            if checksum:
+                methods = headers.get("x-amz-checksum-algorithm"), headers.get("x-amz-checksum-aggregation-method")
+                if methods != ("SHA256", "LINEAR"):
+                    raise invalid("INVALID_PARAMETER_VALUE", "The checksum must be SHA256, aggregated LINEAR.")
+                if base64.b64encode(sha256(b"".join(put)).digest()).decode() != checksum:
+                    raise invalid("INVALID_PARAMETER_VALUE", "The checksum is not that of the blocks that were put.")
+            self._store.save(replace(record, state="completed", progress="100%"))
+            self._sums(snapshot_id).unlink()
+        return {"Status": "completed"}
+
+    def _make(self, caller: Caller, value: dict[str, Any], wanted: dict[str, Any]) -> SnapshotRecord:
+        parent_id = value.get("ParentSnapshotId")
+        parent = self._reading.readable(caller, parent_id) if parent_id else None
+        if parent and parent.volume_size_gib > value["VolumeSize"]:
+            raise invalid("INVALID_VOLUME_SIZE", "The volume is smaller than that of the parent snapshot.")
+        snapshot_id = f"snap-{secrets.token_hex(9)[:17]}"
+        record = SnapshotRecord(
+            snapshot_id=snapshot_id,
+            owner=caller.account,
+            region=caller.region,
+            volume_id=parent.volume_id if parent else "vol-ffffffff",
+            volume_size_gib=value["VolumeSize"],
+            state="pending",
+            progress="0%",
+            start_time=datetime.now(UTC).isoformat(),
+            description=value.get("Description") or "",
+            tags={each["Key"]: each.get("Value", "") for each in value.get("Tags") or ()},
+            encrypted=bool(value.get("Encrypted") or value.get("KmsKeyArn") or (parent and parent.encrypted)),
+            kms_key_id=value.get("KmsKeyArn") or (parent.kms_key_id if parent else None),
+            client_token=value.get("ClientToken"),
+            parent_snapshot_id=parent_id,
+            from_direct=True,
+        )
+        path = self._store.snapshot_path(snapshot_id)
+        if parent_id:
+            clone(self._store.snapshot_path(parent_id), path)
+        else:
+            path.touch()
+        os.truncate(path, record.volume_size_gib * GIB)
+        self._sums(snapshot_id).write_bytes(b"")
+        path.with_suffix(".request").write_text(json.dumps(wanted))
+        self._store.save(record)
+        return record
+
+    def _request(self, record: SnapshotRecord) -> dict[str, Any]:
+        text = self._store.snapshot_path(record.snapshot_id).with_suffix(".request").read_text()
+        value: dict[str, Any] = json.loads(text)
+        return value
+
+    def _pending(self, caller: Caller, snapshot_id: str) -> SnapshotRecord:
+        try:
+            record = self._store.get(snapshot_id)
+        except SnapshotNotFound:
+            raise not_found(snapshot_id) from None
+        hidden = timedelta(seconds=self._faults.get("missing_after_start_seconds", 0))
+        young = datetime.fromisoformat(record.start_time) + hidden > datetime.now(UTC)
+        if record.region != caller.region or young:
+            raise not_found(snapshot_id)
+        if record.owner != caller.account:
+            raise denied(f"Account {caller.account} does not own {snapshot_id}.")
+        if record.state != "pending" or not record.from_direct:
+            raise invalid("INVALID_SNAPSHOT_ID", f"The snapshot {snapshot_id} is not pending.")
+        return record
+
+    def _sums(self, snapshot_id: str) -> Path:
+        return self._store.snapshot_path(snapshot_id).with_suffix(".sums")
+
+
+def _write(path: Path, data: bytes, offset: int) -> None:
+    with path.open("r+b") as stream:
+        os.pwrite(stream.fileno(), data, offset)
+
+
+def _described(record: SnapshotRecord) -> dict[str, Any]:
+    value = {
+        "SnapshotId": record.snapshot_id,
+        "OwnerId": record.owner,
+        "Status": record.state,
+        "StartTime": datetime.fromisoformat(record.start_time).timestamp(),
+        "VolumeSize": record.volume_size_gib,
+        "BlockSize": BLOCK,
+        "Description": record.description,
+        "Tags": [{"Key": key, "Value": each} for key, each in record.tags.items()],
+        "ParentSnapshotId": record.parent_snapshot_id,
+        "KmsKeyArn": record.kms_key_id,
+    }
+    return {name: each for name, each in value.items() if each is not None}
