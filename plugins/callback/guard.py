@@ -75,9 +75,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._display.display(f"Report of run {self._keeper.run}: {self._keeper.folder}/report.json")
 
     def _remember(self, result: Any) -> None:
-        values = result._result  # noqa: SLF001 - callbacks of 2.19 have no other way
+        values = result._result
         message = str(values.get("msg") or values.get("stderr") or "no message")
-        host = str(result._host.get_name())  # noqa: SLF001 - as above
-        task = str(result._task.get_name())  # noqa: SLF001 - as above
+        host = str(result._host.get_name())
+        task = str(result._task.get_name())
         code = str(values.get("error_code") or "TaskFailed")
         self._failures[host] = {"code": code, "message": f"{task}: {message}", "remedy": ""}

@@ -99,7 +99,7 @@ class BlockStore:
         except FileNotFoundError:
             raise SnapshotNotFound(snapshot_id) from None
 
-    def list(self, owner: str | None = None, region: str | None = None) -> list[SnapshotRecord]:
+    def records(self, owner: str | None = None, region: str | None = None) -> list[SnapshotRecord]:
         """Every snapshot of an owner and Region (None: of all)."""
         found = []
         for path in sorted(self._snapshots.glob("*.json")):

@@ -118,7 +118,7 @@ def describe_snapshots(self: Any) -> ActionResult:
         records = [visible(backend, snapshot_id) for snapshot_id in wanted]
     else:
         records = [
-            record for record in Lab.store.list(region=backend.region_name) if _may_use(record, backend.account_id)
+            record for record in Lab.store.records(region=backend.region_name) if _may_use(record, backend.account_id)
         ]
     if owners:
         records = [record for record in records if record.owner in owners]

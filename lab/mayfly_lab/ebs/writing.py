@@ -43,7 +43,7 @@ class Writing:
         wanted = {name: value.get(name) for name in ("VolumeSize", "ParentSnapshotId", "Description", "KmsKeyArn")}
         with self._starting:
             token = value.get("ClientToken")
-            mine = self._store.list(caller.account, caller.region)
+            mine = self._store.records(caller.account, caller.region)
             known = next((each for each in mine if token and each.client_token == token), None)
             if known:
                 if self._request(known) != wanted:

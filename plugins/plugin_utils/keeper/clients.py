@@ -96,7 +96,7 @@ class SessionClients:
                 sts = boto3.Session().client("sts", region_name=region, config=_PATIENT)
                 refresh = _assume(sts, account.role_arn, self._run_id, account.external_id, _SESSION_SECONDS)
                 core = botocore.session.Session()
-                core._credentials = RefreshableCredentials.create_from_metadata(  # noqa: SLF001 - botocore has no setter
+                core._credentials = RefreshableCredentials.create_from_metadata(
                     metadata=refresh(), refresh_using=refresh, method="sts-assume-role"
                 )
                 session = boto3.Session(botocore_session=core)

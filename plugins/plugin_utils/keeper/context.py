@@ -35,7 +35,7 @@ class Run:
         self.images = Images()
         self.workers = Workers(self.clients, run_id, secrets)
         self.credentials = WorkerCredentials(self.workers)
-        self.temporaries = Temporaries(self.clients)
+        self.temporaries = Temporaries(self.clients, run_id)
         self.marker = Marker(self.clients, self._temporary_things)
         self.report = Report(folder, run_id)
         self._resources: dict[tuple[str, ...], str] = {}

@@ -43,9 +43,11 @@ class Temporary:
 class Temporaries:
     """The temporary things of a run."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, run_id: str) -> None:
         self._clients = clients
+        self._run_id = run_id
         self._things: dict[str, Temporary] = {}
+        self._places: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
     def add(self, account: str, region: str, thing_id: str, kind: str) -> None:
@@ -54,6 +56,11 @@ class Temporaries:
             raise ValueError(f"{kind} is no kind of temporary thing")
         with self._lock:
             self._things[thing_id] = Temporary(account, region, thing_id, kind)
+
+    def watch(self, account: str, region: str) -> None:
+        """Something may be made there without our hearing of it: by a worker, or by a call whose answer was lost."""
+        with self._lock:
+            self._places.add((account, region))
 
     def forget(self, thing_id: str) -> None:
         """It was handed over, or is gone."""
@@ -92,13 +99,34 @@ class Temporaries:
         """Delete everything; the failures, if any. One failure does not stop the others."""
         ends = time.monotonic() + timeout
         errors: list[KeeperError] = []
+        for place in sorted(self._places):
+            try:
+                self._find(*place)
+            except (BotoCoreError, ClientError, KeeperError) as error:
+                log.exception("what the run left in account %s, %s was not looked for", *place)
+                errors.append(KeeperError("CleanupFailed", f"{place[0]}, {place[1]} could not be searched: {error}"))
         for thing in self.all():
             try:
                 self.delete(thing, max(5.0, ends - time.monotonic()))
             except KeeperError as error:
-                log.error("%s", error)  # noqa: TRY400 - the message says it all
+                log.error("%s", error)
                 errors.append(error)
         return errors
+
+    def _find(self, account: str, region: str) -> None:
+        """Take note of the snapshots and volumes that carry the run's tags and are temporary still."""
+        ec2: Any = self._clients.client(account, region, "ec2")
+        filters = [
+            {"Name": "tag:mayfly:run", "Values": [self._run_id]},
+            {"Name": "tag:mayfly:temporary", "Values": ["true"]},
+        ]
+        for page in ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=filters):
+            for each in page["Snapshots"]:
+                self.add(account, region, each["SnapshotId"], "snapshot")
+        for page in ec2.get_paginator("describe_volumes").paginate(Filters=filters):
+            for each in page["Volumes"]:
+                if not each.get("Attachments"):  # a worker's own go with it
+                    self.add(account, region, each["VolumeId"], "volume")
 
 
 class Marker:

@@ -33,6 +33,7 @@ def create(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     found = describe(context, arguments)
     resource = arguments["resource"]
     context.report.begin("Snapshotting")
+    context.run.temporaries.watch(resource["account"], resource["region"])
     made = _create(context, resource, str(arguments.get("description") or ""))
     for snapshot in made.values():
         context.run.temporaries.add(resource["account"], resource["region"], snapshot, "snapshot")

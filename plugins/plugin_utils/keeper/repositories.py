@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The repository of a run, opened: its objects, its key, and the keys of resources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..agent_library import ensure_agent_library
+from .context import Context
+from .errors import KeeperError
+
+ensure_agent_library()
+
+from mayfly_agent.objects import ObjectNotFound  # noqa: E402
+from mayfly_agent.repository import keys, repository  # noqa: E402
+from mayfly_agent.repository.layout import ResourceName  # noqa: E402
+from mayfly_agent.s3 import S3Objects  # noqa: E402
+
+_SEE = "group_vars/all/repositories.yml says what mayfly_repository holds."
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A repository whose key is known."""
+
+    store: S3Objects
+    info: repository.RepositoryInfo
+    master: bytes
+
+    def resource_key(self, resource: ResourceName) -> bytes:
+        """The key of one resource."""
+        return keys.resource_key(self.master, resource)
+
+
+def store_of(context: Context, setting: Mapping[str, Any]) -> S3Objects:
+    """The objects; raises KeeperError when the setting lacks something."""
+    for name in ("bucket", "region", "account"):
+        if not setting.get(name):
+            raise KeeperError("BadRepository", f"mayfly_repository has no {name}.", _SEE)
+    account, region = str(setting["account"]), str(setting["region"])
+    client = context.run.clients.client(account, region, "s3")
+    return S3Objects(client, setting["bucket"], setting.get("prefix") or "", account)
+
+
+def open_repository(context: Context, setting: Mapping[str, Any]) -> Opened:
+    """Open it once a run; raises KeeperError RepositoryMissing, or the library's AgentError."""
+    name = f"repository {setting.get('bucket')}/{setting.get('prefix')}"
+    opened: Opened = context.run.recall_or_make("", name, lambda: _open(context, setting))
+    return opened
+
+
+def wraps_for(context: Context, setting: Mapping[str, Any], master: bytes, identity: str) -> list[dict[str, Any]]:
+    """The wraps of a new repository's key that the setting asks for; raises KeeperError when it asks for none."""
+    wraps = []
+    if setting.get("kms_key_id"):
+        kms = context.run.clients.client(str(setting["account"]), str(setting["region"]), "kms")
+        key_arn = kms.describe_key(KeyId=setting["kms_key_id"])["KeyMetadata"]["Arn"]
+
+        def encrypt(plain: bytes, about: dict[str, str]) -> bytes:
+            sealed: bytes = kms.encrypt(KeyId=key_arn, Plaintext=plain, EncryptionContext=about)["CiphertextBlob"]
+            return sealed
+
+        wraps.append(keys.wrap_with_kms(master, key_arn, encrypt, identity))
+    if setting.get("passphrase"):
+        wraps.append(keys.wrap_with_passphrase(master, setting["passphrase"], identity))
+    if not wraps:
+        raise KeeperError("BadRepository", "mayfly_repository has neither kms_key_id nor passphrase.", _SEE)
+    return wraps
+
+
+def _open(context: Context, setting: Mapping[str, Any]) -> Opened:
+    store = store_of(context, setting)
+    try:
+        info = repository.open_info(store)
+    except ObjectNotFound as error:
+        place = f"{setting['bucket']}/{setting.get('prefix') or ''}"
+        message = f"There is no repository in {place}."
+        raise KeeperError("RepositoryMissing", message, "Run the playbook repository_create first.") from error
+    return Opened(store, info, _unwrap(context, setting, repository.read_wraps(store, info), info.id))
+
+
+def _unwrap(context: Context, setting: Mapping[str, Any], wraps: list[dict[str, Any]], identity: str) -> bytes:
+    kinds = {wrap["kind"]: wrap for wrap in wraps}
+    if "kms" in kinds:
+        kms = context.run.clients.client(str(setting["account"]), str(setting["region"]), "kms")
+
+        def decrypt(sealed: bytes, about: dict[str, str]) -> bytes:
+            plain: bytes = kms.decrypt(CiphertextBlob=sealed, EncryptionContext=about)["Plaintext"]
+            return plain
+
+        return keys.unwrap_with_kms(kinds["kms"], decrypt, identity)
+    if "passphrase" in kinds and setting.get("passphrase"):
+        return keys.unwrap_with_passphrase(kinds["passphrase"], setting["passphrase"], identity)
+    message = f"The repository's key is wrapped by {', '.join(sorted(kinds))}, and the settings open none of these."
+    raise KeeperError("NoRepositoryKey", message, "Set passphrase of mayfly_repository.")
