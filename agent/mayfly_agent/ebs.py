@@ -83,7 +83,7 @@ class DirectSnapshots:
     def start_snapshot(self, size_gib: int, client_token: str, description: str, **options: Any) -> str:
         """Begin a new snapshot; its id. ``options`` are Tags, KmsKeyArn, … as StartSnapshot takes them."""
         value = {"VolumeSize": size_gib, "ClientToken": client_token, "Description": description, **options}
-        answer = self._ask("POST", "/snapshots", {}, json.dumps(value).encode(), what="a new snapshot")
+        answer = self._ask("POST", "/snapshots", {}, body=json.dumps(value).encode(), what="a new snapshot")
         return str(json.loads(answer.body)["SnapshotId"])
 
     def put_block(self, snapshot_id: str, index: int, block: bytes, digest: bytes) -> None:
@@ -95,7 +95,7 @@ class DirectSnapshots:
             "x-amz-content-sha256": _UNSIGNED,
         }
         path = f"/snapshots/{snapshot_id}/blocks/{index}"
-        self._ask("PUT", path, {}, block, headers, f"block {index} of the new {snapshot_id}")
+        self._ask("PUT", path, {}, body=block, headers=headers, what=f"block {index} of the new {snapshot_id}")
 
     def complete_snapshot(self, snapshot_id: str, blocks: int, aggregate: bytes) -> None:
         """Seal the snapshot: EBS compares the number of blocks and the SHA-256 over all their checksums."""
@@ -105,7 +105,7 @@ class DirectSnapshots:
             "x-amz-Checksum-Algorithm": "SHA256",
             "x-amz-Checksum-Aggregation-Method": "LINEAR",
         }
-        self._ask("POST", f"/snapshots/completion/{snapshot_id}", {}, b"", headers, f"the end of {snapshot_id}")
+        self._ask("POST", f"/snapshots/completion/{snapshot_id}", {}, headers=headers, what=f"the end of {snapshot_id}")
 
     def _pages(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
         token: str | None = None
@@ -123,6 +123,7 @@ class DirectSnapshots:
         method: str,
         path: str,
         query: dict[str, str],
+        *,
         body: bytes = b"",
         headers: dict[str, str] | None = None,
         what: str = "",

@@ -30,7 +30,7 @@ requirements:
 _TELL_SECONDS = 10.0
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]
+class CallbackModule(CallbackBase):
     """The guard."""
 
     CALLBACK_VERSION = 2.0

@@ -8,7 +8,8 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as AwsConnectionError
 from botocore.parsers import ResponseParserError
 
 from .keeper.errors import KeeperError
@@ -146,7 +147,7 @@ def run_instances(ec2: Any, parameters: dict[str, Any], pause: Pause) -> dict[st
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500:
                 raise KeeperError(code, f"The worker's launch was refused: {message}", _remedy(code)) from error
             doubt = error
-        except (ConnectionError, HTTPClientError, ResponseParserError) as error:
+        except (AwsConnectionError, HTTPClientError, ResponseParserError) as error:
             doubt = last = error
     if doubt is not None:
         raise LaunchDoubtful(

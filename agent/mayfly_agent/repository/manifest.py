@@ -80,5 +80,5 @@ def seal_manifest(manifest: Manifest, resource_key: bytes, key: str) -> bytes:
 
 def open_manifest(body: bytes, resource_key: bytes, key: str) -> Manifest:
     """The reverse; raises SealBroken, also when it was sealed for another key."""
-    packed = seal.open_object("manifest", resource_key, body, key.encode(), key, seal.ID_BYTES)
+    packed = seal.open_object("manifest", resource_key, body, key.encode(), what=key, id_bytes=seal.ID_BYTES)
     return Manifest.from_dict(json.loads(zstandard.ZstdDecompressor().decompress(packed)))

@@ -78,7 +78,7 @@ def seal_object(kind: Kind, resource_key: bytes, identity: bytes, plain: bytes, 
     return header(kind, identity) + Sealer(kind, resource_key, identity).seal(0, plain, associated)
 
 
-def open_object(kind: Kind, resource_key: bytes, body: bytes, associated: bytes, what: str, id_bytes: int) -> bytes:
+def open_object(kind: Kind, resource_key: bytes, body: bytes, associated: bytes, *, what: str, id_bytes: int) -> bytes:
     """The reverse; raises SealBroken."""
     start = header_bytes(id_bytes)
     identity = body[start - id_bytes : start]

@@ -156,7 +156,7 @@ class TreeReader:
     def _read(self, level: int, position: int, identity: bytes) -> bytes:
         key = node_key(self._place.resource, identity)
         place = self._place.of(level, position)
-        packed = seal.open_object("node", self._key, self._store.get(key), place, key, NODE_ID_BYTES)
+        packed = seal.open_object("node", self._key, self._store.get(key), place, what=key, id_bytes=NODE_ID_BYTES)
         plain = zstandard.ZstdDecompressor().decompress(packed)
         if seal.node_id(self._key, plain, place) != identity:
             raise seal.SealBroken(key)

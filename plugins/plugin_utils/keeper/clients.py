@@ -75,7 +75,9 @@ class SessionClients:
             raise KeeperError("NoWorkerRole", message, _SEE)
         region = next(iter(self._clients), ("", "us-east-1", "", False))[1]
         sts = self.client(account_id, region, "sts")
-        return _assume(sts, account.worker_role_arn, self._run_id, None, seconds, json.dumps(policy))()
+        return _assume(
+            sts, account.worker_role_arn, self._run_id, external_id=None, seconds=seconds, policy=json.dumps(policy)
+        )()
 
     def _account(self, account_id: str) -> Account:
         with self._lock:
@@ -94,7 +96,13 @@ class SessionClients:
                 _check_owner(session, region, account)
             else:
                 sts = boto3.Session().client("sts", region_name=region, config=_PATIENT)
-                refresh = _assume(sts, account.role_arn, self._run_id, account.external_id, _SESSION_SECONDS)
+                refresh = _assume(
+                    sts,
+                    account.role_arn,
+                    self._run_id,
+                    external_id=account.external_id,
+                    seconds=_SESSION_SECONDS,
+                )
                 core = botocore.session.Session()
                 core._credentials = RefreshableCredentials.create_from_metadata(
                     metadata=refresh(), refresh_using=refresh, method="sts-assume-role"
@@ -105,7 +113,7 @@ class SessionClients:
 
 
 def _assume(
-    sts: Any, role_arn: str, name: str, external_id: str | None, seconds: int, policy: str | None = None
+    sts: Any, role_arn: str, name: str, *, external_id: str | None, seconds: int, policy: str | None = None
 ) -> Callable[[], dict[str, str]]:
     arguments: dict[str, Any] = {"RoleArn": role_arn, "RoleSessionName": name[:64], "DurationSeconds": seconds}
     if external_id:

@@ -27,7 +27,14 @@ class TemporaryGroups:
         self._lock = threading.Lock()
 
     def ensure(
-        self, ec2: Any, vpc_id: str, port: int, cidr: str | None, tags: Mapping[str, str], made: Callable[[str], None]
+        self,
+        ec2: Any,
+        vpc_id: str,
+        *,
+        port: int,
+        cidr: str | None,
+        tags: Mapping[str, str],
+        made: Callable[[str], None],
     ) -> str:
         """The id of the group that lets ``port`` in from ``cidr`` and HTTPS out. ``made`` is told of a new one.
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .context import Run
+from .errors import KeeperError
 from .report import Report
 from .server import Server
 
@@ -69,7 +70,7 @@ def _end(run: Run, server: Server) -> bool:
     return not errors
 
 
-def _finish_report(report: Report, errors: list[Exception]) -> None:
+def _finish_report(report: Report, errors: list[KeeperError]) -> None:
     for error in errors:
         report.error(error)
     report.end()

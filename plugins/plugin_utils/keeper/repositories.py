@@ -18,6 +18,8 @@ from mayfly_agent.repository import keys, repository  # noqa: E402
 from mayfly_agent.repository.layout import ResourceName  # noqa: E402
 from mayfly_agent.s3 import S3Objects  # noqa: E402
 
+__all__ = ["ObjectNotFound", "Opened", "ResourceName", "keys", "open_repository", "repository", "store_of", "wraps_for"]
+
 _SEE = "group_vars/all/repositories.yml says what mayfly_repository holds."
 
 

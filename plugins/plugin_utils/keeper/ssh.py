@@ -12,6 +12,7 @@ import shlex
 import socket
 import subprocess
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def write_secret(path: Path, text: str) -> None:
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
         stream.write(text)
-    os.replace(unfinished, path)
+    unfinished.replace(path)
 
 
 def port_answers(address: str, port: int) -> bool:
@@ -177,10 +178,8 @@ class Connection:
             master.kill()
         for stream in (master.stdin, master.stdout):
             if stream is not None:
-                try:
+                with suppress(BrokenPipeError):  # what was not sent yet has no one to go to
                     stream.close()
-                except BrokenPipeError:
-                    pass  # what was not sent yet has no one to go to
         master.wait(_EXIT_SECONDS)
 
     def _ssh(self) -> list[str]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from mayfly_lab import firewall
 
 ANY = {"protocol": "all", "from_port": None, "to_port": None, "cidrs": ["0.0.0.0/0"]}

@@ -22,8 +22,8 @@ _JOB = "/run/mayfly/transfer/job.json"
 _STATUS = "/run/mayfly/transfer/status.json"
 _UNIT = "mayfly-transfer.service"
 _START = (
-    f"umask 077; rm -f {_STATUS}; cat >{_JOB} && chown mayfly-agent: {_JOB} && systemctl reset-failed {_UNIT} 2>/dev/null;"
-    f" systemctl start {_UNIT}"
+    f"umask 077; rm -f {_STATUS}; cat >{_JOB} && chown mayfly-agent: {_JOB} && "
+    f"{{ systemctl reset-failed {_UNIT} 2>/dev/null; systemctl start {_UNIT}; }}"
 )
 # Prints the agent's status, then what systemd says of its unit: at once when that has ended, else after a while.
 _POLL = """for n in $(seq {seconds}); do
@@ -80,7 +80,7 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
 
 @operation("transfer.poll")
 def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{state, volumes, …}: the agent's status, at once when it ended. Raises KeeperError when agent or worker is lost."""
+    """{state, stage, volumes}: at once when the agent has ended. Raises KeeperError when it or its worker is lost."""
     seconds = max(1, min(int(arguments.get("timeout", _REPORT_SECONDS)), _REPORT_SECONDS))
     command = _POLL.format(seconds=seconds, unit=_UNIT, status=_STATUS)
     answer = _reach(context, command, seconds + 20).decode()

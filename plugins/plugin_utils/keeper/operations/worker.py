@@ -94,10 +94,10 @@ def _run(
         context.run.workers.groups.ensure(
             context.ec2(account, region),
             candidate["vpc_id"],
-            arguments["ssh_port"],
-            arguments.get("control_node_cidr"),
-            context.tags(user=user_tags),
-            lambda group: context.run.temporaries.add(account, region, group, "security-group"),
+            port=arguments["ssh_port"],
+            cidr=arguments.get("control_node_cidr"),
+            tags=context.tags(user=user_tags),
+            made=lambda group: context.run.temporaries.add(account, region, group, "security-group"),
         )
     ]
     image = arguments["placement"]["image"]

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import pytest
-
 from mayfly_lab.control.filters import matches
 
 VALUES = {"status": "completed", "volume-id": "vol-1", "description": "a (b) c"}
