@@ -58,7 +58,7 @@ class SessionClients:
         key = (account_id, region, service, once)
         with self._lock:
             if key not in self._clients:
-                session = self._session(account_id, region)
+                session: Any = self._session(account_id, region)
                 config = _ONCE if once else _PATIENT
                 self._clients[key] = session.client(service, region_name=region, config=config)
             return self._clients[key]
@@ -104,7 +104,7 @@ class SessionClients:
                     seconds=_SESSION_SECONDS,
                 )
                 core = botocore.session.Session()
-                core._credentials = RefreshableCredentials.create_from_metadata(
+                core._credentials = RefreshableCredentials.create_from_metadata(  # type: ignore[attr-defined]
                     metadata=refresh(), refresh_using=refresh, method="sts-assume-role"
                 )
                 session = boto3.Session(botocore_session=core)

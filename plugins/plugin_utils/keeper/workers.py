@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,8 +224,8 @@ class Workers:
         with self._lock:
             hosts = list(self._live.keys() | self._launching.keys())
             doubtful = list(self._doubtful)
-        tasks: list[Callable[[], None]] = [lambda host=host: self._end(host, ends) for host in hosts]  # type: ignore[misc]
-        tasks += [lambda each=each: self._settle(*each, ends) for each in doubtful]  # type: ignore[misc]
+        tasks: list[Callable[[], None]] = [partial(self._end, host, ends) for host in hosts]
+        tasks += [partial(self._settle, *each, ends) for each in doubtful]
         errors: list[KeeperError] = []
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="terminate") as pool:
             for future in [pool.submit(task) for task in tasks]:

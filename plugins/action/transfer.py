@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Have the transfer agent move the data, and show how far it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import time
+
+from ansible.utils.display import Display
+from ansible_collections.mayfly.workers.plugins.plugin_utils.action import KeeperAction
+
+_POLL_SECONDS = 60
+_SHOW_SECONDS = 10.0
+
+
+class ActionModule(KeeperAction):
+    """transfer"""
+
+    NAME = "transfer"
+
+    def act(self, options: dict[str, Any]) -> dict[str, Any]:
+        """See the module's documentation."""
+        self.ask("transfer.prepare", options)
+        shown = time.monotonic()
+        while True:
+            status = self.ask("transfer.poll", {"timeout": _POLL_SECONDS})
+            if status["state"] != "running":
+                return self.ask("transfer.finish", {})
+            if time.monotonic() - shown >= _SHOW_SECONDS:
+                shown = time.monotonic()
+                Display().display(f"{self.variables['inventory_hostname']}: {_told(status)}")
+
+
+def _told(status: dict[str, Any]) -> str:
+    volumes = status["volumes"].values()
+    done, total = (sum(volume[name] for volume in volumes) for name in ("blocks_done", "blocks_total"))
+    read, seconds = sum(each["bytes_read"] for each in volumes), sum(each["seconds"] for each in volumes)
+    speed = read / 2**20 / seconds if seconds else 0.0
+    return f"{status['stage']}, {done} of {total} blocks, {read / 2**20:.0f} MiB read, {speed:.0f} MiB/s"

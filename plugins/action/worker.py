@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Launch a worker, or end it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.template import trust_as_template
+from ansible_collections.mayfly.workers.plugins.plugin_utils.action import KeeperAction
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import client
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
+
+_CONNECTION = "mayfly.workers.worker"
+_LAUNCH_SECONDS = 1800.0
+_REMEDY = "Take playbooks/vars/worker_connection.yml into the play's vars_files, and no ansible_connection from outside."
+
+
+class ActionModule(KeeperAction):
+    """worker"""
+
+    NAME = "worker"
+    SUPPORTS_CHECK_MODE = True
+    TIMEOUT = 300.0
+
+    def act(self, options: dict[str, Any]) -> dict[str, Any]:
+        """See the module's documentation."""
+        state = options.pop("state")
+        if self._task.check_mode:
+            return {"changed": state == "present"}
+        if state == "absent":
+            return self.ask("worker.absent", {}) if client.address() else {"changed": False}
+        self._check_connection()
+        options["user_data"] = self._user_data(options)
+        options["control_node_cidr"] = options["placement"].get("control_node_cidr")
+        result = self.ask("worker.present", options, _LAUNCH_SECONDS)
+        return {"changed": result["changed"], "worker": result["worker"], "ansible_facts": result["facts"]}
+
+    def _check_connection(self) -> None:
+        """Tasks meant for the worker must not reach the production machine."""
+        name = self._connection.ansible_name
+        if name != _CONNECTION:
+            host = self.variables["inventory_hostname"]
+            message = f"The connection of {host} is {name}, not {_CONNECTION}: no worker is launched."
+            raise KeeperError("WrongConnection", message, _REMEDY)
+
+    def _user_data(self, options: dict[str, Any]) -> str:
+        """The template with the task's variables and the run's keys."""
+        keys = self.ask("worker.keys", {})
+        path = self._find_needle("templates", options.pop("user_data_template"))
+        text = Path(path).read_text()
+        lease, deadline = options["lease"], min(options["deadline"], keys["seconds_left"])
+        words = {**keys, "lease_seconds": lease, "deadline_seconds": deadline, "ssh_port": options["ssh_port"]}
+        values = {**self.variables, **{f"user_data_{name}": value for name, value in words.items()}}
+        values["user_data_ssh_user"] = options["ssh_user"]
+        templar = self._templar.copy_with_new_env(available_variables=values)
+        return str(templar.template(trust_as_template(text)))

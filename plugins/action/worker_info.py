@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""List the live workers of the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.mayfly.workers.plugins.plugin_utils.action import KeeperAction
+
+
+class ActionModule(KeeperAction):
+    """worker_info"""
+
+    NAME = "worker_info"
+    SUPPORTS_CHECK_MODE = True
+
+    def act(self, options: dict[str, Any]) -> dict[str, Any]:
+        """See the module's documentation."""
+        return self.ask("worker.info", options)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The base of all action plugins: options as the documentation says, one question to the keeper, its errors as results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import fragment_loader
+from ansible.utils.plugin_docs import get_docstring
+
+from .keeper import client
+from .keeper.errors import KeeperError
+
+_SECRETS = ("passphrase",)
+_MODULES = Path(__file__).parents[1] / "modules"
+_SETTINGS = {
+    "deployment": ("mayfly_deployment", "default"),
+    "deadline": ("mayfly_deadline", 86400),
+    "lease": ("mayfly_lease", 600),
+    "operation": ("mayfly_operation", "unknown"),
+    "accounts": ("mayfly_accounts", {}),
+}
+Values = dict[str, Any]
+
+
+class KeeperAction(ActionBase):
+    """An action documented in ``plugins/modules/NAME.py``. A subclass says what it asks of the keeper in ``act``."""
+
+    NAME: ClassVar[str]
+    #: Without it, a task in check mode is skipped.
+    SUPPORTS_CHECK_MODE: ClassVar[bool] = False
+    TRANSFERS_FILES = False
+    #: Seconds for one call, unless it says otherwise.
+    TIMEOUT: ClassVar[float] = 120.0
+
+    def run(self, tmp: str | None = None, task_vars: Values | None = None) -> Values:
+        """Validate the options, then act."""
+        result: Values = super().run(tmp, task_vars)
+        self.variables: Values = task_vars or {}
+        spec = _spec(self.NAME)
+        validated = ArgumentSpecValidator(spec).validate(self._task.args)
+        if validated.error_messages:
+            return {**result, "failed": True, "msg": "; ".join(validated.error_messages), "error_code": "BadOptions"}
+        if self._task.check_mode and not self.SUPPORTS_CHECK_MODE:
+            return {**result, "skipped": True, "msg": "Nothing is done in check mode."}
+        try:
+            return {**result, "changed": False, **self.act(validated.validated_parameters)}
+        except KeeperError as error:
+            return {**result, "failed": True, "msg": error.text, "error_code": error.code}
+
+    def act(self, options: Values) -> Values:
+        """Do it and return the result; raises KeeperError."""
+        raise NotImplementedError
+
+    def ask(self, operation: str, arguments: Values, timeout: float | None = None) -> Values:
+        """Call the keeper for this task's host."""
+        return client.call(
+            operation,
+            arguments,
+            timeout or self.TIMEOUT,
+            host=str(self.variables["inventory_hostname"]),
+            settings=self._settings(),
+            check=bool(self._task.check_mode),
+        )
+
+    def _settings(self) -> Values:
+        found = {name: self.variables.get(variable, default) for name, (variable, default) in _SETTINGS.items()}
+        settings: Values = self._templar.template(found)
+        return settings
+
+
+def _spec(name: str) -> Values:
+    documentation, *_ = get_docstring(
+        str(_MODULES / f"{name}.py"), fragment_loader, collection_name="mayfly.workers", plugin_type="module"
+    )
+    return _options(documentation.get("options") or {})
+
+
+def _options(documented: Mapping[str, Any]) -> Values:
+    """An argument spec from documented options."""
+    spec: Values = {}
+    for name, option in documented.items():
+        taken = {key: option[key] for key in ("type", "elements", "required", "default", "choices") if key in option}
+        if option.get("suboptions"):
+            taken["options"] = _options(option["suboptions"])
+        spec[name] = {**taken, "no_log": name in _SECRETS}
+    return spec
