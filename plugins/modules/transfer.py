@@ -1,0 +1,81 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: transfer
+short_description: Move data between EBS and a repository
+version_added: 0.1.0
+description:
+  - Sends the job to the transfer agent on the worker, shows how far it is, and waits for its end.
+  - A connection that breaks meanwhile is made again; the agent goes on.
+options:
+  operation:
+    description: What to do.
+    type: str
+    choices: [backup, restore]
+    required: true
+  snapshot_set:
+    description: For a backup, what M(mayfly.workers.snapshot_set) returned.
+    type: dict
+  restore_point:
+    description: For a restore, id of the restore point.
+    type: str
+  concurrency:
+    description: Requests under way at once.
+    type: int
+    default: 16
+  target:
+    description: Where a restore goes to.
+    type: dict
+    suboptions:
+      account:
+        description: Id of the account that gets what is restored, 12 digits.
+        type: str
+        required: true
+      region:
+        description: Region that gets it.
+        type: str
+        required: true
+      availability_zone:
+        description: Availability Zone that gets it.
+        type: str
+attributes:
+  check_mode:
+    description: Whether it can run in check mode and say what it would do.
+    support: none
+extends_documentation_fragment:
+  - mayfly.workers.resource
+  - mayfly.workers.repository
+"""
+
+EXAMPLES = r"""
+- name: Transfer the snapshots
+  mayfly.workers.transfer:
+    operation: backup
+    resource: "{{ mayfly_resource }}"
+    repository: "{{ mayfly_repository }}"
+    snapshot_set: "{{ snapshot_set_created }}"
+"""
+
+RETURN = r"""
+restore_point:
+  description: Id of the new restore point.
+  returned: when O(operation=backup)
+  type: str
+snapshots:
+  description: The new snapshot of each original volume.
+  returned: when O(operation=restore)
+  type: dict
+volumes:
+  description: Blocks, bytes and seconds of each volume.
+  returned: success
+  type: dict
+digests:
+  description: Digest over the hashes of all blocks of each volume.
+  returned: success
+  type: dict
+"""

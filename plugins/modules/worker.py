@@ -1,0 +1,95 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: worker
+short_description: Launch or terminate the worker of a host
+version_added: 0.1.0
+author: The mayfly project (@mayfly)
+description:
+  - Launches the temporary EC2 instance that serves one protected resource, and waits until it can be logged in to with a host key that it made for itself.
+  - Refuses without the run's keeper, and when the host's connection is another than P(mayfly.workers.worker#connection).
+  - Sets the facts C(mayfly_worker_instance_id), C(mayfly_worker_address) and others that the connection reads.
+options:
+  resource:
+    description: The protected resource, as the inventory composes it in C(mayfly_resource).
+    type: dict
+    suboptions:
+      account:
+        description: Id of the account that owns it, 12 digits.
+        type: str
+        required: true
+      region:
+        description: Region that it is in.
+        type: str
+        required: true
+      kind:
+        description: Kind of resource.
+        type: str
+        required: true
+      id:
+        description: Id that AWS gave it.
+        type: str
+        required: true
+      name:
+        description: Name for people.
+        type: str
+  state:
+    description: Whether the host has a worker. V(absent) waits until AWS says that it is gone or going.
+    type: str
+    choices: [present, absent]
+    default: present
+  placement:
+    description: What M(mayfly.workers.worker_placement) returned.
+    type: dict
+  user_data_template:
+    description: Template of the user data, looked for in the role's templates.
+    type: str
+    default: user_data.sh.j2
+  tags:
+    description: Tags of the user's own.
+    type: dict
+    default: {}
+  ssh_port:
+    description: Port that the worker's SSH server listens on.
+    type: int
+    default: 22
+  ssh_user:
+    description: User to log in as; the user data makes it.
+    type: str
+    default: mayfly
+  lease:
+    description: Seconds that the worker may live without hearing from the keeper.
+    type: int
+    default: 600
+  deadline:
+    description: Seconds that the worker may live at all.
+    type: int
+    default: 86400
+attributes:
+  check_mode:
+    description: Whether it can run in check mode and say what it would do.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Launch the worker
+  mayfly.workers.worker:
+    resource: "{{ mayfly_resource }}"
+    placement: "{{ worker_placement }}"
+
+- name: Terminate the worker
+  mayfly.workers.worker:
+    state: absent
+"""
+
+RETURN = r"""
+worker:
+  description: The worker's id, address, type, zone and subnet.
+  returned: when O(state=present)
+  type: dict
+"""
