@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import time
+from typing import Any
 
 from ansible.utils.display import Display
 from ansible_collections.mayfly.workers.plugins.plugin_utils.action import KeeperAction

@@ -13,7 +13,9 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors impor
 
 _CONNECTION = "mayfly.workers.worker"
 _LAUNCH_SECONDS = 1800.0
-_REMEDY = "Take playbooks/vars/worker_connection.yml into the play's vars_files, and no ansible_connection from outside."
+_REMEDY = (
+    "Take playbooks/vars/worker_connection.yml into the play's vars_files, and no ansible_connection from outside."
+)
 
 
 class ActionModule(KeeperAction):

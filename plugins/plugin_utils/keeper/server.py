@@ -136,7 +136,9 @@ def as_keeper_error(raised: BaseException) -> KeeperError:
         return KeeperError("AwsUnreachable", f"AWS was not reached: {raised}")
     # The repository's library has errors of the same three parts, but is not imported for runs without a repository.
     if all(isinstance(getattr(raised, part, None), str) for part in ("code", "message")):
-        return KeeperError(str(getattr(raised, "code", "")), str(getattr(raised, "message", "")), str(getattr(raised, "remedy", "")))
+        return KeeperError(
+            str(getattr(raised, "code", "")), str(getattr(raised, "message", "")), str(getattr(raised, "remedy", ""))
+        )
     return KeeperError("InternalError", f"{type(raised).__name__}: {raised}", "The run's keeper.log says more.")
 
 
