@@ -8,7 +8,7 @@ from typing import Any
 _SETUP = """\
 #!/bin/sh
 set -eu
-useradd --create-home --shell /bin/sh admin
+id admin >/dev/null 2>&1 || useradd --create-home --shell /bin/sh admin
 echo 'admin ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/admin
 install -d -m 700 -o admin -g admin /home/admin/.ssh
 echo '@KEY@' >/home/admin/.ssh/authorized_keys
