@@ -9,6 +9,7 @@ botocore errors need no handling: the server turns them into KeeperError with AW
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ Operation = Callable[["Context", dict[str, Any]], dict[str, Any]]
 
 FILES = ("run", "worker", "placement", "snapshot_set", "restore", "repository", "transfer")
 _registered: dict[str, Operation] = {}
+_importing = threading.Lock()
 
 
 def operation(name: str) -> Callable[[Operation], Operation]:
@@ -35,7 +37,7 @@ def operation(name: str) -> Callable[[Operation], Operation]:
 
 def find(name: str) -> Operation | None:
     """The operation of that name. Files are imported on first use, so that the keeper is ready before boto3 is."""
-    if not _registered:
+    with _importing:
         for file in FILES:
             importlib.import_module(f"{__name__}.{file}")
     return _registered.get(name)
