@@ -9,6 +9,7 @@ from typing import Any
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instances import InstanceBackend
 from moto.ec2.models.subnets import Subnet
+from moto.ec2.responses.instances import InstanceResponse
 
 from mayfly_lab.control import lifecycle
 from mayfly_lab.control.state import replace
@@ -20,6 +21,8 @@ _run_instances = InstanceBackend.run_instances
 def install() -> None:
     """Put these functions into moto."""
     replace(InstanceBackend, run_instances=run_instances)
+    # A disk of the image needs no size in a request; moto would refuse that before the two are put together.
+    replace(InstanceResponse, _validate_block_device_mapping=staticmethod(lambda _mapping: None))
     replace(Subnet, get_available_subnet_ip=get_available_subnet_ip)
 
 
@@ -86,9 +89,12 @@ def _disks(image: Any, wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
         device = change["DeviceName"]
         if device in disks:
             disks[device]["Ebs"].update(
-                {key: value for key, value in change.get("Ebs", {}).items() if value is not None}
+                {key: value for key, value in change.get("Ebs", {}).items() if value not in (None, "")}
             )
         else:
+            ebs = change.get("Ebs", {})
+            if not change.get("NoDevice") and not ebs.get("VolumeSize") and not ebs.get("SnapshotId"):
+                raise EC2ClientError("MissingParameter", "The request must contain the parameter size or snapshotId")
             disks[device] = copy.deepcopy(change)
             disks[device].get("Ebs", {}).setdefault("VolumeType", "gp3")
     return list(disks.values())
