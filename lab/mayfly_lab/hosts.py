@@ -84,7 +84,8 @@ class Hosts:
         groups = cgroups.create(self._paths.name, instance_id)
         enter = "".join(f"echo $$ > {group}/cgroup.procs; " for group in groups)
         machine = f"systemd-nspawn -q --register=no --keep-unit -M {instance_id} -D {folder}/root --boot"
-        machine += f" --network-namespace-path={namespace} --resolv-conf=off --timezone=off --link-journal=no"
+        machine += f" --network-namespace-path={namespace} --capability=CAP_NET_ADMIN --resolv-conf=off"
+        machine += " --timezone=off --link-journal=no"
         with (folder / "console.log").open("ab") as console:
             return subprocess.Popen(
                 ["sh", "-c", f"{enter}exec {machine}"],
