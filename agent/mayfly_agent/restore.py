@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A restore: blocks of a restore point, opened, verified, and put into new snapshots.
 
-Memory: ranges of packs being read (8 MiB and 32 blocks each, at most 4) and the blocks in flight (twice the concurrency).
+Memory: ranges of packs being read (8 MiB and 32 blocks each, at most 4) and the blocks in flight (twice the
+concurrency).
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ short_description: Make a repository, or check one
 version_added: 0.1.0
 author: The mayfly project (@mayfly)
 description:
-  - Writes the format into a bucket and wraps its key, or looks whether a repository is there, of a known format, and writable.
+  - Writes the format into a bucket and wraps its key.
+  - Or looks whether a repository is there, of a known format, and writable.
 options:
   state:
     description: V(present) makes it where it is missing, V(checked) only looks.

@@ -10,7 +10,8 @@ module: snapshot_set
 short_description: Take the snapshots of all volumes of an instance at once
 version_added: 0.1.0
 description:
-  - Describes an instance and refuses what cannot be backed up, takes one crash-consistent set of snapshots, waits for it, and keeps or deletes it.
+  - Describes an instance and refuses what cannot be backed up.
+  - Takes one crash-consistent set of snapshots, waits for it, and keeps or deletes it.
 options:
   state:
     description:

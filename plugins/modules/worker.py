@@ -11,8 +11,10 @@ short_description: Launch or terminate the worker of a host
 version_added: 0.1.0
 author: The mayfly project (@mayfly)
 description:
-  - Launches the temporary EC2 instance that serves one protected resource, and waits until it can be logged in to with a host key that it made for itself.
-  - Refuses without the run's keeper, and when the host's connection is another than P(mayfly.workers.worker#connection).
+  - Launches the temporary EC2 instance that serves one protected resource.
+  - Waits until it can be logged in to, with a host key that it made for itself.
+  - Refuses without the run's keeper, and when the host's connection is another than
+    P(mayfly.workers.worker#connection).
   - Sets the facts C(mayfly_worker_instance_id), C(mayfly_worker_address) and others that the connection reads.
 options:
   resource:

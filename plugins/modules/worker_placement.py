@@ -10,7 +10,7 @@ module: worker_placement
 short_description: Decide where a worker goes
 version_added: 0.1.0
 description:
-  - Returns the candidates for a worker in the order they are tried in, with the reason for every choice and every rejection.
+  - Returns the candidates for a worker in the order they are tried in, with the reason for every choice and rejection.
   - Nothing is launched; trouble with the network or the settings is found here.
 options:
   operation:

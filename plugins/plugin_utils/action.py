@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The base of all action plugins: options as the documentation says, one question to the keeper, its errors as results."""
+"""The base of all action plugins: options as documented, one question to the keeper, its errors as results."""
 
 from __future__ import annotations
 

@@ -163,8 +163,8 @@ def test_a_snapshot_set_is_of_one_moment(lab: Lab) -> None:
         ),
     )
     machine.wait_for("running")
-    writer = "n=0; while :; do n=$((n+1)); for d in f g; do printf %08d $n | dd of=/dev/xvd$d oflag=direct,sync conv=notrunc "
-    writer += "bs=512 iflag=fullblock conv=notrunc,sync status=none; done; done"
+    writer = "n=0; while :; do n=$((n+1)); for d in f g; do printf %08d $n | "
+    writer += "dd of=/dev/xvd$d oflag=direct,sync bs=512 iflag=fullblock conv=notrunc,sync status=none; done; done"
     machine.check(f"nohup setsid sh -c '{writer}' >/dev/null 2>&1 &")
     time.sleep(1)
     made = aws(

@@ -122,9 +122,7 @@ def test_a_restore_writes_what_the_backup_read(store: MemoryObjects, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["packs", "trees", "points"])
-def test_a_changed_object_is_told_and_no_snapshot_is_completed(
-    store: MemoryObjects, tmp_path: Path, kind: str
-) -> None:
+def test_a_changed_object_is_told_and_no_snapshot_is_completed(store: MemoryObjects, tmp_path: Path, kind: str) -> None:
     snapshots = Snapshots()
     made = back_up(store, snapshots, tmp_path)
     key = next(each for each in store.objects if f"/{kind}/" in each)
