@@ -18,13 +18,12 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class RepositoryPlace:
-    """Where the repository is; ``endpoint_url`` is None on AWS."""
+    """Where the repository is."""
 
     bucket: str
     prefix: str
     region: str
     owner: str | None = None
-    endpoint_url: str | None = None
 
 
 @dataclass(frozen=True)

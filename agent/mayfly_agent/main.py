@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
 def _carry_out(job: Job, status: Status) -> dict[str, object]:
     place = job.repository
     session = session_of(file_credentials(_CREDENTIALS / "repository.json"))
-    client = session.create_client("s3", region_name=place.region, endpoint_url=place.endpoint_url, config=CONFIG)
+    client = session.create_client("s3", region_name=place.region, config=CONFIG)
     store = S3Objects(client, place.bucket, place.prefix, place.owner)
     credentials = file_credentials(_CREDENTIALS / "source.json")
     snapshots = DirectSnapshots(credentials, job.source_region, job.concurrency)

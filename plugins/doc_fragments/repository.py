@@ -30,9 +30,6 @@ options:
         description: Id of the account that owns the bucket, 12 digits. Every call to S3 names it.
         type: str
         required: true
-      endpoint_url:
-        description: URL of a store that speaks S3, when it is not AWS.
-        type: str
       kms_key_id:
         description: KMS key that wraps the repository's key.
         type: str

@@ -8,17 +8,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..agent_library import ensure_agent_library
+from .clients import SessionClients
 from .context import Context
 from .errors import KeeperError
 
 ensure_agent_library()
 
+from mayfly_agent.errors import AgentError  # noqa: E402
 from mayfly_agent.objects import ObjectNotFound  # noqa: E402
 from mayfly_agent.repository import keys, repository  # noqa: E402
 from mayfly_agent.repository.layout import ResourceName  # noqa: E402
 from mayfly_agent.s3 import S3Objects  # noqa: E402
 
-__all__ = ["ObjectNotFound", "Opened", "ResourceName", "keys", "open_repository", "repository", "store_of", "wraps_for"]
+__all__ = [
+    "AgentError",
+    "ObjectNotFound",
+    "Opened",
+    "ResourceName",
+    "keys",
+    "open_repository",
+    "open_with",
+    "repository",
+    "store_of",
+    "wraps_for",
+]
 
 _SEE = "group_vars/all/repositories.yml says what mayfly_repository holds."
 
@@ -36,21 +49,33 @@ class Opened:
         return keys.resource_key(self.master, resource)
 
 
-def store_of(context: Context, setting: Mapping[str, Any]) -> S3Objects:
+def store_of(clients: SessionClients, setting: Mapping[str, Any]) -> S3Objects:
     """The objects; raises KeeperError when the setting lacks something."""
     for name in ("bucket", "region", "account"):
         if not setting.get(name):
             raise KeeperError("BadRepository", f"mayfly_repository has no {name}.", _SEE)
     account, region = str(setting["account"]), str(setting["region"])
-    client = context.run.clients.client(account, region, "s3")
+    client = clients.client(account, region, "s3")
     return S3Objects(client, setting["bucket"], setting.get("prefix") or "", account)
 
 
 def open_repository(context: Context, setting: Mapping[str, Any]) -> Opened:
     """Open it once a run; raises KeeperError RepositoryMissing, or the library's AgentError."""
     name = f"repository {setting.get('bucket')}/{setting.get('prefix')}"
-    opened: Opened = context.run.recall_or_make("", name, lambda: _open(context, setting))
+    opened: Opened = context.run.recall_or_make("", name, lambda: open_with(context.run.clients, setting))
     return opened
+
+
+def open_with(clients: SessionClients, setting: Mapping[str, Any]) -> Opened:
+    """Open it without a run; raises as open_repository."""
+    store = store_of(clients, setting)
+    try:
+        info = repository.open_info(store)
+    except ObjectNotFound as error:
+        place = f"{setting['bucket']}/{setting.get('prefix') or ''}"
+        message = f"There is no repository in {place}."
+        raise KeeperError("RepositoryMissing", message, "Run the playbook repository_create first.") from error
+    return Opened(store, info, _unwrap(clients, setting, repository.read_wraps(store, info), info.id))
 
 
 def wraps_for(context: Context, setting: Mapping[str, Any], master: bytes, identity: str) -> list[dict[str, Any]]:
@@ -72,21 +97,10 @@ def wraps_for(context: Context, setting: Mapping[str, Any], master: bytes, ident
     return wraps
 
 
-def _open(context: Context, setting: Mapping[str, Any]) -> Opened:
-    store = store_of(context, setting)
-    try:
-        info = repository.open_info(store)
-    except ObjectNotFound as error:
-        place = f"{setting['bucket']}/{setting.get('prefix') or ''}"
-        message = f"There is no repository in {place}."
-        raise KeeperError("RepositoryMissing", message, "Run the playbook repository_create first.") from error
-    return Opened(store, info, _unwrap(context, setting, repository.read_wraps(store, info), info.id))
-
-
-def _unwrap(context: Context, setting: Mapping[str, Any], wraps: list[dict[str, Any]], identity: str) -> bytes:
+def _unwrap(clients: SessionClients, setting: Mapping[str, Any], wraps: list[dict[str, Any]], identity: str) -> bytes:
     kinds = {wrap["kind"]: wrap for wrap in wraps}
     if "kms" in kinds:
-        kms = context.run.clients.client(str(setting["account"]), str(setting["region"]), "kms")
+        kms = clients.client(str(setting["account"]), str(setting["region"]), "kms")
 
         def decrypt(sealed: bytes, about: dict[str, str]) -> bytes:
             plain: bytes = kms.decrypt(CiphertextBlob=sealed, EncryptionContext=about)["Plaintext"]

@@ -18,7 +18,7 @@ def create(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{changed, repository: {id, created}}"""
     setting = arguments["repository"]
     with context.report.stage("Creating"):
-        store = store_of(context, setting)
+        store = store_of(context.run.clients, setting)
         _refuse_default_retention(context, setting)
         if context.check:
             try:

@@ -57,7 +57,6 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
             "prefix": setting.get("prefix") or "",
             "region": setting["region"],
             "owner": str(setting["account"]),
-            "endpoint_url": setting.get("endpoint_url") or None,
         },
         "resource_key": base64.b64encode(opened.resource_key(name)).decode(),
         "concurrency": arguments["concurrency"],
