@@ -34,6 +34,17 @@ def freeze(lab: str, instance_id: str, *, frozen: bool) -> None:
         time.sleep(0.002)
 
 
+def kill(lab: str, instance_id: str) -> None:
+    """Kill all processes of a host, frozen ones too, and wait for their end; raises TimeoutError after 10 s."""
+    group = _hierarchies()[0] / lab / instance_id
+    (group / "cgroup.kill").write_text("1")
+    limit = time.monotonic() + 10
+    while "populated 1" in (group / "cgroup.events").read_text():
+        if time.monotonic() > limit:
+            raise TimeoutError(f"{instance_id} still runs 10 s after it was killed")
+        time.sleep(0.002)
+
+
 def remove(lab: str, instance_id: str | None = None) -> None:
     """Remove a host's empty groups, or all of the lab's; raises OSError when they still hold processes after 5 s."""
     limit = time.monotonic() + 5

@@ -106,6 +106,8 @@ class Hosts:
         self._exited(host.instance_id)
 
     def _release(self, host: Host) -> None:
+        # A machine outlives its systemd-nspawn when that was killed.
+        cgroups.kill(self._paths.name, host.instance_id)
         with host.lock:
             for disk in host.disks.values():
                 disk.close()
@@ -127,7 +129,7 @@ class Hosts:
         """End a machine at once; nothing if it has ended."""
         host = self._hosts.get(instance_id)
         if host:
-            cgroups.freeze(self._paths.name, instance_id, frozen=False)
+            cgroups.kill(self._paths.name, instance_id)
             host.process.kill()
 
     def freeze(self, instance_id: str) -> None:

@@ -203,10 +203,14 @@ class Workers:
         if launching is not None:
             launching.cancel()
             launching.ended.wait(_LAUNCH_ENDS_SECONDS)
+        return self.discard(host, timeout) or launching is not None
+
+    def discard(self, host: str, timeout: float = _TERMINATE_SECONDS) -> bool:
+        """As :meth:`terminate`, for the launch itself: it may go on with another candidate."""
         with self._lock:
             live = self._live.get(host)
         if live is None:
-            return launching is not None
+            return False
         if live.renewer is not None:
             live.renewer.stop()
         worker = live.worker

@@ -70,6 +70,17 @@ def test_terminate_passes_through_its_states_and_the_host_is_gone(lab: Lab) -> N
     assert volumes["Volumes"] == []
 
 
+def test_a_host_that_does_not_power_off_is_gone_all_the_same(lab: Lab) -> None:
+    machine = running_instance(lab)
+    machine.wait_for("running")
+    links = lab.exec("ip", "-br", "link").count("\n")
+    machine.check("systemd-run -p ExecStop='/bin/sleep 600' -p TimeoutStopSec=600 -p DefaultDependencies=no -- sleep 600")
+    aws(lab, "ec2", "terminate-instances", "--instance-ids", machine.instance_id)
+    machine.wait_for("terminated", 60)
+    assert lab.exec("ip", "-br", "link").count("\n") == links - 1, "its network is left"
+    assert machine.address not in lab.exec("ip", "route")
+
+
 def test_one_client_token_is_one_instance(lab: Lab) -> None:
     words = ["ec2", "run-instances", "--image-id", image(lab), "--instance-type", "c6a.large", "--client-token", "once"]
     first = aws(lab, *words)["Instances"][0]["InstanceId"]

@@ -72,7 +72,7 @@ def _launch(context: Context, arguments: dict[str, Any], user_tags: dict[str, st
             await_ready(context, worker, launching)
         except launch.CandidateFailed as error:
             refused.append(f"{candidate['instance_type']} in {candidate['availability_zone']}: {error.code}")
-            context.run.workers.terminate(context.host)
+            context.run.workers.discard(context.host)
             continue
         return worker
     message = f"No candidate could have the worker of {context.host} ({'; '.join(refused)})."
