@@ -74,7 +74,8 @@ def test_a_host_that_does_not_power_off_is_gone_all_the_same(lab: Lab) -> None:
     machine = running_instance(lab)
     machine.wait_for("running")
     links = lab.exec("ip", "-br", "link").count("\n")
-    machine.check("systemd-run -p ExecStop='/bin/sleep 600' -p TimeoutStopSec=600 -p DefaultDependencies=no -- sleep 600")
+    slow = "-p ExecStop='/bin/sleep 600' -p TimeoutStopSec=600"
+    machine.check(f"systemd-run {slow} -p DefaultDependencies=no -- sleep 600")
     aws(lab, "ec2", "terminate-instances", "--instance-ids", machine.instance_id)
     machine.wait_for("terminated", 60)
     assert lab.exec("ip", "-br", "link").count("\n") == links - 1, "its network is left"
