@@ -24,6 +24,9 @@ def main() -> int:
     commands.add_parser("down", help="end the lab; nothing of it stays but the cached machine image")
     commands.add_parser("status", help="what runs; exit code 1 when something does not")
     commands.add_parser("seed", help="make accounts' networks, a bucket and two source instances")
+    for name, purpose in (("digest", "one digest over all blocks of each"), ("files", "the files of a file system")):
+        contents = commands.add_parser(name, help=f"{purpose}, of volumes and snapshots")
+        contents.add_argument("ids", nargs="+", metavar="ID", help="a volume or a snapshot")
     execute = commands.add_parser("exec", help="run a command in the lab's network: lab exec -- COMMAND")
     execute.add_argument("--host", metavar="INSTANCE", help="run it as root on a host of the lab instead")
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
@@ -40,6 +43,9 @@ def main() -> int:
             if options.host:
                 words = ["nsenter", "--target", str(leader(where, options.host)), "--all", *words]
             return namespace.execute(where, words, environment(where))
+        if options.command in ("digest", "files"):
+            looking = [sys.executable, "-m", "mayfly_lab.contents", options.command, *options.ids]
+            return namespace.execute(where, looking, environment(where))
         if options.command == "seed":
             return namespace.execute(where, [sys.executable, "-m", "mayfly_lab.seed"], environment(where))
         return {"up": up, "down": down, "status": status}[options.command](where)
