@@ -109,6 +109,9 @@ def _play(
         watch.ansible(event)
         return False  # nothing of it is kept
 
+    # As a file: ansible-runner forgets settings that are given to it when there is none.
+    (private / "env").mkdir()
+    (private / "env/settings").write_text(json.dumps({"pexpect_timeout": _POLL_SECONDS}))
     runner = interface.run(
         private_data_dir=str(private),
         project_dir=str(Path.cwd()),
@@ -116,7 +119,6 @@ def _play(
         inventory=sources,
         cmdline=shlex.join(words),
         envvars=_environment(name),
-        settings={"pexpect_timeout": _POLL_SECONDS},
         suppress_env_files=True,
         event_handler=handle,
         cancel_callback=canceled,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _READY_SECONDS = 300.0
 _LOOK_SECONDS = 5.0
 _PAUSE_SECONDS = 0.5
+_RELOAD_SECONDS = 10.0
 _ENDED = ("shutting-down", "terminated", "stopping", "stopped")
 
 # User data can be read by others in the account, so its host key serves the first login only. The new one never leaves
@@ -48,11 +49,7 @@ def await_ready(context: Context, worker: Worker, launching: Launching) -> None:
     key = context.run.workers.run(context.host, _SECURE).decode()
     connection.pin(" ".join(key.split()[:2]))
     connection.close()
-    try:
-        connection.open()
-    except SshError as error:
-        message = f"The worker {worker.instance_id} does not show the host key that it made for itself: {error}"
-        raise KeeperError("WorkerUnreachable", message) from error
+    _log_in_again(worker, connection, launching)
     renewer = Renewer(worker.instance_id, connection, context.settings.lease, SshError)
     context.run.workers.renew_lease(context.host, renewer)
 
@@ -76,6 +73,21 @@ def _log_in(context: Context, worker: Worker, connection: Connection, launching:
     message = f"The worker {worker.instance_id} at {worker.address} was not ready in {_READY_SECONDS:.0f} s: {said}."
     remedy = "Check that its security groups let the control node in on that port, and that the image runs cloud-init."
     raise KeeperError("WorkerNotReady", message, remedy)
+
+
+def _log_in_again(worker: Worker, connection: Connection, launching: Launching) -> None:
+    """With the new host key; while it is reloaded, sshd takes no connections for a moment."""
+    ends = time.monotonic() + _RELOAD_SECONDS
+    while True:
+        try:
+            connection.open()
+        except SshError as error:
+            if time.monotonic() > ends:
+                message = f"The worker {worker.instance_id} does not show the host key that it made for itself: {error}"
+                raise KeeperError("WorkerUnreachable", message) from error
+            launching.pause(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _check_running(context: Context, worker: Worker) -> None:
