@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,11 @@ class Host:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         limit = time.monotonic() + 10
         while time.monotonic() < limit and self.process.poll() is None:
-            found = children.read_text().split()
-            if len(found) == 1 and Path(f"/proc/{found[0]}/comm").read_text().strip() in ("systemd", "init"):
-                return int(found[0])
+            # systemd-nspawn's helpers come and go meanwhile
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found = children.read_text().split()
+                if len(found) == 1 and Path(f"/proc/{found[0]}/comm").read_text().strip() in ("systemd", "init"):
+                    return int(found[0])
             time.sleep(0.02)
         raise TimeoutError(f"{self.instance_id} has no process 1")
 
@@ -77,8 +80,12 @@ class Hosts:
         with self._lock:
             self._hosts[instance_id] = host
         threading.Thread(target=self._wait, args=(host,), daemon=True, name=f"wait-{instance_id}").start()
-        for volume in volumes:
-            self.attach(instance_id, volume["volume_id"], volume["device"])
+        try:
+            for volume in volumes:
+                self.attach(instance_id, volume["volume_id"], volume["device"])
+        except Exception:
+            self.kill(instance_id)
+            raise
 
     def _boot(self, instance_id: str, folder: Path, namespace: Path) -> subprocess.Popen[bytes]:
         groups = cgroups.create(self._paths.name, instance_id)

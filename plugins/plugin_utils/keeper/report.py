@@ -102,6 +102,7 @@ class Report:
         self._resources: dict[str, ResourceReport] = {}
         self._errors: list[dict[str, str]] = []
         self._written = 0.0
+        self._late: threading.Timer | None = None
 
     def set_operation(self, operation: str) -> None:
         """Name the operation; the first one holds."""
@@ -124,10 +125,14 @@ class Report:
             self._errors.append(error.as_dict())
 
     def changed(self) -> None:
-        """Write the file, unless that was done a moment ago: the next change or the end will."""
+        """Write the file, a moment later if it was written a moment ago."""
         with self.lock:
             if time.monotonic() - self._written >= _WRITE_SECONDS:
                 self._write()
+            elif self._late is None:
+                self._late = threading.Timer(_WRITE_SECONDS, self.flush)
+                self._late.daemon = True
+                self._late.start()
 
     def flush(self) -> None:
         """Write the file now."""
@@ -148,6 +153,9 @@ class Report:
             self._write()
 
     def _write(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
         content = {**self._head, "errors": self._errors}
         content["resources"] = {host: each.as_dict() for host, each in self._resources.items()}
         unfinished = self._path.with_suffix(".new")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .conftest import Lab
+from tests.labs import Lab
 
 SSH_OPTIONS = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"]
 SSH_OPTIONS += ["-o", "ConnectTimeout=3", "-o", "LogLevel=ERROR"]

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from .conftest import Lab
+from tests.labs import Lab
+
 from .machine import aws, default_vpc, image, key_pair, open_group, running_instance, wait_for_ssh
 
 pytestmark = pytest.mark.timeout(240)

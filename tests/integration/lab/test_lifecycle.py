@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Lab
+from tests.labs import Lab
+
 from .machine import running_instance
 
 

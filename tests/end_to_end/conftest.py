@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One lab with two seeded instances, backed up once, for all end-to-end tests."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.labs import Lab
+
+LIVING = "Name=instance-state-name,Values=pending,running,stopping,stopped,shutting-down"
+
+
+@dataclass(frozen=True)
+class Site:
+    """The seeded lab, and the host names of its two instances."""
+
+    lab: Lab
+    seed: dict[str, Any]
+    web: str
+    db: str
+
+    def workers(self) -> list[str]:
+        """Ids of the workers that live."""
+        found = self.lab.aws("ec2", "describe-instances", "--filters", "Name=tag-key,Values=mayfly:run", LIVING)
+        return [each["InstanceId"] for group in found["Reservations"] for each in group["Instances"]]
+
+    def temporary(self) -> list[str]:
+        """Ids of all that is tagged as temporary in either account."""
+        left = []
+        for profile in ("backup", "production"):
+            words = ("ec2", "describe-tags", "--filters", "Name=key,Values=mayfly:temporary")
+            found = [each["ResourceId"] for each in self.lab.aws(*words, profile=profile)["Tags"]]
+            left += [each for each in found if not self._gone(each, profile)]
+        return left
+
+    def _gone(self, identity: str, profile: str) -> bool:
+        if not identity.startswith("i-"):
+            return False
+        words = ("ec2", "describe-instances", "--instance-ids", identity, "--filters", LIVING)
+        return not self.lab.aws(*words, profile=profile)["Reservations"]
+
+    def references(self, host: str) -> dict[str, str]:
+        """The reference snapshot of each volume of a host."""
+        tagged = ("--filters", "Name=tag-key,Values=mayfly:reference")
+        found = self.lab.aws("ec2", "describe-snapshots", "--owner-ids", "self", *tagged, profile="production")
+        resource = host.rpartition("_")[2]
+        ours = [each for each in found["Snapshots"] if resource in json.dumps(each["Tags"])]
+        assert len({each["VolumeId"] for each in ours}) == len(ours), "a volume has two reference snapshots"
+        return {each["VolumeId"]: each["SnapshotId"] for each in ours}
+
+    def points(self, host: str) -> list[str]:
+        """Ids of a host's restore points, newest first."""
+        text = self.lab.exec("ansible-inventory", "-i", "inventories/lab/restore_points.yml", "--host", host)
+        found = json.loads(text)["mayfly_restore_points"]
+        return [each["__ansible_unsafe"] if isinstance(each, dict) else each for each in found]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The lab up and seeded, the repository made, and one backup of both instances in it."""
+    if os.geteuid() != 0:
+        pytest.skip("the lab needs root")
+    lab = Lab(tmp_path_factory.mktemp("site") / "state")
+    for step, wait in (("up", 600), ("seed", 300)):
+        done = lab.run(step, wait=wait)
+        assert done.returncode == 0, done.stderr
+    seed = json.loads((lab.state / "run/seed.json").read_text())
+    names = {name: f"{name}_{seed['sources'][name]['id']}" for name in ("web-1", "db-1")}
+    yield Site(lab, seed, names["web-1"], names["db-1"])
+    lab.run("down")
+
+
+@pytest.fixture(scope="session")
+def backed_up(site: Site) -> Site:
+    """The site with a first backup."""
+    for name in ("repository_create", "ec2_backup"):
+        done = site.lab.playbook(name)
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    return site
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Any:
+    """Writes settings for one run; the words that hand them to ansible-playbook."""
+
+    def write(**values: Any) -> list[str]:
+        path = tmp_path / "settings.json"
+        path.write_text(json.dumps(values))
+        return ["-e", f"@{path}"]
+
+    return write

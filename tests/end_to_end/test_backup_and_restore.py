@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Backup and restore through ansible-playbook; every block is compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .conftest import Site
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def stage(entry: dict[str, Any], name: str) -> tuple[str, str]:
+    """(start, end) of a stage of a resource."""
+    found = next(each for each in entry["stages"] if each["name"] == name)
+    return found["start"], found["end"]
+
+
+def restored(site: Site, host: str) -> dict[str, str]:
+    """The new volume of each original one, after a check of every block against the restore point's own digest."""
+    entry = site.lab.report("volume_restore")["resources"][host]
+    volumes: dict[str, str] = entry["restored_volumes"]
+    found = site.lab.digests(*volumes.values())
+    assert {original: found[new] for original, new in volumes.items()} == entry["digests"]
+    return volumes
+
+
+def test_a_repository_is_made_once(backed_up: Site) -> None:
+    done = backed_up.lab.playbook("repository_create")
+    assert done.returncode == 0
+    assert "changed=0" in done.stdout
+
+
+def test_a_backup_takes_what_the_snapshots_hold(backed_up: Site) -> None:
+    report = backed_up.lab.report("ec2_backup")
+    assert report["status"] == "Succeeded"
+    assert set(report["resources"]) == {backed_up.web, backed_up.db}
+    for host, entry in report["resources"].items():
+        references = backed_up.references(host)
+        digests = backed_up.lab.digests(*references.values())
+        assert {volume: digests[snapshot] for volume, snapshot in references.items()} == entry["digests"]
+        assert len(references) == 3
+        assert all(volume["bytes_read"] > 0 for volume in entry["volumes"].values())
+    assert backed_up.temporary() == []
+
+
+def test_only_written_blocks_are_read(backed_up: Site) -> None:
+    volumes = backed_up.lab.report("ec2_backup")["resources"][backed_up.db]["volumes"]
+    # One of 100 GiB that holds next to nothing; all of it would be 204,800 blocks.
+    assert all(volume["blocks_total"] < 2000 for volume in volumes.values())
+
+
+def test_both_workers_live_at_once(backed_up: Site) -> None:
+    entries = backed_up.lab.report("ec2_backup")["resources"]
+    (web_start, web_end), (db_start, db_end) = (
+        stage(entries[host], "Configuring") for host in (backed_up.web, backed_up.db)
+    )
+    assert web_start < db_end
+    assert db_start < web_end
+    assert entries[backed_up.web]["worker"]["instance_id"] != entries[backed_up.db]["worker"]["instance_id"]
+
+
+def test_check_mode_shows_the_placement_and_launches_nothing(backed_up: Site) -> None:
+    snapshots = backed_up.references(backed_up.web)
+    done = backed_up.lab.playbook("ec2_backup", "--check", "--limit", backed_up.web)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "free addresses in the resource's zone" in done.stdout
+    assert "c6a.large" in done.stdout
+    assert backed_up.workers() == []
+    assert backed_up.references(backed_up.web) == snapshots
+    assert backed_up.temporary() == []
+
+
+def test_limit_and_a_second_backup_that_replaces_the_reference_snapshots(backed_up: Site) -> None:
+    before, points, others = (
+        backed_up.references(backed_up.web),
+        backed_up.points(backed_up.web),
+        backed_up.points(backed_up.db),
+    )
+    done = backed_up.lab.playbook("ec2_backup", "--limit", backed_up.web)
+    assert done.returncode == 0, done.stdout[-6000:]
+    after = backed_up.references(backed_up.web)
+    assert set(after) == set(before)
+    assert not set(after.values()) & set(before.values())
+    assert len(backed_up.points(backed_up.web)) == len(points) + 1
+    assert backed_up.points(backed_up.db) == others
+
+
+def test_the_latest_restore_point_is_restored_by_default(backed_up: Site) -> None:
+    done = backed_up.lab.playbook("volume_restore", "--limit", backed_up.web)
+    assert done.returncode == 0, done.stdout[-6000:]
+    volumes = restored(backed_up, backed_up.web)
+    references = backed_up.references(backed_up.web)
+    digests = backed_up.lab.digests(*volumes.values(), *references.values())
+    assert {volumes[each]: digests[volumes[each]] for each in volumes} == {
+        volumes[each]: digests[references[each]] for each in volumes
+    }
+    assert backed_up.temporary() == []
+
+
+def test_a_terminated_instance_is_restored_by_id_and_by_time(backed_up: Site, settings: Any) -> None:
+    point = backed_up.points(backed_up.db)[-1]
+    source = backed_up.seed["sources"]["db-1"]["id"]
+    backed_up.lab.aws("ec2", "terminate-instances", "--instance-ids", source, profile="production")
+    moment = f"{point[:4]}-{point[4:6]}-{point[6:8]}T{point[9:11]}:{point[11:13]}:{point[13:15]}Z"
+    for wanted in (point, moment):
+        words = settings(mayfly_restore_point=wanted, mayfly_restore_tags={"restored": "yes"})
+        done = backed_up.lab.playbook("volume_restore", "--limit", backed_up.db, *words)
+        assert done.returncode == 0, done.stdout[-6000:]
+        volumes = restored(backed_up, backed_up.db)
+        found = backed_up.lab.aws("ec2", "describe-volumes", "--volume-ids", *volumes.values(), profile="production")[
+            "Volumes"
+        ]
+        assert sorted(each["Size"] for each in found) == [1, 8, 100]
+        assert all({"Key": "restored", "Value": "yes"} in each["Tags"] for each in found)
