@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,14 @@ class Lab:
         return self.run("exec", "--", *command, wait=wait)
 
     def report(self, operation: str) -> dict[str, Any]:
-        """The newest report of an operation."""
+        """The newest report of an operation, once its keeper has ended."""
+        ends = time.monotonic() + 60
+        while (report := self._report(operation))["ended"] is None:
+            assert time.monotonic() < ends, f"the keeper of {report['run']} has not ended"
+            time.sleep(0.2)
+        return report
+
+    def _report(self, operation: str) -> dict[str, Any]:
         for path in sorted(self.runs.glob("*/report.json"), key=lambda path: path.stat().st_mtime, reverse=True):
             report: dict[str, Any] = json.loads(path.read_text())
             if report["operation"] == operation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,19 +33,22 @@ class Site:
         return [each["InstanceId"] for group in found["Reservations"] for each in group["Instances"]]
 
     def temporary(self) -> list[str]:
-        """Ids of all that is tagged as temporary in either account."""
-        left = []
-        for profile in ("backup", "production"):
-            words = ("ec2", "describe-tags", "--filters", "Name=key,Values=mayfly:temporary")
-            found = [each["ResourceId"] for each in self.lab.aws(*words, profile=profile)["Tags"]]
-            left += [each for each in found if not self._gone(each, profile)]
+        """Ids of all that is tagged as temporary in either account, once workers have had time to shut down."""
+        ends = time.monotonic() + 30
+        while (left := self._temporary()) and time.monotonic() < ends:
+            time.sleep(1)
         return left
 
-    def _gone(self, identity: str, profile: str) -> bool:
-        if not identity.startswith("i-"):
-            return False
-        words = ("ec2", "describe-instances", "--instance-ids", identity, "--filters", LIVING)
-        return not self.lab.aws(*words, profile=profile)["Reservations"]
+    def _temporary(self) -> list[str]:
+        tagged = ("--filters", "Name=tag-key,Values=mayfly:temporary")
+        left = []
+        for profile in ("backup", "production"):
+            found = self.lab.aws("ec2", "describe-instances", *tagged, LIVING, profile=profile)["Reservations"]
+            left += [each["InstanceId"] for group in found for each in group["Instances"]]
+            for kind, identity in (("Snapshot", "SnapshotId"), ("Volume", "VolumeId"), ("SecurityGroup", "GroupId")):
+                words = ("ec2", f"describe-{kind.lower().replace('group', '-group')}s", *tagged)
+                left += [each[identity] for each in self.lab.aws(*words, profile=profile)[f"{kind}s"]]
+        return left
 
     def references(self, host: str) -> dict[str, str]:
         """The reference snapshot of each volume of a host."""

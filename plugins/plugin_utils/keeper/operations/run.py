@@ -21,4 +21,6 @@ def ended(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         if end["failed"] and not report.failed and end["error"]:
             report.error(KeeperError.from_dict(end["error"]))
         report.ended("Failed" if end["failed"] else "Skipped" if context.check else "Succeeded")
+    # The path of the report is shown next: its stages and results are in it from now on.
+    context.run.report.flush()
     return {}
