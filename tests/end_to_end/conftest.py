@@ -66,6 +66,15 @@ class Site:
         return [each["__ansible_unsafe"] if isinstance(each, dict) else each for each in found]
 
 
+def restored(site: Site, host: str) -> dict[str, str]:
+    """The new volume of each original one, after a check of every block against the restore point's own digest."""
+    entry = site.lab.report("volume_restore")["resources"][host]
+    volumes: dict[str, str] = entry["restored_volumes"]
+    found = site.lab.digests(*volumes.values())
+    assert {original: found[new] for original, new in volumes.items()} == entry["digests"]
+    return volumes
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The lab up and seeded, the repository made, and one backup of both instances in it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Site
+from .conftest import Site, restored
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -16,15 +16,6 @@ def stage(entry: dict[str, Any], name: str) -> tuple[str, str]:
     """(start, end) of a stage of a resource."""
     found = next(each for each in entry["stages"] if each["name"] == name)
     return found["start"], found["end"]
-
-
-def restored(site: Site, host: str) -> dict[str, str]:
-    """The new volume of each original one, after a check of every block against the restore point's own digest."""
-    entry = site.lab.report("volume_restore")["resources"][host]
-    volumes: dict[str, str] = entry["restored_volumes"]
-    found = site.lab.digests(*volumes.values())
-    assert {original: found[new] for original, new in volumes.items()} == entry["digests"]
-    return volumes
 
 
 def test_a_repository_is_made_once(backed_up: Site) -> None:
@@ -98,20 +89,3 @@ def test_the_latest_restore_point_is_restored_by_default(backed_up: Site) -> Non
         volumes[each]: digests[references[each]] for each in volumes
     }
     assert backed_up.temporary() == []
-
-
-def test_a_terminated_instance_is_restored_by_id_and_by_time(backed_up: Site, settings: Any) -> None:
-    point = backed_up.points(backed_up.db)[-1]
-    source = backed_up.seed["sources"]["db-1"]["id"]
-    backed_up.lab.aws("ec2", "terminate-instances", "--instance-ids", source, profile="production")
-    moment = f"{point[:4]}-{point[4:6]}-{point[6:8]}T{point[9:11]}:{point[11:13]}:{point[13:15]}Z"
-    for wanted in (point, moment):
-        words = settings(mayfly_restore_point=wanted, mayfly_restore_tags={"restored": "yes"})
-        done = backed_up.lab.playbook("volume_restore", "--limit", backed_up.db, *words)
-        assert done.returncode == 0, done.stdout[-6000:]
-        volumes = restored(backed_up, backed_up.db)
-        found = backed_up.lab.aws("ec2", "describe-volumes", "--volume-ids", *volumes.values(), profile="production")[
-            "Volumes"
-        ]
-        assert sorted(each["Size"] for each in found) == [1, 8, 100]
-        assert all({"Key": "restored", "Value": "yes"} in each["Tags"] for each in found)
