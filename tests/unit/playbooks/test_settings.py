@@ -15,7 +15,7 @@ from jinja2.nativetypes import NativeEnvironment
 ROOT = Path(__file__).parents[3]
 MANUAL = sorted((ROOT / "group_vars/all").glob("*.yml"))
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
-SETTING = re.compile(r"\bmayfly_(?!worker_instance_id|operation\b|resource\b)[a-z_]+")
+SETTING = re.compile(r"\bmayfly_(?!worker_instance_id|worker_user|operation\b|resource\b)[a-z_]+")
 # {{ mayfly_x | default(VALUE) }} and nothing else
 MAPPING = re.compile(r"^\{\{ (mayfly_[a-z_]+) \| default\((.*)\) \}\}$")
 # Required, or taken from the resource: explained, with an example, but without a default that could be shown
@@ -57,7 +57,12 @@ def mapped_defaults() -> dict[str, Any]:
 
 def used() -> set[str]:
     """The settings that roles and playbooks use."""
-    texts = [path.read_text() for folder in ("roles", "playbooks") for path in (ROOT / folder).rglob("*.yml")]
+    texts = [
+        path.read_text()
+        for folder in ("roles", "playbooks")
+        for path in (ROOT / folder).rglob("*.yml")
+        if "molecule" not in path.parts
+    ]
     return {name for text in texts for name in SETTING.findall(text)}
 
 

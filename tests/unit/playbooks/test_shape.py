@@ -16,6 +16,7 @@ LAUNCH = ROOT / "roles/worker/tasks/launch.yml"
 CONNECTION = "vars/worker_connection.yml"
 CONTEXT = {
     "ansible_connection": "mayfly.workers.worker",
+    "ansible_user": "{{ mayfly_worker_user | default('') }}",
     "ansible_shell_type": "sh",
     "ansible_shell_executable": "/bin/sh",
     "ansible_python_interpreter": "/usr/bin/python3",
