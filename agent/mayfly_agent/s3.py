@@ -39,6 +39,9 @@ class S3Objects:
         if owner:
             self._common["ExpectedBucketOwner"] = owner
 
+    def __str__(self) -> str:
+        return f"{self._bucket}/{self._prefix}".rstrip("/")
+
     def get(self, key: str) -> bytes:
         """As ObjectStore says."""
         return self._do(key, lambda: self._read(self._client.get_object(Key=self._prefix + key, **self._common)))
@@ -92,7 +95,7 @@ class S3Objects:
                 raise ObjectNotFound(key) from error
             if code in ("PreconditionFailed", "ConditionalRequestConflict"):
                 raise ObjectExists(key) from error
-            message = f"S3 refused {error.operation_name} of {key or 'the prefix'} in bucket {self._bucket}: {error}"
+            message = f"S3 refused {error.operation_name} of {key or 'the prefix'} in bucket {self._bucket}: {error}."
             raise AgentError(code, message, _REMEDIES.get(code, "")) from error
         except BotoCoreError as error:
             message = f"S3 could not be reached for {key} in bucket {self._bucket}: {error}"

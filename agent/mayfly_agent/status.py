@@ -36,6 +36,7 @@ class Status:
         self._volumes: dict[str, VolumeCounters] = {}
         self._began: dict[str, float] = {}
         self._value: dict[str, Any] = {"serial": 0, "state": "running", "stage": "", "error": None, "result": None}
+        self._unwritable: OSError | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="status", daemon=True)
 
@@ -52,16 +53,18 @@ class Status:
         self._write()
 
     def stage(self, name: str, volume_id: str | None = None) -> None:
-        """What is being done; of a volume, its clock begins."""
+        """What is being done; of a volume, its clock begins. Raises AgentError when nobody would hear of it."""
         with self._lock:
+            self._check()
             self._value["stage"] = f"{name} {volume_id}" if volume_id else name
             if volume_id:
                 self._volumes.setdefault(volume_id, VolumeCounters())
                 self._began[volume_id] = time.monotonic()
 
     def count(self, volume_id: str, **more: int) -> None:
-        """Add to a volume's counters."""
+        """Add to a volume's counters. Raises as stage: what nobody hears of must not be committed."""
         with self._lock:
+            self._check()
             counters = self._volumes[volume_id]
             for name, number in more.items():
                 setattr(counters, name, getattr(counters, name) + number)
@@ -84,7 +87,16 @@ class Status:
 
     def _loop(self) -> None:
         while not self._ended.wait(_WRITE_SECONDS):
-            self._write()
+            try:
+                self._write()
+            except OSError as error:
+                self._unwritable = error
+                return
+
+    def _check(self) -> None:
+        if self._unwritable is not None:
+            message = f"The state of the transfer cannot be written: {self._unwritable}."
+            raise AgentError("StatusUnwritable", message) from self._unwritable
 
     def _write(self) -> None:
         with self._lock:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible import context
+from ansible.errors import AnsibleError
 from ansible.playbook import Playbook
+from ansible.playbook.play import Play
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import client, start
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
@@ -51,6 +54,16 @@ class CallbackModule(CallbackBase):
         except (KeeperError, OSError) as error:
             self._display.error(f"The run has no keeper, so no worker can be launched: {error}")
 
+    def v2_playbook_on_play_start(self, play: Play) -> None:
+        """Tell the keeper which resources the play's hosts stand for, so that two of the same are known at once."""
+        if self._keeper is None:
+            return
+        try:
+            check = bool(context.CLIARGS.get("check"))
+            client.call("run.resources", {"resources": _resources(play)}, _TELL_SECONDS, check=check)
+        except KeeperError as error:
+            self._display.warning(f"Hosts that are the same resource may go unnoticed: {error}")
+
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         """Remember the last failure of each host: what counts is only known at the end."""
         if not ignore_errors:
@@ -81,3 +94,17 @@ class CallbackModule(CallbackBase):
         task = str(result._task.get_name())
         code = str(values.get("error_code") or "TaskFailed")
         self._failures[host] = {"code": code, "message": f"{task}: {message}", "remedy": ""}
+
+
+def _resources(play: Play) -> dict[str, dict[str, Any]]:
+    """The ``mayfly_resource`` of each host that the play targets and has one."""
+    variables = play.get_variable_manager().get_vars(play=play)
+    found = {}
+    for host in variables["ansible_play_hosts_all"]:
+        try:
+            resource = variables["hostvars"][host].get("mayfly_resource")
+        except AnsibleError:  # shown by the first task that uses it
+            continue
+        if isinstance(resource, Mapping):
+            found[str(host)] = dict(resource)
+    return found

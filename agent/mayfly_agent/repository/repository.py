@@ -59,9 +59,13 @@ def open_info(store: ObjectStore) -> RepositoryInfo:
         version, cipher = head["format"], head["cipher"]
         info = RepositoryInfo(str(head["id"]), str(head["created"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise AgentError("RepositoryFormat", "repository.json is not one of ours.", "Name another prefix.") from error
+        raise AgentError(
+            "RepositoryFormat", f"repository.json in {store} is not one of ours.", "Name another prefix."
+        ) from error
     if version != FORMAT or cipher != CIPHER:
-        message = f"The repository has format {version} with {cipher}; this version reads {FORMAT} with {CIPHER}."
+        message = (
+            f"The repository in {store} has format {version} with {cipher}; only {FORMAT} with {CIPHER} can be read."
+        )
         raise AgentError("RepositoryFormat", message, "Use a version of mayfly that knows that format.")
     return info
 

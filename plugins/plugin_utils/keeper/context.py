@@ -38,9 +38,15 @@ class Run:
         self.temporaries = Temporaries(self.clients, run_id)
         self.marker = Marker(self.clients, self._temporary_things)
         self.report = Report(folder, run_id)
-        self._resources: dict[tuple[str, ...], str] = {}
+        self._resources: dict[tuple[str, ...], dict[str, None]] = {}
         self._facts: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
+
+    def expect(self, resources: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take note of the resource of each host of a play, so that none of two that are the same begins."""
+        with self._lock:
+            for host, resource in resources.items():
+                self._resources.setdefault(_identity(resource), {})[host] = None
 
     def register(self, host: str, resource: Mapping[str, Any]) -> None:
         """Take note of a host's resource; raises KeeperError when another host is the same one."""
@@ -48,11 +54,12 @@ class Run:
         if missing:
             message = f"mayfly_resource of {host} has no {missing[0]}."
             raise KeeperError("BadResource", message, "The inventory must compose it; see inventories/aws.")
-        identity = tuple(str(resource[part]) for part in _IDENTITY)
-        with self._lock:
-            other = self._resources.setdefault(identity, host)
-        if other != host:
-            message = f"{host} and {other} are the same resource {resource['id']} of account {resource['account']}."
+        self.expect({host: resource})
+        hosts = list(self._resources[_identity(resource)])
+        if len(hosts) > 1:
+            message = (
+                f"{hosts[0]} and {hosts[1]} are the same resource {resource['id']} of account {resource['account']}."
+            )
             raise KeeperError("DuplicateResource", message, "Take one of the two out of the inventory.")
         self.report.resource(host).set(resource=dict(resource))
 
@@ -125,6 +132,10 @@ class Context:
         if temporary:
             tags |= {"mayfly:temporary": "true", **self.run.marker.tag()}
         return tags
+
+
+def _identity(resource: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(resource.get(part)) for part in _IDENTITY)
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:

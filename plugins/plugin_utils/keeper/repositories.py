@@ -72,8 +72,7 @@ def open_with(clients: SessionClients, setting: Mapping[str, Any]) -> Opened:
     try:
         info = repository.open_info(store)
     except ObjectNotFound as error:
-        place = f"{setting['bucket']}/{setting.get('prefix') or ''}"
-        message = f"There is no repository in {place}."
+        message = f"There is no repository in {store}."
         raise KeeperError("RepositoryMissing", message, "Run the playbook repository_create first.") from error
     return Opened(store, info, _unwrap(clients, setting, repository.read_wraps(store, info), info.id))
 

@@ -99,14 +99,16 @@ class Server:
         if function is None:
             raise KeeperError("UnknownOperation", f"The keeper knows no operation {name}.")
         settings = Settings.from_call(request.get("settings") or {})
-        self._run.report.set_operation(settings.operation)
-        self._run.clients.use(settings.accounts)
-        self._run.marker.use_lease(settings.lease)
+        if request.get("settings"):  # the callback's own calls come without
+            self._run.report.set_operation(settings.operation)
+            self._run.clients.use(settings.accounts)
+            self._run.marker.use_lease(settings.lease)
         host = str(request.get("host") or "localhost")
         arguments = request.get("arguments") or {}
         resource = arguments.get("resource")
         if resource is not None:
-            self._run.register(host, resource)
+            if name != "snapshot_set.release":  # tidying up is never refused
+                self._run.register(host, resource)
             self._run.remember(host, "resource", resource)
         context = Context(
             run=self._run,

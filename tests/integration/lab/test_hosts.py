@@ -244,7 +244,7 @@ def test_twenty_hosts_at_once(lab: Lab) -> None:
     ]
     assert len(machines) == 20
     for machine in machines:
-        wait_for_ssh(machine, 120)
+        wait_for_ssh(machine, 300)
     aws(lab, "ec2", "terminate-instances", "--instance-ids", *(machine.instance_id for machine in machines))
 
 

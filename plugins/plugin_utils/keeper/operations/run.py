@@ -10,6 +10,13 @@ from ..errors import KeeperError
 from . import operation
 
 
+@operation("run.resources")
+def resources(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
+    """{resources: {host: resource}}: what the hosts of a play stand for, told before its first task."""
+    context.run.expect(arguments["resources"])
+    return {}
+
+
 @operation("run.ended")
 def ended(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{hosts: {host: {failed, error}}}: how Ansible saw every host end. What failed outside the keeper counts too."""
