@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import mayfly
-from mayfly import execution
+from mayfly import stopping
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -115,7 +115,7 @@ def test_time_out_cancels(small_project: Path) -> None:
     assert result.status == "Canceled"
     assert "time-out of 3 s" in str(result.errors[0])
     assert {resource.status for resource in result.resources.values()} <= {"Canceled"}
-    assert time.monotonic() - began < 3 + execution.GRACE_SECONDS
+    assert time.monotonic() - began < 3 + stopping.GRACE_SECONDS
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

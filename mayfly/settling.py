@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""After a playbook's end: wait for its keeper's word that everything of the run has ended, else reap the run."""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from mayfly import playing, project
+from mayfly.playing import Order
+from mayfly.progress import Event, Watch, read_report
+from mayfly.results import Failure
+from mayfly.stopping import Stop
+
+# Terminating a worker takes AWS a minute or two; the keeper bounds its own work below this.
+KEEPER_SECONDS = 300.0
+_REAP_SECONDS = 300.0
+_SWEEPS = 20
+_BETWEEN_SECONDS = 5.0
+_CLEAN_IN_A_ROW = 2
+
+
+def settle(order: Order, watch: Watch, tell: Callable[[Event], None]) -> list[Failure]:
+    """Return when nothing of the run is left; what is said of it when that is not sure."""
+    folder = project.runs_folder() / order.run
+    lost = _await_keeper(folder, watch)
+    if lost is None:
+        return []
+    tell(Event("warning", f"{lost} What the run has left is looked for by its tags."))
+    unclean = _reap(order)
+    remedy = f"See {folder}/keeper.log, and run the playbook reap; what it left ends with its lease at the latest."
+    return [
+        Failure("KeeperLost", lost if unclean is None else f"{lost} {unclean}", None if unclean is None else remedy)
+    ]
+
+
+def keeper_lives(folder: Path) -> bool:
+    """Whether a keeper of this run is there: it holds a lock for as long as it lives."""
+    try:
+        with (folder / "keeper.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _await_keeper(folder: Path, watch: Watch) -> str | None:
+    """None when the keeper has said its last word, or there never was one; else what became of it."""
+    limit = time.monotonic() + KEEPER_SECONDS
+    while folder.exists():
+        watch.report()
+        lives = keeper_lives(folder)
+        if (read_report(folder) or {}).get("ended"):
+            return None
+        if not lives and folder.exists():
+            return "The keeper of the run died before everything had ended."
+        if time.monotonic() > limit:
+            return f"The keeper of the run had not finished {KEEPER_SECONDS:.0f} s after the playbook's end."
+        time.sleep(playing.POLL_SECONDS)
+    return None
+
+
+def _reap(order: Order) -> str | None:
+    """Sweep until two sweeps in a row find nothing of the run; None then, else what is wrong."""
+    clean = 0
+    for _ in range(_SWEEPS):
+        sweep = replace(
+            order,
+            operation="reap",
+            run=f"{order.run}-reap-{secrets.token_hex(2)}",
+            limit=None,
+            check=False,
+            variables={**(order.variables or {}), "mayfly_reap_run": order.run},
+        )
+        watch = Watch(project.runs_folder() / sweep.run, lambda _event: None)
+        output = playing.play(sweep, watch, Stop(_REAP_SECONDS))
+        if output.code != 0:
+            return f"Reaping it failed: {output.errors()}"
+        report = read_report(project.runs_folder() / sweep.run) or {}
+        found = sum(len(entry.get("reaped") or ()) for entry in (report.get("resources") or {}).values())
+        clean = 0 if found else clean + 1
+        if clean == _CLEAN_IN_A_ROW:
+            return None
+        time.sleep(_BETWEEN_SECONDS)
+    return f"{_SWEEPS} sweeps have found something each."
