@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Create volumes from a transfer's snapshots."""
+"""Check a restore's target, and create volumes from a transfer's snapshots."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ class ActionModule(KeeperAction):
     """restored_volumes"""
 
     NAME = "restored_volumes"
+    SUPPORTS_CHECK_MODE = True
     TIMEOUT = 3600.0
 
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         """See the module's documentation."""
+        state = options.pop("state")
+        if state == "checked":
+            return self.ask("restored_volumes.check", options)
+        if self._task.check_mode:
+            return {"changed": True, "msg": "Nothing is done in check mode."}
         return self.ask("restored_volumes.create", options)

@@ -15,10 +15,13 @@ class ActionModule(KeeperAction):
 
     NAME = "snapshot_set"
     SUPPORTS_CHECK_MODE = True
+    TIMEOUT = 180.0
 
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         """See the module's documentation."""
         state = options.pop("state")
         if self._task.check_mode and state != "described":
             return {"changed": state == "present", "msg": "Nothing is done in check mode."}
-        return self.ask(f"snapshot_set.{_CALLS[state]}", options, options["timeout"] + self.TIMEOUT)
+        # Only the wait may be long: between the other two hooks an application is frozen.
+        timeout = options["timeout"] + self.TIMEOUT if state == "completed" else self.TIMEOUT
+        return self.ask(f"snapshot_set.{_CALLS[state]}", options, timeout)

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from ansible.utils.display import Display
 from ansible_collections.mayfly.workers.plugins.plugin_utils.action import KeeperAction
 
-_POLL_SECONDS = 60
-_SHOW_SECONDS = 10.0
+_POLL_SECONDS = 10
+# A poll itself waits for a worker that cannot be reached.
+_LOST_SECONDS = 300.0
 
 
 class ActionModule(KeeperAction):
@@ -21,14 +21,11 @@ class ActionModule(KeeperAction):
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         """See the module's documentation."""
         self.ask("transfer.prepare", options)
-        shown = time.monotonic()
         while True:
-            status = self.ask("transfer.poll", {"timeout": _POLL_SECONDS})
+            status = self.ask("transfer.poll", {"timeout": _POLL_SECONDS}, _LOST_SECONDS)
             if status["state"] != "running":
-                return self.ask("transfer.finish", {})
-            if time.monotonic() - shown >= _SHOW_SECONDS:
-                shown = time.monotonic()
-                Display().display(f"{self.variables['inventory_hostname']}: {_told(status)}")
+                return {**status, "changed": True}
+            Display().display(f"{self.variables['inventory_hostname']}: {_told(status)}")
 
 
 def _told(status: dict[str, Any]) -> str:

@@ -34,7 +34,6 @@ class ActionModule(KeeperAction):
             return self.ask("worker.absent", {}) if client.address() else {"changed": False}
         self._check_connection()
         options["user_data"] = self._user_data(options)
-        options["control_node_cidr"] = options["placement"].get("control_node_cidr")
         result = self.ask("worker.present", options, _LAUNCH_SECONDS)
         return {"changed": result["changed"], "worker": result["worker"], "ansible_facts": result["facts"]}
 
@@ -51,9 +50,7 @@ class ActionModule(KeeperAction):
         keys = self.ask("worker.keys", {})
         path = self._find_needle("templates", options.pop("user_data_template"))
         text = Path(path).read_text()
-        lease, deadline = options["lease"], min(options["deadline"], keys["seconds_left"])
-        words = {**keys, "lease_seconds": lease, "deadline_seconds": deadline, "ssh_port": options["ssh_port"]}
+        words = {**keys, "ssh_port": options["ssh_port"], "ssh_user": options["ssh_user"]}
         values = {**self.variables, **{f"user_data_{name}": value for name, value in words.items()}}
-        values["user_data_ssh_user"] = options["ssh_user"]
         templar = self._templar.copy_with_new_env(available_variables=values)
         return str(templar.template(trust_as_template(text)))

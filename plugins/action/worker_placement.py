@@ -16,6 +16,4 @@ class ActionModule(KeeperAction):
 
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         """See the module's documentation."""
-        result = self.ask("placement.plan", options)
-        result["control_node_cidr"] = options["control_node_cidr"]
-        return result
+        return self.ask("placement.plan", options)

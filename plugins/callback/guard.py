@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleError
+from ansible.inventory.host import Host
 from ansible.playbook import Playbook
 from ansible.playbook.play import Play
+from ansible.playbook.task import Task
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import client, start
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.task_processes import TaskProcesses
 
 DOCUMENTATION = """
 name: guard
@@ -30,7 +35,9 @@ requirements:
   - enabled in C(callbacks_enabled) by its full name
 """
 
-_TELL_SECONDS = 10.0
+_TELL_SECONDS = 60.0
+_CLOSE_SECONDS = 420.0
+_NOTHING_TO_DO = 2
 
 
 class CallbackModule(CallbackBase):
@@ -44,33 +51,58 @@ class CallbackModule(CallbackBase):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._keeper: start.Keeper | None = None
+        self._started = False
         self._failures: dict[str, dict[str, str]] = {}
+        self._processes = TaskProcesses(self._display.error)
 
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
-        """Start the keeper, before any host is known."""
+        """Start the keeper, before any host is known; one for all playbooks of a command."""
         del playbook
+        if self._started:
+            return
+        self._started = True
         try:
             self._keeper = start.start()
         except (KeeperError, OSError) as error:
             self._display.error(f"The run has no keeper, so no worker can be launched: {error}")
+        atexit.register(self._close, os.getpid())
+        self._processes.start()
+
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        """A run over nothing must not look like one that went well."""
+        self._display.error("No host of the inventory matches: there is no resource to work on.")
+        raise SystemExit(_NOTHING_TO_DO)
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
         """Tell the keeper which resources the play's hosts stand for, so that two of the same are known at once."""
         if self._keeper is None:
             return
         try:
-            check = bool(context.CLIARGS.get("check"))
-            client.call("run.resources", {"resources": _resources(play)}, _TELL_SECONDS, check=check)
+            self._ask("run.resources", {"resources": _resources(play)}, _TELL_SECONDS)
         except KeeperError as error:
             self._display.warning(f"Hosts that are the same resource may go unnoticed: {error}")
 
+    def v2_runner_on_start(self, host: Host, task: Task) -> None:
+        """Watch the task's process."""
+        self._processes.begun(host, task)
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Its result has come."""
+        self._processes.ended(result._host, result._task)
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        """Its result has come."""
+        self._processes.ended(result._host, result._task)
+
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         """Remember the last failure of each host: what counts is only known at the end."""
+        self._processes.ended(result._host, result._task)
         if not ignore_errors:
             self._remember(result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Remember that the host was lost."""
+        self._processes.ended(result._host, result._task)
         self._remember(result)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
@@ -81,11 +113,39 @@ class CallbackModule(CallbackBase):
         hosts = {host: self._failures.get(host) if host in failed else None for host in stats.processed}
         ends = {host: {"failed": host in failed, "error": failure} for host, failure in hosts.items()}
         try:
-            check = bool(context.CLIARGS.get("check"))
-            client.call("run.ended", {"hosts": ends}, _TELL_SECONDS, check=check)
+            self._ask("run.ended", {"hosts": ends}, _TELL_SECONDS)
         except KeeperError as error:
             self._display.warning(f"The report of the run lacks how its hosts ended: {error}")
-        self._display.display(f"Report of run {self._keeper.run}: {self._keeper.folder}/report.json")
+
+    def _close(self, process: int) -> None:
+        """Wait for the keeper's word that everything of the run has ended: in a container, its end is the keeper's."""
+        keeper, self._keeper = self._keeper, None
+        self._processes.stop()
+        if keeper is None or process != os.getpid():  # a fork of a task
+            return
+        try:
+            left = self._ask("run.close", {}, _CLOSE_SECONDS)["left"]
+        except KeeperError as error:
+            self._display.error(f"What is left of the run {keeper.run} is not known: {error.text}")
+            left = []
+        except KeyboardInterrupt:
+            self._display.error(f"The keeper of the run {keeper.run} goes on to end what is left, without you.")
+            return
+        for failure in left:
+            self._display.error(f"{failure['message']} {failure['remedy']}")
+        if (keeper.folder / "report.json").exists():
+            self._display.display(f"Report of run {keeper.run}: {keeper.folder}/report.json")
+
+    def _ask(self, operation: str, arguments: dict[str, Any], timeout: float) -> dict[str, Any]:
+        """Call the keeper; when it has died, another one, which ends the run."""
+        check = bool(context.CLIARGS.get("check"))
+        try:
+            return client.call(operation, arguments, timeout, check=check)
+        except KeeperError as error:
+            if error.code != "KeeperGone":
+                raise
+        start.replace()
+        return client.call(operation, arguments, timeout, check=check)
 
     def _remember(self, result: Any) -> None:
         values = result._result

@@ -87,9 +87,10 @@ class InventoryModule(BaseInventoryPlugin):
             raise AnsibleParserError(f"{path}: the repository holds no restore point.")
         for resource, points in found:
             inventory.add_group(resource["kind"])
-            host = f"{resource['name']}_{resource['id']}"
+            host = resource.get("host") or f"{resource['name']}_{resource['id']}"
             inventory.add_host(host, group=resource["kind"])
-            inventory.set_variable(host, "mayfly_resource", resource)
+            named = {name: value for name, value in resource.items() if name != "host"}
+            inventory.set_variable(host, "mayfly_resource", named)
             inventory.set_variable(host, "mayfly_restore_points", points)
 
     def _find(self, setting: dict[str, Any]) -> list[tuple[dict[str, str], list[str]]]:

@@ -7,20 +7,26 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: restored_volumes
-short_description: Create volumes from the snapshots of a restore
+short_description: Check where volumes are restored to, and create them
 version_added: 0.1.0
 description:
   - Creates each volume with its recorded attributes, waits until all are available, and deletes the snapshots.
 options:
-  snapshots:
-    description: The new snapshot of each original volume.
+  state:
+    description:
+      - V(checked) settles the Availability Zone and refuses what would fail when all data has been moved.
+      - V(present) creates the volumes.
+    type: str
+    choices: [checked, present]
+    default: present
+  restore_point:
+    description: The restore point, as M(mayfly.workers.restore_point_info) returned it.
     type: dict
     required: true
-  volumes:
-    description: The volumes as the restore point records them.
-    type: list
-    elements: dict
-    required: true
+  snapshots:
+    description: For V(present), the new snapshot of each original volume.
+    type: dict
+    default: {}
   tags:
     description: Tags of the user's own on the new volumes.
     type: dict
@@ -38,12 +44,19 @@ options:
         type: str
         required: true
       availability_zone:
-        description: Availability Zone that gets it.
+        description: Availability Zone that gets it, by name or id; empty takes the recorded one in its own Region.
+        type: str
+      availability_zone_id:
+        description: The zone's id, which is the same in all accounts.
+        type: str
+      kms_key_id:
+        description: KMS key that encrypts all that is restored.
         type: str
 attributes:
   check_mode:
     description: Whether it can run in check mode and say what it would do.
-    support: none
+    support: partial
+    details: Only O(state=checked) asks AWS in check mode.
 extends_documentation_fragment:
   - mayfly.workers.resource
 """
@@ -52,14 +65,18 @@ EXAMPLES = r"""
 - name: Create the volumes
   mayfly.workers.restored_volumes:
     resource: "{{ mayfly_resource }}"
+    restore_point: "{{ restored_volumes_point }}"
     snapshots: "{{ transfer_agent_transferred.snapshots }}"
-    volumes: "{{ restored_volumes_point.volumes }}"
     target: "{{ restored_volumes_target }}"
 """
 
 RETURN = r"""
 volumes:
   description: The new volume of each original one.
-  returned: success
+  returned: when O(state=present)
+  type: dict
+target:
+  description: The target with its Availability Zone by name and id.
+  returned: when O(state=checked)
   type: dict
 """

@@ -52,7 +52,7 @@ EXAMPLES = r"""
 RETURN = r"""
 instance:
   description: The instance's settings, as a restore point records them.
-  returned: when O(state=described) or O(state=present)
+  returned: when O(state=described)
   type: dict
 volumes:
   description: Id, device, size and attributes of each volume, with its snapshot when that was taken.
@@ -61,6 +61,6 @@ volumes:
   elements: dict
 size_gib:
   description: Total size.
-  returned: when O(state=described) or O(state=present)
+  returned: when O(state=described)
   type: int
 """

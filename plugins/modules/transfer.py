@@ -11,6 +11,7 @@ short_description: Move data between EBS and a repository
 version_added: 0.1.0
 description:
   - Sends the job to the transfer agent on the worker, shows how far it is, and waits for its end.
+  - A backup reads the snapshots that M(mayfly.workers.snapshot_set) has taken of the same host in the same run.
   - A connection that breaks meanwhile is made again; the agent goes on.
 options:
   operation:
@@ -18,12 +19,13 @@ options:
     type: str
     choices: [backup, restore]
     required: true
-  snapshot_set:
-    description: For a backup, what M(mayfly.workers.snapshot_set) returned.
-    type: dict
   restore_point:
     description: For a restore, id of the restore point.
     type: str
+  stall_timeout:
+    description: Seconds that nothing may move, unless AWS makes the agent wait; then the transfer fails.
+    type: int
+    default: 600
   concurrency:
     description: Requests under way at once.
     type: int
@@ -43,6 +45,12 @@ options:
       availability_zone:
         description: Availability Zone that gets it.
         type: str
+      availability_zone_id:
+        description: The zone's id, which is the same in all accounts.
+        type: str
+      kms_key_id:
+        description: KMS key that encrypts all that is restored.
+        type: str
 attributes:
   check_mode:
     description: Whether it can run in check mode and say what it would do.
@@ -58,7 +66,6 @@ EXAMPLES = r"""
     operation: backup
     resource: "{{ mayfly_resource }}"
     repository: "{{ mayfly_repository }}"
-    snapshot_set: "{{ snapshot_set_created }}"
 """
 
 RETURN = r"""

@@ -12,6 +12,7 @@ version_added: 0.1.0
 author: The mayfly project (@mayfly)
 description:
   - Launches the temporary EC2 instance that serves one protected resource.
+  - How long it may live is what C(mayfly_lease) and C(mayfly_deadline) say.
   - Waits until it can be logged in to, with a host key that it made for itself.
   - Refuses without the run's keeper, and when the host's connection is another than
     P(mayfly.workers.worker#connection).
@@ -64,14 +65,6 @@ options:
     description: User to log in as; the user data makes it.
     type: str
     default: mayfly
-  lease:
-    description: Seconds that the worker may live without hearing from the keeper.
-    type: int
-    default: 600
-  deadline:
-    description: Seconds that the worker may live at all.
-    type: int
-    default: 86400
 attributes:
   check_mode:
     description: Whether it can run in check mode and say what it would do.

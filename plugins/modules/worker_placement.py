@@ -61,6 +61,12 @@ options:
       availability_zone:
         description: Availability Zone that gets it.
         type: str
+      availability_zone_id:
+        description: The zone's id, which is the same in all accounts.
+        type: str
+      kms_key_id:
+        description: KMS key that encrypts all that is restored.
+        type: str
 attributes:
   check_mode:
     description: Whether it can run in check mode and say what it would do.
@@ -96,4 +102,8 @@ image:
   description: The machine image, resolved once a run.
   returned: success
   type: dict
+control_node_cidr:
+  description: Addresses of the control node, as given.
+  returned: success
+  type: str
 """

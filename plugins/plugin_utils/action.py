@@ -12,9 +12,10 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import fragment_loader
 from ansible.utils.plugin_docs import get_docstring
 
-from .keeper import client
+from .keeper import client, start
 from .keeper.errors import KeeperError
 
+_ENDING = ("worker.absent",)
 _SECRETS = ("passphrase",)
 _MODULES = Path(__file__).parents[1] / "modules"
 _SETTINGS = {
@@ -58,14 +59,21 @@ class KeeperAction(ActionBase):
 
     def ask(self, operation: str, arguments: Values, timeout: float | None = None) -> Values:
         """Call the keeper for this task's host."""
-        return client.call(
-            operation,
-            arguments,
-            timeout or self.TIMEOUT,
-            host=str(self.variables["inventory_hostname"]),
-            settings=self._settings(),
-            check=bool(self._task.check_mode),
-        )
+        host, check = str(self.variables["inventory_hostname"]), bool(self._task.check_mode)
+        settings = self._settings()
+
+        def call() -> Values:
+            return client.call(operation, arguments, timeout or self.TIMEOUT, host=host, settings=settings, check=check)
+
+        try:
+            return call()
+        except KeeperError as error:
+            if error.code != "KeeperGone":
+                raise
+            start.replace()
+            if operation not in _ENDING:
+                raise
+        return call()  # the new keeper starts nothing, and ends everything
 
     def _settings(self) -> Values:
         found = {name: self.variables.get(variable, default) for name, (variable, default) in _SETTINGS.items()}

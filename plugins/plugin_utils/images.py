@@ -37,7 +37,7 @@ def resolve(ec2: Any, setting: Mapping[str, Any] | None, architecture: str | Non
 
     Raises KeeperError when the setting is wrong or nothing fits it, botocore's errors otherwise.
     """
-    setting = {key: value for key, value in (setting or DEFAULT).items() if value}
+    setting = {key: value for key, value in (setting or {}).items() if value} or DEFAULT  # a blank counts as not given
     filters = [{"Name": "state", "Values": ["available"]}]
     arguments: dict[str, Any] = {"Filters": filters}
     if set(setting) == {"id"}:

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import hashlib
-import random
+import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as AwsConnectionError
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from .keeper import aws
 from .keeper.errors import KeeperError
 
 Pause = Callable[[float], None]
@@ -28,13 +29,13 @@ FAILOVER_CODES = frozenset(
         "InsufficientFreeAddressesInSubnet",
     }
 )
-THROTTLING_CODES = frozenset({"RequestLimitExceeded", "Throttling", "ThrottlingException", "RequestThrottled"})
 # An accepted launch that ends by itself says so in its StateReason.
 _ENDED_FOR_CAPACITY = frozenset({"Server.InsufficientInstanceCapacity", "Server.InternalError"})
 _ENDED_FOR_A_KEY = frozenset({"Client.InternalError", "Client.InvalidKMSKey.InvalidState"})
 
 _TRIES = 8
-_LONGEST_PAUSE = 20.0
+_LOOKS = 5
+_LOOK_SECONDS = 4.0
 _USER_DATA_BYTES = 16 * 1024
 _USER_TAGS = 25
 _KEY_CHARACTERS = 128
@@ -56,12 +57,13 @@ class LaunchDoubtful(KeeperError):
 
 def client_token(run: str, resource: Mapping[str, Any], attempt: int, candidate: int) -> str:
     """At most 64 ASCII characters that name one launch: run, resource, attempt and candidate."""
-    identity = "/".join(str(resource.get(part, "")) for part in ("account", "region", "kind", "id"))
+    # The run is named by whoever starts it: its name may be long, and begin like that of another run.
+    identity = json.dumps([run, *(str(resource.get(part, "")) for part in ("account", "region", "kind", "id"))])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
-    return f"{run[:28]}-{digest}-{attempt}-{candidate}"
+    return f"{re.sub('[^A-Za-z0-9-]', '-', run)[:28]}-{digest}-{attempt}-{candidate}"
 
 
-def check_tags(tags: Mapping[str, Any]) -> dict[str, str]:
+def check_tags(setting: str, tags: Mapping[str, Any]) -> dict[str, str]:
     """The user's own tags as text; raises KeeperError for what AWS would refuse, before anything is launched."""
     fault = ""
     if len(tags) > _USER_TAGS:
@@ -74,7 +76,7 @@ def check_tags(tags: Mapping[str, Any]) -> dict[str, str]:
         elif str(key).lower().startswith(("aws:", "mayfly:")):
             fault = f"has the key {key}, which begins with a reserved prefix"
     if fault:
-        raise KeeperError("BadTags", f"mayfly_worker_tags {fault}.", "group_vars/all/tags.yml says what tags may be.")
+        raise KeeperError("BadTags", f"{setting} {fault}.", "group_vars/all/tags.yml says what tags may be.")
     return {str(key): str(value) for key, value in tags.items()}
 
 
@@ -125,37 +127,68 @@ def request(
 def run_instances(ec2: Any, parameters: dict[str, Any], pause: Pause) -> dict[str, Any]:
     """Launch one instance and return AWS's description of it.
 
-    A doubtful answer is settled by asking again with the very same parameters. ``pause`` sleeps so many seconds, and
-    may raise to give up. Raises CandidateFailed when another candidate may do, LaunchDoubtful when no clear answer
-    came within the tries, KeeperError for what is final.
+    A doubtful answer is settled before anything else is tried: the very same request is sent again, and AWS is asked
+    for the client token. ``pause`` sleeps so many seconds, and may raise to give up. Raises CandidateFailed when
+    another candidate may do, LaunchDoubtful when no clear answer came, KeeperError for what is final.
     """
     doubt: Exception | None = None
     last: Exception | None = None
     for attempt in range(_TRIES):
         if attempt:
-            pause(backoff(attempt))
+            pause(aws.backoff(attempt))
         try:
             instance: dict[str, Any] = ec2.run_instances(**parameters)["Instances"][0]
             return instance
-        except ClientError as error:
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
             last = error
-            code, message = _code(error), error.response.get("Error", {}).get("Message", "")
-            if code in FAILOVER_CODES:
-                raise CandidateFailed(code, message) from error
-            if code in THROTTLING_CODES or _is_young_profile(code, message):
+            # EC2 answers want of capacity with a 5xx too, and that is a clear answer.
+            if aws.is_doubtful(error) and aws.code_of(error) not in FAILOVER_CODES:
+                doubt = error
                 continue
-            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500:
-                raise KeeperError(code, f"The worker's launch was refused: {message}", _remedy(code)) from error
-            doubt = error
-        except (AwsConnectionError, HTTPClientError, ResponseParserError) as error:
-            doubt = last = error
+            if aws.is_throttled(error) or _is_young(error):
+                continue
+            known = _find(ec2, parameters["ClientToken"], pause) if doubt or _has_ended(error) else None
+            if known is not None:
+                if _has_ended(error):
+                    raise ended_by_itself(known) from error
+                return known
+            raise _refusal(error, doubt) from error
+    known = _find(ec2, parameters["ClientToken"], pause) if doubt else None
+    if known is not None:
+        return known
     if doubt is not None:
         raise LaunchDoubtful(
             "LaunchDoubtful",
             f"AWS gave no clear answer to the launch of the worker: {doubt}",
-            "Start the operation again; an instance that was launched all the same is looked for when the run ends.",
+            "Start the operation again; an instance that was launched all the same is ended by its tags.",
         )
     raise KeeperError("Throttled", f"AWS did not take the launch of the worker in {_TRIES} tries: {last}")
+
+
+def _find(ec2: Any, token: str, pause: Pause) -> dict[str, Any] | None:
+    """The instance that was launched with a client token; None when none is seen for a while."""
+    for attempt in range(_LOOKS):
+        if attempt:
+            pause(_LOOK_SECONDS)
+        try:
+            answer = ec2.describe_instances(Filters=[{"Name": "client-token", "Values": [token]}])
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
+            if not aws.is_passing(error):
+                raise
+            continue
+        for reservation in answer["Reservations"]:
+            for instance in reservation["Instances"]:
+                return dict(instance)
+    return None
+
+
+def _refusal(error: Exception, doubt: Exception | None) -> Exception:
+    """What a clear refusal means; after a try without an answer, of which nothing was found, the doubt stays."""
+    code, message = aws.code_of(error), aws.message_of(error)
+    if code in FAILOVER_CODES:
+        return CandidateFailed(code, message)
+    kind = KeeperError if doubt is None else LaunchDoubtful
+    return kind(code, f"The worker's launch was refused: {message}", _remedy(code))
 
 
 def ended_by_itself(instance: Mapping[str, Any]) -> Exception:
@@ -173,18 +206,15 @@ def ended_by_itself(instance: Mapping[str, Any]) -> Exception:
     )
 
 
-def backoff(attempt: int) -> float:
-    """Seconds to wait before the attempt of that number (1, 2, …): doubled each time, with full jitter."""
-    return random.uniform(0.2, min(_LONGEST_PAUSE, 0.5 * 2**attempt))  # noqa: S311 - jitter, not a secret
+def _is_young(error: Exception) -> bool:
+    """A fresh instance profile or security group is not known to EC2 everywhere for some seconds."""
+    code, message = aws.code_of(error), aws.message_of(error).lower().replace(" ", "")
+    return code == "InvalidGroup.NotFound" or (code == "InvalidParameterValue" and "iaminstanceprofile" in message)
 
 
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", "Unknown"))
-
-
-def _is_young_profile(code: str, message: str) -> bool:
-    """A fresh instance profile is not known to EC2 for some seconds."""
-    return code == "InvalidParameterValue" and "iaminstanceprofile" in message.lower().replace(" ", "")
+def _has_ended(error: Exception) -> bool:
+    """The launch had been accepted, and its instance is gone already."""
+    return aws.code_of(error) == "IdempotentInstanceTerminated"
 
 
 def _remedy(code: str) -> str:

@@ -8,9 +8,10 @@ setting that would mend it.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from . import services
 from .picture import Picture, Subnet
@@ -58,24 +59,26 @@ class Network:
     @classmethod
     def from_setting(cls, value: Mapping[str, Any]) -> Network:
         """An entry as users write it; raises PlacementError for one that says nothing sensible."""
-        unknown = sorted(set(value) - set(cls.__dataclass_fields__))
-        missing = [name for name in ("account", "region") if not value.get(name)]
-        if unknown or missing:
-            fault = f"unknown: {', '.join(unknown)}" if unknown else f"missing: {', '.join(missing)}"
+        fault = _fault_of_entry(value)
+        if fault:
             raise PlacementError("BadNetwork", f"An entry of mayfly_networks is wrong ({fault}).", _SEE_NETWORKS)
-        if value.get("subnet_ids") and not value.get("vpc_id"):
-            raise PlacementError("BadNetwork", "An entry of mayfly_networks has subnets but no vpc_id.", _SEE_NETWORKS)
         return cls(
             account=str(value["account"]),
-            region=str(value["region"]),
+            region=value["region"],
             availability_zone=value.get("availability_zone") or None,
             vpc_id=value.get("vpc_id") or None,
             subnet_ids=tuple(value.get("subnet_ids") or ()),
             security_group_ids=tuple(value.get("security_group_ids") or ()),
-            public_address=bool(value.get("public_address", False)),
+            public_address=_TRUTHS[str(value.get("public_address") or False).lower()],
         )
 
 
+# A template gives a word where the user means a truth; "false" must not open a worker to the internet.
+_TRUTHS = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+_ACCOUNT_ID = re.compile("[0-9]{12}")
 _SEE_NETWORKS = "group_vars/all/networks.yml says what an entry of mayfly_networks holds."
 
 
@@ -134,8 +137,7 @@ def place(picture: Picture, request: Request) -> Placement:
     """Candidates for a worker in the picture's account and Region; raises PlacementError when there is none."""
     reasons: list[Reason] = []
     types = _types(picture, request, reasons)
-    found = [_subnets_of(picture, request, network, reasons) for network in _networks(picture, request)]
-    usable = [(network, subnet) for network, subnets in found for subnet in subnets]
+    usable = _usable_subnets(picture, request, reasons)
     if not usable:
         rejected = "; ".join(f"{each.subject}: {each.reason}" for each in reasons if each.subject.startswith("subnet"))
         raise PlacementError(
@@ -149,7 +151,7 @@ def place(picture: Picture, request: Request) -> Placement:
     for network, subnet in usable:
         offered = [name for name in types if subnet.zone_id in picture.instance_types[name].zone_ids]
         if not offered:
-            reasons.append(_rejected(subnet, f"zone {subnet.zone_id} offers none of {', '.join(types)}"))
+            reasons.append(_rejected(subnet.id, f"zone {subnet.zone_id} offers none of {', '.join(types)}"))
             continue
         near = " in the resource's zone" if subnet.zone_id == request.zone else f" in zone {subnet.zone_id}"
         decision = "fallback" if candidates else "chosen"
@@ -184,12 +186,38 @@ def check_control_node(cidr: str | None) -> None:
         network = ipaddress.ip_network(cidr)
     except ValueError as error:
         raise PlacementError("BadControlNode", f"mayfly_control_node_cidr is no network: {error}.", remedy) from error
+    if "/" not in cidr:  # EC2 takes no bare address
+        raise PlacementError("BadControlNode", f"mayfly_control_node_cidr {cidr} has no /32 or other prefix.", remedy)
     if network.prefixlen == 0:
         raise PlacementError("BadControlNode", f"mayfly_control_node_cidr {cidr} is everywhere.", remedy)
 
 
-def _rejected(subnet: Subnet, reason: str) -> Reason:
-    return Reason(f"subnet {subnet.id}", "rejected", reason)
+def _fault_of_entry(value: Any) -> str:
+    """What is wrong with an entry of mayfly_networks as users write it; empty for a good one."""
+    if not isinstance(value, Mapping):
+        return f"{value!r} is not a dictionary"
+    given = {name: each for name, each in value.items() if not _is_blank(each)}
+    unknown = sorted(str(name) for name in value if name not in Network.__dataclass_fields__)
+    if unknown:
+        return f"unknown: {', '.join(unknown)}"
+    missing = [name for name in ("account", "region") if name not in given]
+    if missing:
+        return f"missing: {', '.join(missing)}"
+    if not _ACCOUNT_ID.fullmatch(str(given["account"])):
+        return f"account {given['account']!r} is not an account id of 12 digits in quotes"
+    for name in ("region", "availability_zone", "vpc_id"):
+        if not isinstance(given.get(name, ""), str):
+            return f"{name} {given[name]!r} is not a text"
+    for name in ("subnet_ids", "security_group_ids"):
+        if not _is_list_of_text(given.get(name, ())):
+            return f"{name} {given[name]!r} is not a list of ids"
+    if str(given.get("public_address", False)).lower() not in _TRUTHS:
+        return f"public_address {given['public_address']!r} is neither true nor false"
+    return "it has subnet_ids but no vpc_id" if "subnet_ids" in given and "vpc_id" not in given else ""
+
+
+def _rejected(subnet_id: str, reason: str) -> Reason:
+    return Reason(f"subnet {subnet_id}", "rejected", reason)
 
 
 def _types(picture: Picture, request: Request, reasons: list[Reason]) -> list[str]:
@@ -207,9 +235,10 @@ def _types(picture: Picture, request: Request, reasons: list[Reason]) -> list[st
             reasons.append(Reason(f"type {name}", decision, f"profile {profile} for {request.size_gib} GiB"))
             taken.append(name)
     if not taken:
+        rejected = "; ".join(f"{each.subject.removeprefix('type ')}: {each.reason}" for each in reasons)
         raise PlacementError(
             "NoInstanceType",
-            f"None of the types {', '.join(wanted)} can be used in {picture.region}.",
+            f"No type for the worker can be used in {picture.region} ({rejected}).",
             f"Name others for the profile {profile} in mayfly_instance_types.",
         )
     return taken
@@ -217,16 +246,26 @@ def _types(picture: Picture, request: Request, reasons: list[Reason]) -> list[st
 
 def wanted_types(setting: Mapping[str, Any], region: str, profile: str) -> tuple[str, ...]:
     """The types of a profile: the user's for the Region, else the user's for all, else the default. No type twice."""
-    local = setting.get(region)
-    own = local.get(profile) if isinstance(local, Mapping) else None
-    names = own or setting.get(profile) or INSTANCE_TYPES[profile]
-    if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise PlacementError(
-            "BadInstanceTypes",
-            f"mayfly_instance_types has no list of types for the profile {profile}.",
-            "group_vars/all/instance_types.yml shows its form.",
-        )
+    remedy = "group_vars/all/instance_types.yml shows its form."
+    local = {} if _is_blank(setting.get(region)) else setting[region]
+    if not isinstance(local, Mapping):
+        raise PlacementError("BadInstanceTypes", f"mayfly_instance_types has no profiles below {region}.", remedy)
+    own = [each for each in (local.get(profile), setting.get(profile)) if not _is_blank(each)]
+    names = own[0] if own else INSTANCE_TYPES[profile]
+    if not _is_list_of_text(names):
+        message = f"mayfly_instance_types has no list of types for the profile {profile}."
+        raise PlacementError("BadInstanceTypes", message, remedy)
     return tuple(dict.fromkeys(names))
+
+
+def _is_blank(value: Any) -> bool:
+    """Whether a setting was not given: a blank answer of a survey counts as none."""
+    return value is None or (isinstance(value, Sequence) and not value)
+
+
+def _is_list_of_text(value: Any) -> TypeGuard[Sequence[str]]:
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    return listed and all(isinstance(each, str) and each for each in value)
 
 
 def _networks(picture: Picture, request: Request) -> Iterator[Network]:
@@ -246,10 +285,23 @@ def _zone(picture: Picture, network: Network) -> str | None:
     return picture.zone_id(network.availability_zone) if network.availability_zone else None
 
 
-def _subnets_of(
-    picture: Picture, request: Request, network: Network, reasons: list[Reason]
-) -> tuple[Network, list[Subnet]]:
-    """The network's subnets that a worker could work in; a reason is kept for each of the others."""
+def _usable_subnets(picture: Picture, request: Request, reasons: list[Reason]) -> list[tuple[Network, Subnet]]:
+    """Each subnet that a worker could work in, with the first network that says how; why not, for the others."""
+    usable: dict[str, tuple[Network, Subnet]] = {}
+    faults: dict[str, list[str]] = {}
+    for network in _networks(picture, request):
+        for subnet in _subnets_of(picture, network):
+            fault = _fault(picture, request, network, subnet)
+            if not fault:
+                usable.setdefault(subnet.id, (network, subnet))
+            elif fault not in faults.setdefault(subnet.id, []):
+                faults[subnet.id].append(fault)
+    reasons += [_rejected(each, "; ".join(faults[each])) for each in sorted(faults.keys() - usable.keys())]
+    return list(usable.values())
+
+
+def _subnets_of(picture: Picture, network: Network) -> list[Subnet]:
+    """The subnets that the network names, else all of its VPC; of the default VPC, the default ones."""
     vpc_id = network.vpc_id or next((vpc.id for vpc in picture.vpcs if vpc.default), None)
     if vpc_id is None:
         raise PlacementError(
@@ -267,14 +319,7 @@ def _subnets_of(
     for missing in (each for each in network.subnet_ids if each not in inside):
         raise PlacementError("UnknownSubnet", f"{missing} of mayfly_networks is not in {vpc_id}.", _SEE_NETWORKS)
     wanted = network.subnet_ids or tuple(subnet.id for subnet in inside.values() if network.vpc_id or subnet.default)
-    taken: list[Subnet] = []
-    for subnet in (inside[each] for each in sorted(set(wanted))):
-        fault = _fault(picture, request, network, subnet)
-        if fault:
-            reasons.append(_rejected(subnet, fault))
-        else:
-            taken.append(subnet)
-    return network, taken
+    return [inside[each] for each in wanted]
 
 
 def _fault(picture: Picture, request: Request, network: Network, subnet: Subnet) -> str | None:

@@ -39,7 +39,7 @@ def call(
     ``timeout`` is in seconds, for the whole call. ``host`` is the inventory name that the call is made for,
     ``settings`` are the run-wide ones (deployment, deadline, accounts), ``check`` says that nothing may be changed.
     Raises KeeperError: with the operation's own code; ``NoKeeper`` when none was started, ``KeeperGone`` when it
-    does not answer any more, ``KeeperTimeout`` when the answer did not come in time.
+    died or hangs, ``KeeperTimeout`` when it lives and the answer did not come in time.
     """
     path = address()
     if path is None:
@@ -56,10 +56,10 @@ def call(
             connection.settimeout(_CONNECT_SECONDS)
             connection.connect(path)
             protocol.send(connection, request, _CONNECT_SECONDS)
-            answer = protocol.receive(connection, timeout)
+            answer = protocol.receive_answer(connection, timeout)
     except TimeoutError as error:
         raise KeeperError("KeeperTimeout", f"The keeper did not answer {operation} in {timeout:.0f} s.") from error
-    except (OSError, protocol.ProtocolError) as error:
+    except (OSError, protocol.ProtocolError, protocol.Silence) as error:
         raise KeeperError(
             "KeeperGone",
             f"The keeper of this run does not answer {operation}: {error}.",

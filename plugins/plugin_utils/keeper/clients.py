@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +14,7 @@ from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 
 from .errors import KeeperError
+from .policies import text_of
 from .settings import Account
 
 _SEE = "group_vars/all/accounts.yml says what mayfly_accounts holds."
@@ -26,19 +27,23 @@ _PATIENT = Config(
     retries={"mode": "adaptive", "max_attempts": 6},
     user_agent_extra="mayfly",
 )
+# Ending things must not wait behind whoever describes and is throttled for it.
+_ENDING = _PATIENT.merge(Config(retries={"mode": "standard", "total_max_attempts": 4}, read_timeout=30))
 # For calls that would be done twice if they were repeated: the caller looks first.
 _ONCE = _PATIENT.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+_MANNERS = {"patient": _PATIENT, "ending": _ENDING, "once": _ONCE}
 
 
 class SessionClients:
-    """Clients of all accounts of a run. Safe to use from any thread."""
+    """Clients of all accounts of a run. Safe to use from any thread; a slow account holds no other one up."""
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
         self._accounts: dict[str, Account] = {}
         self._sessions: dict[str, boto3.Session] = {}
-        self._clients: dict[tuple[str, str, str, bool], Any] = {}
-        self._lock = threading.RLock()
+        self._clients: dict[tuple[str, str, str, str], Any] = {}
+        self._entering: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._lock = threading.Lock()
 
     def use(self, accounts: Mapping[str, Account]) -> None:
         """Take note of ``mayfly_accounts``; raises KeeperError when two hosts say different things of one account."""
@@ -50,21 +55,28 @@ class SessionClients:
                     message = f"mayfly_accounts says two different things of account {account.id} in one run."
                     raise KeeperError("BadAccounts", message, _SEE)
 
-    def client(self, account_id: str, region: str, service: str, *, once: bool = False) -> Any:
-        """A boto3 client with time limits; with ``once``, it does not repeat a call whose answer was lost.
+    def accounts(self) -> list[Account]:
+        """All accounts that are known."""
+        with self._lock:
+            return list(self._accounts.values())
+
+    def client(self, account_id: str, region: str, service: str) -> Any:
+        """A boto3 client with time limits, which waits while AWS throttles.
 
         Raises KeeperError when the account is not in ``mayfly_accounts`` or cannot be entered.
         """
-        key = (account_id, region, service, once)
-        with self._lock:
-            if key not in self._clients:
-                session: Any = self._session(account_id, region)
-                config = _ONCE if once else _PATIENT
-                self._clients[key] = session.client(service, region_name=region, config=config)
-            return self._clients[key]
+        return self._client(account_id, region, service, "patient")
+
+    def once_client(self, account_id: str, region: str, service: str) -> Any:
+        """As :meth:`client`, but it does not repeat a call whose answer was lost: the caller looks first."""
+        return self._client(account_id, region, service, "once")
+
+    def ending_client(self, account_id: str, region: str, service: str = "ec2") -> Any:
+        """As :meth:`client`, for ending and deleting: it shares no pace with the others."""
+        return self._client(account_id, region, service, "ending")
 
     def session_credentials(
-        self, account_id: str, policy: dict[str, Any], seconds: int = _SESSION_SECONDS
+        self, account_id: str, region: str, policy: dict[str, Any], seconds: int = _SESSION_SECONDS
     ) -> dict[str, str]:
         """A session of the account's ``worker_role_arn`` narrowed by ``policy``: {access_key, secret_key, token,
         expiry_time}. Raises KeeperError when the account has no such role, botocore's errors when it is refused.
@@ -73,17 +85,27 @@ class SessionClients:
         if account.worker_role_arn is None:
             message = f"mayfly_accounts.{account.name} has no worker_role_arn, whose sessions workers get."
             raise KeeperError("NoWorkerRole", message, _SEE)
-        region = next(iter(self._clients), ("", "us-east-1", "", False))[1]
         sts = self.client(account_id, region, "sts")
         return _assume(
-            sts, account.worker_role_arn, self._run_id, external_id=None, seconds=seconds, policy=json.dumps(policy)
+            sts, account.worker_role_arn, self._run_id, external_id=None, seconds=seconds, policy=text_of(policy)
         )()
+
+    def _client(self, account_id: str, region: str, service: str, manner: str) -> Any:
+        key = (account_id, region, service, manner)
+        known = self._clients.get(key)
+        if known is not None:
+            return known
+        with self._entering[account_id]:
+            if key not in self._clients:
+                session: Any = self._session(account_id, region)
+                self._clients[key] = session.client(service, region_name=region, config=_MANNERS[manner])
+            return self._clients[key]
 
     def _account(self, account_id: str) -> Account:
         with self._lock:
             account = self._accounts.get(account_id)
-        if account is None:
             known = ", ".join(sorted(self._accounts)) or "none"
+        if account is None:
             message = f"Account {account_id} is not in mayfly_accounts (known: {known})."
             raise KeeperError("UnknownAccount", message, _SEE)
         return account

@@ -8,45 +8,97 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..images import Images
 from ..pictures import Pictures
 from .clients import SessionClients
+from .closing import Closing
 from .credentials import WorkerCredentials
 from .errors import KeeperError
+from .journal import Journal
 from .report import Report, ResourceReport
 from .settings import Account, Settings
 from .temporaries import Marker, Temporaries
+from .things import TEMPORARY
+from .watchdog import Watchdog
+from .watching import Watching
 from .workers import Workers
 
+Made = TypeVar("Made")
 _IDENTITY = ("account", "region", "kind", "id")
+
+
+@dataclass
+class HostState:
+    """What the keeper knows of one host of the run, from one call to the next.
+
+    ``resource``, ``instance`` and ``volumes`` are what a backup records; a volume has its ``snapshot_id`` once it was
+    taken. ``snapshots`` (volume → snapshot) are those that this run has to keep or delete. ``status`` is the agent's
+    last word; ``restore_place`` is the (account, Region) that a restore makes its snapshots in.
+    """
+
+    resource: dict[str, Any] | None = None
+    instance: dict[str, Any] | None = None
+    volumes: list[dict[str, Any]] = field(default_factory=list)
+    snapshots: dict[str, str] = field(default_factory=dict)
+    status: dict[str, Any] = field(default_factory=dict)
+    watchdog: Watchdog | None = None
+    restore_place: tuple[str, str] | None = None
 
 
 class Run:
     """One execution of an operation: what all calls share. ``secrets`` is the keeper's own folder in memory."""
 
-    def __init__(self, run_id: str, folder: Path, secrets: Path) -> None:
+    def __init__(self, run_id: str, folder: Path, secrets: Path, report: Report) -> None:
         self.id = run_id
         self.folder = folder
         self.started = datetime.now(UTC)
+        self.journal = Journal(secrets)
         self.clients = SessionClients(run_id)
         self.pictures = Pictures(self.clients)
         self.images = Images()
         self.workers = Workers(self.clients, run_id, secrets)
         self.credentials = WorkerCredentials(self.workers)
-        self.temporaries = Temporaries(self.clients, run_id)
-        self.marker = Marker(self.clients, self._temporary_things)
-        self.report = Report(folder, run_id)
+        self.temporaries = Temporaries(self.journal.note_place)
+        self.watching = Watching(self.clients.client)
+        self.marker = Marker(self.clients.client, self._temporary_things)
+        self.closing = Closing()
+        #: Whether this keeper has taken over from one that died, and whether it has ended what that had made.
+        self.replaced = False
+        self.swept = threading.Event()
+        self.report = report
         self._resources: dict[tuple[str, ...], dict[str, None]] = {}
-        self._facts: dict[tuple[str, str], Any] = {}
+        self._hosts: dict[str, HostState] = {}
+        self._once: dict[str, Any] = {}
+        self._making: dict[str, threading.Lock] = {}
+        self._closing = False
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """From now on nothing is made any more."""
+        self._closing = True
+        self.workers.refuse()
+
+    def check_open(self) -> None:
+        """Raises KeeperError when the run is ending: before each call that makes something."""
+        if self._closing:
+            raise KeeperError("RunEnding", "The run is ending: nothing is made any more.")
+
+    def use(self, settings: Settings) -> None:
+        """Take over what a call's settings say for the whole run."""
+        self.report.set_operation(settings.operation)
+        self.clients.use(settings.accounts)
+        self.journal.note_accounts(settings.accounts)
+        self.marker.use_lease(settings.lease)
 
     def expect(self, resources: Mapping[str, Mapping[str, Any]]) -> None:
         """Take note of the resource of each host of a play, so that none of two that are the same begins."""
         with self._lock:
             for host, resource in resources.items():
                 self._resources.setdefault(_identity(resource), {})[host] = None
+        for host, resource in resources.items():
+            self.report.resource(host).set(resource=dict(resource))
 
     def register(self, host: str, resource: Mapping[str, Any]) -> None:
         """Take note of a host's resource; raises KeeperError when another host is the same one."""
@@ -55,31 +107,28 @@ class Run:
             message = f"mayfly_resource of {host} has no {missing[0]}."
             raise KeeperError("BadResource", message, "The inventory must compose it; see inventories/aws.")
         self.expect({host: resource})
-        hosts = list(self._resources[_identity(resource)])
+        with self._lock:
+            hosts = list(self._resources[_identity(resource)])
         if len(hosts) > 1:
             message = (
                 f"{hosts[0]} and {hosts[1]} are the same resource {resource['id']} of account {resource['account']}."
             )
             raise KeeperError("DuplicateResource", message, "Take one of the two out of the inventory.")
-        self.report.resource(host).set(resource=dict(resource))
 
-    def remember(self, host: str, name: str, value: Any) -> None:
-        """Keep something for later calls of the same host."""
+    def host(self, name: str) -> HostState:
+        """The state of a host."""
         with self._lock:
-            self._facts[host, name] = value
+            return self._hosts.setdefault(name, HostState())
 
-    def recall(self, host: str, name: str) -> Any:
-        """What was kept, or None."""
+    def once(self, name: str, make: Callable[[], Made]) -> Made:
+        """What ``make`` gives, made once for all hosts; the others wait for it. An error is not kept."""
         with self._lock:
-            return self._facts.get((host, name))
-
-    def recall_or_make(self, host: str, name: str, make: Callable[[], Any]) -> Any:
-        """What was kept, else what ``make`` gives, which is kept then."""
-        known = self.recall(host, name)
-        if known is None:
-            known = make()
-            self.remember(host, name, known)
-        return known
+            making = self._making.setdefault(name, threading.Lock())
+        with making:
+            if name not in self._once:
+                self._once[name] = make()
+            made: Made = self._once[name]
+            return made
 
     def _temporary_things(self) -> list[tuple[str, str, str]]:
         workers = [(each.account, each.region, each.instance_id) for each in self.workers.all()]
@@ -95,6 +144,11 @@ class Context:
     check: bool
     settings: Settings
     resource: dict[str, Any] | None = field(default=None)
+
+    @property
+    def state(self) -> HostState:
+        """What is known of the host."""
+        return self.run.host(self.host)
 
     @property
     def deadline(self) -> datetime:
@@ -114,9 +168,18 @@ class Context:
             raise KeeperError("BadAccounts", message, "group_vars/all/accounts.yml says what it holds.")
         return account
 
-    def ec2(self, account_id: str, region: str, *, once: bool = False) -> Any:
+    def ec2(self, account_id: str, region: str) -> Any:
         """An EC2 client."""
-        return self.run.clients.client(account_id, region, "ec2", once=once)
+        return self.run.clients.client(account_id, region, "ec2")
+
+    def making(self, account_id: str, region: str) -> Any:
+        """An EC2 client for a call that makes something and must not be repeated blindly.
+
+        Raises KeeperError when the run is ending. From now on the run's end looks into that place.
+        """
+        self.run.check_open()
+        self.run.temporaries.watch(account_id, region)
+        return self.run.clients.once_client(account_id, region, "ec2")
 
     def tags(self, *, temporary: bool = True, user: Mapping[str, str] | None = None) -> dict[str, str]:
         """The tags of everything that the run makes, beside the ``user``'s own."""
@@ -130,7 +193,7 @@ class Context:
         if self.resource is not None:
             tags["mayfly:resource"] = str(self.resource["id"])
         if temporary:
-            tags |= {"mayfly:temporary": "true", **self.run.marker.tag()}
+            tags |= {**TEMPORARY, **self.run.marker.tag()}
         return tags
 
 

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ _FOLDER = "/run/mayfly/credentials"
 _RENEW_AFTER = 0.5  # of the time that is left of them: half an hour of a session's hour remains for retries
 _RETRY_SECONDS = 30.0
 _LOOK_SECONDS = 5.0
+_AT_ONCE = 16
 _WRITE = (
     "umask 077; mkdir -p {folder} && cat >{folder}/{name}.new && chown mayfly-agent: {folder}/{name}.new"
     " && mv {folder}/{name}.new {folder}/{name}.json"
@@ -94,14 +96,19 @@ class WorkerCredentials:
     def _renew_due(self) -> None:
         with self._lock:
             due = [(key, kept) for key, kept in self._kept.items() if kept.due <= time.monotonic()]
-        for (host, name), kept in due:
-            worker = self._workers.get(host)
-            if worker is None or worker.instance_id != kept.instance_id:
-                with self._lock:
-                    self._kept.pop((host, name), None)
-                continue
-            try:
-                kept.due = self._write(host, name, kept.make)
-            except Exception:  # whatever AWS or ssh say, the next try comes; the agent tells when they have run out
-                log.exception("%s: the credentials %s were not renewed", host, name)
-                kept.due = time.monotonic() + _RETRY_SECONDS
+        # Together: workers that cannot be reached must not use up the others' time.
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="credentials") as pool:
+            list(pool.map(lambda each: self._renew(*each), due))
+
+    def _renew(self, key: tuple[str, str], kept: _Kept) -> None:
+        host, name = key
+        worker = self._workers.get(host)
+        if worker is None or worker.instance_id != kept.instance_id:
+            with self._lock:
+                self._kept.pop(key, None)
+            return
+        try:
+            kept.due = self._write(host, name, kept.make)
+        except Exception:  # whatever AWS or ssh say, the next try comes; the agent tells when they have run out
+            log.exception("%s: the credentials %s were not renewed", host, name)
+            kept.due = time.monotonic() + _RETRY_SECONDS

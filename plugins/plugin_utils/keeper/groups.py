@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from .. import placement
+from . import aws
 from .errors import KeeperError
 
 _HTTPS = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 _EVERYTHING = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-KIND = "security-group"
+_LOOKS = 6
 
 
 class TemporaryGroups:
@@ -70,7 +72,12 @@ def _create(ec2: Any, vpc_id: str, name: str, tags: Mapping[str, str]) -> str:
         if error.response["Error"]["Code"] != "InvalidGroup.Duplicate":
             raise
     filters = [{"Name": "vpc-id", "Values": [vpc_id]}, {"Name": "group-name", "Values": [name]}]
-    return str(ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"])
+    for attempt in range(1, _LOOKS + 1):
+        found = ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+        if found:
+            return str(found[0]["GroupId"])
+        time.sleep(aws.backoff(attempt))
+    raise KeeperError("GroupUnknown", f"The security group {name} exists in {vpc_id}, and AWS does not show it.")
 
 
 def _open(ec2: Any, group_id: str, port: int, cidr: str) -> None:
@@ -85,7 +92,7 @@ def _open(ec2: Any, group_id: str, port: int, cidr: str) -> None:
 def _unless(call: Callable[..., Any], done: str, group_id: str, rule: dict[str, Any]) -> None:
     """Call, where the error ``done`` says that it had been done before."""
     try:
-        call(GroupId=group_id, IpPermissions=[rule])
+        aws.of_young(lambda: call(GroupId=group_id, IpPermissions=[rule]))
     except ClientError as error:
         if error.response["Error"]["Code"] != done:
             raise

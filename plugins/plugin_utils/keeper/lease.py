@@ -48,10 +48,11 @@ class Beat:
         """Renew once and wait for the answer; raises TimeoutError, or OSError when the loop has ended."""
         os.write(self._in, b"renew\n")
         ends = time.monotonic() + timeout
+        waiting = select.poll()  # select() itself refuses descriptors from 1024 on
+        waiting.register(self._out, select.POLLIN)
         answer = b""
         while not answer.endswith(_ANSWER):
-            ready, _, _ = select.select([self._out], [], [], max(0.0, ends - time.monotonic()))
-            if not ready:
+            if not waiting.poll(max(0.0, ends - time.monotonic()) * 1000):
                 raise TimeoutError(f"the worker did not renew its lease in {timeout:.0f} s")
             part = os.read(self._out, 4096)
             if not part:
@@ -70,16 +71,12 @@ class Master(Protocol):
 
 
 class Renewer:
-    """A thread that renews one worker's lease until it is stopped, and makes a lost connection again, not too often.
+    """A thread that renews one worker's lease until it is stopped, and makes a lost connection again, not too often."""
 
-    ``failure`` is an exception's class that means the connection is lost.
-    """
-
-    def __init__(self, name: str, master: Master, lease: float, failure: type[Exception]) -> None:
+    def __init__(self, name: str, master: Master, lease: float) -> None:
         self._name = name
         self._master = master
         self._interval = interval(lease)
-        self._failure = failure
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=f"lease-{name}", daemon=True)
         self.last = time.monotonic()
@@ -98,8 +95,8 @@ class Renewer:
         while not self._stopped.wait(wait):
             try:
                 self._once()
-            except self._failure as error:
-                log.warning("%s: the lease was not renewed: %s", self._name, error)
+            except Exception as error:  # whatever it is (no process, no file, no way): the worker's life hangs on this
+                log.warning("%s: the lease was not renewed: %r", self._name, error)
                 wait = pause
                 pause = min(_LONGEST_PAUSE, pause * 2)
             else:

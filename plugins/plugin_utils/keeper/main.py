@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The keeper's process: serves while the playbook lives, then ends everything that its run has left.
 
-Started by ``start.py`` as ``python -m …keeper.main RUN_ID RUN_FOLDER SECRETS_FOLDER PIDFD READY_FD``.
+Started by ``start.py`` as ``python -m …keeper.main RUN_ID RUN_FOLDER SECRETS_FOLDER PIDFD READY_FD [replacement]``. As
+the replacement of a keeper that died, it ends the run at once, finding by tags what that had made.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import select
@@ -14,22 +16,26 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from .context import Run
+from .ending import end_run, sweep_run
 from .errors import KeeperError
+from .journal import read_journal
 from .report import Report
-from .server import Server
+from .server import Server, as_keeper_error
+from .start import LOCK, REPLACEMENT, SOCKET
 
 log = logging.getLogger(__name__)
 
-_TERMINATE_SECONDS = 150.0
-_DELETE_SECONDS = 120.0
+_LAST_ANSWERS_SECONDS = 30.0
 
 
 def main(arguments: list[str]) -> int:
     """Keep one run; 0 when nothing of it is left."""
     run_id, folder, secrets = arguments[0], Path(arguments[1]), Path(arguments[2])
     pidfd, ready = int(arguments[3]), int(arguments[4])
+    replacement = REPLACEMENT in arguments[5:]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(threadName)s %(message)s")
     for noisy in ("botocore", "boto3", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -39,46 +45,86 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    run = Run(run_id, folder, secrets)
-    server = Server(run, secrets / "keeper.sock")
+    lock = _lock(folder)
+    run = Run(run_id, folder, secrets, Report(folder, run_id))
+    server = Server(run, secrets / SOCKET)
+    if replacement:
+        _take_over(run, secrets)
     run.marker.start()
     server.start()
     os.write(ready, b"ready\n")
     os.close(ready)
     log.info("run %s is kept", run_id)
-    select.select([pidfd, stop], [], [])
-    log.info("the playbook has ended")
+    if replacement:
+        sweep_run(run)
+        run.swept.set()
+    select.select([pidfd, stop, run.closing.wished], [], [])
+    log.info("the run is to end")
     try:
-        return 0 if _end(run, server) else 1
+        errors = _ended(run, server)
+        for error in errors:
+            run.report.error(error)
+        run.report.end()
+        run.closing.done(errors)
+        server.drain(_LAST_ANSWERS_SECONDS)
+        return int(bool(errors))
     finally:
+        server.stop()
         shutil.rmtree(secrets, ignore_errors=True)
+        _remove_runner_folder()
         if server.calls == 0:
             _remove_unused(folder)
+        lock.close()
 
 
-def _end(run: Run, server: Server) -> bool:
-    """End everything of the run; whether nothing is left."""
-    run.workers.refuse()
-    server.stop()
-    run.credentials.stop()
-    errors = run.workers.terminate_all(_TERMINATE_SECONDS)
-    errors += run.temporaries.delete_all(_DELETE_SECONDS)
-    run.marker.stop()
-    run.workers.close()
-    _finish_report(run.report, errors)
-    log.info("the run has ended, %d things are left", len(errors))
-    return not errors
+def _ended(run: Run, server: Server) -> list[KeeperError]:
+    """What could not be ended. A mistake of our own is told like the rest, and tried once more."""
+    for _ in range(2):
+        try:
+            return end_run(run, server)
+        except Exception as error:  # nothing must keep the report from its end
+            log.exception("the run was not ended")
+            failure = as_keeper_error(error)
+    return [failure]
 
 
-def _finish_report(report: Report, errors: list[KeeperError]) -> None:
-    for error in errors:
-        report.error(error)
-    report.end()
+def _lock(folder: Path) -> IO[str]:
+    """Held for as long as this process lives: whoever finds it free knows that the keeper is gone."""
+    lock = (folder / LOCK).open("a+")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _take_over(run: Run, secrets: Path) -> None:
+    """Know what the keeper before this one knew."""
+    accounts, places = read_journal(secrets)
+    run.clients.use(accounts)
+    run.journal.note_accounts(accounts)
+    for place in places:
+        run.temporaries.watch(*place)
+    run.report.resume()
+    run.replaced = True
+    run.close()
+    log.warning("another keeper of this run has died; its places are %s", places)
+
+
+def _remove_runner_folder() -> None:
+    """Settings that runner.py keeps in memory, when it was killed before it could remove them."""
+    named = os.environ.get("MAYFLY_RUNNER_FOLDER")
+    if not named:
+        return
+    folder = Path(named)
+    with suppress(FileNotFoundError, BlockingIOError), (folder / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_unused(folder: Path) -> None:
     """A playbook that never asked the keeper for anything leaves no trace."""
-    for name in ("report.json", "keeper.log"):
+    for name in ("report.json", "keeper.log", LOCK):
         (folder / name).unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()

@@ -3,7 +3,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+# A session policy of AssumeRole (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
+MAXIMUM_CHARACTERS = 2048
+# Of an encrypted snapshot's key (https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html).
+_KEY_ACTIONS = ("CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey*", "ReEncrypt*")
 
 
 def partition_of(arn: str | None) -> str:
@@ -26,16 +32,22 @@ def repository_policy(partition: str, bucket: str, prefix: str, resource_path: s
     )
 
 
-def read_policy(partition: str, region: str, snapshot_ids: list[str], key_arns: list[str]) -> dict[str, Any]:
-    """Read the blocks of these snapshots."""
-    snapshots = [f"arn:{partition}:ec2:{region}::snapshot/{each}" for each in snapshot_ids]
+def read_policy(
+    partition: str, region: str, snapshot_ids: list[str], key_arns: list[str], tags: dict[str, str]
+) -> dict[str, Any]:
+    """Read the blocks of these snapshots; of more than a policy can name, of those that carry all of ``tags``."""
     actions = ["ebs:ListSnapshotBlocks", "ebs:ListChangedBlocks", "ebs:GetSnapshotBlock"]
-    return _policy(_allow(actions, snapshots), *([_allow(["kms:Decrypt"], key_arns)] if key_arns else []))
+    keys = [_allow(["kms:Decrypt"], key_arns)] if key_arns else []
+    named = _policy(_allow(actions, [_snapshot(partition, region, each) for each in snapshot_ids]), *keys)
+    if len(text_of(named)) <= MAXIMUM_CHARACTERS:
+        return named
+    tagged = {"StringEquals": {f"aws:ResourceTag/{key}": value for key, value in sorted(tags.items())}}
+    return _policy(_allow(actions, [_snapshot(partition, region, "*")], tagged), *keys)
 
 
 def write_policy(partition: str, region: str, run: str) -> dict[str, Any]:
-    """Make snapshots that carry the run's tag, and write blocks into such."""
-    snapshots = [f"arn:{partition}:ec2:{region}::snapshot/*"]
+    """Make snapshots that carry the run's tag, encrypted ones too, and write blocks into such."""
+    snapshots = [_snapshot(partition, region, "*")]
     asked = {"StringEquals": {"aws:RequestTag/mayfly:run": run}}
     made = {"StringEquals": {"aws:ResourceTag/mayfly:run": run}}
     keys = {"StringLike": {"kms:ViaService": "ec2.*.amazonaws.com*"}}
@@ -43,8 +55,17 @@ def write_policy(partition: str, region: str, run: str) -> dict[str, Any]:
         _allow(["ebs:StartSnapshot"], snapshots, asked),
         _allow(["ebs:PutSnapshotBlock", "ebs:CompleteSnapshot"], snapshots, made),
         _allow(["ec2:CreateTags"], snapshots, asked),
-        _allow(["kms:GenerateDataKeyWithoutPlaintext", "kms:DescribeKey", "kms:Decrypt"], ["*"], keys),
+        _allow([f"kms:{each}" for each in _KEY_ACTIONS], ["*"], keys),
     )
+
+
+def text_of(policy: dict[str, Any]) -> str:
+    """A policy as AssumeRole takes it."""
+    return json.dumps(policy, separators=(",", ":"))
+
+
+def _snapshot(partition: str, region: str, snapshot_id: str) -> str:
+    return f"arn:{partition}:ec2:{region}::snapshot/{snapshot_id}"
 
 
 def _policy(*statements: dict[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from .. import launch
+from . import aws
 from .errors import KeeperError
 from .lease import Renewer
 from .ssh import Connection, SshError, port_answers
@@ -21,7 +22,7 @@ _READY_SECONDS = 300.0
 _LOOK_SECONDS = 5.0
 _PAUSE_SECONDS = 0.5
 _RELOAD_SECONDS = 10.0
-_ENDED = ("shutting-down", "terminated", "stopping", "stopped")
+ENDED = ("shutting-down", "terminated", "stopping", "stopped")
 
 # User data can be read by others in the account, so its host key serves the first login only. The new one never leaves
 # the worker. Instance metadata, which holds the old one, is closed to all but root from now on.
@@ -33,7 +34,7 @@ rm -f mayfly_host_key.new mayfly_host_key.new.pub
 ssh-keygen -q -t ed25519 -N '' -C '' -f mayfly_host_key.new
 mv mayfly_host_key.new mayfly_host_key
 mv mayfly_host_key.new.pub mayfly_host_key.pub
-systemctl reload ssh
+systemctl reload ssh 2>/dev/null || systemctl reload sshd
 cat mayfly_host_key.pub
 """
 
@@ -50,7 +51,7 @@ def await_ready(context: Context, worker: Worker, launching: Launching) -> None:
     connection.pin(" ".join(key.split()[:2]))
     connection.close()
     _log_in_again(worker, connection, launching)
-    renewer = Renewer(worker.instance_id, connection, context.settings.lease, SshError)
+    renewer = Renewer(worker.instance_id, connection, context.settings.lease)
     context.run.workers.renew_lease(context.host, renewer)
 
 
@@ -90,13 +91,18 @@ def _log_in_again(worker: Worker, connection: Connection, launching: Launching) 
             return
 
 
-def _check_running(context: Context, worker: Worker) -> None:
+def describe(context: Context, worker: Worker) -> dict[str, Any] | None:
+    """AWS's description of a worker; None when it gives none at the moment: too young to be known, or throttled."""
     try:
         answer = context.ec2(worker.account, worker.region).describe_instances(InstanceIds=[worker.instance_id])
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "InvalidInstanceID.NotFound":
-            return  # too young to be known everywhere
+    except (BotoCoreError, ClientError) as error:
+        if aws.is_gone(error) or aws.is_passing(error):
+            return None
         raise
-    instance: dict[str, Any] = answer["Reservations"][0]["Instances"][0]
-    if instance["State"]["Name"] in _ENDED:
+    return dict(answer["Reservations"][0]["Instances"][0])
+
+
+def _check_running(context: Context, worker: Worker) -> None:
+    instance = describe(context, worker)
+    if instance is not None and instance["State"]["Name"] in ENDED:
         raise launch.ended_by_itself(instance)

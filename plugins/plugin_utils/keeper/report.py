@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import KeeperError
+
+log = logging.getLogger(__name__)
 
 _WRITE_SECONDS = 0.5
 
@@ -31,7 +34,16 @@ class ResourceReport:
         self._values: dict[str, Any] = {}
         self._stages: list[dict[str, str | None]] = []
         self._errors: list[dict[str, str]] = []
+        self._warned = False
         self.status = "Running"
+
+    def resume(self, entry: Mapping[str, Any]) -> None:
+        """Go on with what another keeper has written."""
+        values = dict(entry)
+        self.status = str(values.pop("status", "Running"))
+        self._stages = list(values.pop("stages", ()))
+        self._errors = list(values.pop("errors", ()))
+        self._values = values
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -62,6 +74,14 @@ class ResourceReport:
             self._values.update(values)
         self._report.changed()
 
+    def attempt(self, candidate: Mapping[str, Any], code: str) -> None:
+        """Add a launch that came to nothing, and AWS's code for it."""
+        names = ("account", "region", "availability_zone", "subnet_id", "instance_type", "market")
+        with self._report.lock:
+            attempts = self._values.setdefault("attempts", [])
+            attempts.append({**{name: candidate.get(name) for name in names}, "code": code, "time": now()})
+        self._report.changed()
+
     def error(self, error: KeeperError) -> None:
         """Add an error: the resource has failed. The same one is told once."""
         with self._report.lock:
@@ -70,12 +90,19 @@ class ResourceReport:
             self.status = "Failed"
         self._report.changed()
 
+    def warning(self, error: KeeperError) -> None:
+        """Add something that did not go well and has not harmed the resource."""
+        with self._report.lock:
+            self._errors.append(error.as_dict())
+            self._warned = True
+        self._report.changed()
+
     def ended(self, status: str) -> None:
         """Say how it ended, unless it has failed already."""
         with self._report.lock:
             self._end_open()
             if self.status != "Failed":
-                self.status = status
+                self.status = "Warning" if self._warned and status == "Succeeded" else status
         self._report.changed()
 
     @property
@@ -93,7 +120,10 @@ class ResourceReport:
 
 
 class Report:
-    """All of a run. Changes reach ``folder/report.json`` within about a second, the end at once."""
+    """All of a run. Changes reach ``folder/report.json`` within about a second, the end at once.
+
+    What cannot be written (a full disk) is logged and tried again: a report must not keep a worker from its end.
+    """
 
     def __init__(self, folder: Path, run_id: str) -> None:
         self.lock = threading.RLock()
@@ -103,6 +133,19 @@ class Report:
         self._errors: list[dict[str, str]] = []
         self._written = 0.0
         self._late: threading.Timer | None = None
+
+    def resume(self) -> None:
+        """Go on with what another keeper of the run has written."""
+        try:
+            content = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            log.exception("the report of the keeper before this one cannot be read")
+            return
+        with self.lock:
+            self._errors = list(content.get("errors") or ())
+            self._head.update({name: content.get(name) for name in ("operation", "started")})
+            for host, entry in (content.get("resources") or {}).items():
+                self.resource(host).resume(entry)
 
     def set_operation(self, operation: str) -> None:
         """Name the operation; the first one holds."""
@@ -159,7 +202,10 @@ class Report:
         content = {**self._head, "errors": self._errors}
         content["resources"] = {host: each.as_dict() for host, each in self._resources.items()}
         unfinished = self._path.with_suffix(".new")
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-            json.dump(content, stream, indent=1, sort_keys=False)
-        unfinished.replace(self._path)
         self._written = time.monotonic()
+        try:
+            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+                json.dump(content, stream, indent=1, sort_keys=False)
+            unfinished.replace(self._path)
+        except OSError:
+            log.exception("the report %s cannot be written", self._path)

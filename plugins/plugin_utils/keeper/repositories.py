@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from ..agent_library import ensure_agent_library
 from .clients import SessionClients
 from .context import Context
@@ -62,8 +64,7 @@ def store_of(clients: SessionClients, setting: Mapping[str, Any]) -> S3Objects:
 def open_repository(context: Context, setting: Mapping[str, Any]) -> Opened:
     """Open it once a run; raises KeeperError RepositoryMissing, or the library's AgentError."""
     name = f"repository {setting.get('bucket')}/{setting.get('prefix')}"
-    opened: Opened = context.run.recall_or_make("", name, lambda: open_with(context.run.clients, setting))
-    return opened
+    return context.run.once(name, lambda: open_with(context.run.clients, setting))
 
 
 def open_with(clients: SessionClients, setting: Mapping[str, Any]) -> Opened:
@@ -97,16 +98,31 @@ def wraps_for(context: Context, setting: Mapping[str, Any], master: bytes, ident
 
 
 def _unwrap(clients: SessionClients, setting: Mapping[str, Any], wraps: list[dict[str, Any]], identity: str) -> bytes:
-    kinds = {wrap["kind"]: wrap for wrap in wraps}
-    if "kms" in kinds:
-        kms = clients.client(str(setting["account"]), str(setting["region"]), "kms")
+    """The repository's key, from any wrap that the settings open; raises KeeperError, or why the last one does not."""
+    opened = {"kms": setting.get("kms_key_id"), "passphrase": setting.get("passphrase")}
+    failure: Exception | None = None
+    for wrap in wraps:
+        if not opened.get(wrap["kind"]):
+            continue
+        try:
+            if wrap["kind"] == "passphrase":
+                return keys.unwrap_with_passphrase(wrap, setting["passphrase"], identity)
+            return keys.unwrap_with_kms(wrap, _decrypting(clients, setting), identity)
+        except (AgentError, BotoCoreError, ClientError) as error:
+            failure = error
+    if failure is not None:
+        raise failure
+    kinds = ", ".join(sorted({wrap["kind"] for wrap in wraps}))
+    message = f"The repository's key is wrapped by {kinds}, and the settings open none of these."
+    raise KeeperError("NoRepositoryKey", message, "Set kms_key_id or passphrase of mayfly_repository.")
 
-        def decrypt(sealed: bytes, about: dict[str, str]) -> bytes:
-            plain: bytes = kms.decrypt(CiphertextBlob=sealed, EncryptionContext=about)["Plaintext"]
-            return plain
 
-        return keys.unwrap_with_kms(kinds["kms"], decrypt, identity)
-    if "passphrase" in kinds and setting.get("passphrase"):
-        return keys.unwrap_with_passphrase(kinds["passphrase"], setting["passphrase"], identity)
-    message = f"The repository's key is wrapped by {', '.join(sorted(kinds))}, and the settings open none of these."
-    raise KeeperError("NoRepositoryKey", message, "Set passphrase of mayfly_repository.")
+def _decrypting(clients: SessionClients, setting: Mapping[str, Any]) -> keys.Encrypt:
+    """KMS with the setting's own key: whoever can write to the bucket must not choose another one for us."""
+    kms = clients.client(str(setting["account"]), str(setting["region"]), "kms")
+
+    def decrypt(sealed: bytes, about: dict[str, str]) -> bytes:
+        answer = kms.decrypt(CiphertextBlob=sealed, EncryptionContext=about, KeyId=setting["kms_key_id"])
+        return bytes(answer["Plaintext"])
+
+    return decrypt

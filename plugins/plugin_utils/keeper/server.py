@@ -8,6 +8,8 @@ import os
 import socket
 import struct
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +37,34 @@ class Server:
         self._path = path
         self._room = threading.BoundedSemaphore(_AT_ONCE)
         self._stopped = threading.Event()
+        self._open: dict[socket.socket, threading.Lock] = {}
+        self._idle = threading.Condition()
+        path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.bind(str(path))
         path.chmod(0o600)
         self._socket.listen(_AT_ONCE)
         self._socket.settimeout(_ACCEPT_SECONDS)
-        self._thread = threading.Thread(target=self._accept, name="accept", daemon=True)
+        self._accepting = threading.Thread(target=self._accept, name="accept", daemon=True)
+        self._telling = threading.Thread(target=self._tell_alive, name="alive", daemon=True)
         self.calls = 0
 
     def start(self) -> None:
         """Begin to take calls."""
-        self._thread.start()
+        self._accepting.start()
+        self._telling.start()
 
     def stop(self) -> None:
         """Take no more calls; those under way go on."""
         self._stopped.set()
-        self._thread.join(_ACCEPT_SECONDS * 4)
+        self._accepting.join(_ACCEPT_SECONDS * 4)
         self._socket.close()
         self._path.unlink(missing_ok=True)
+
+    def drain(self, timeout: float, beside: Callable[[], int] = lambda: 0) -> bool:
+        """Wait until no calls are under way but those of ``beside``, ``timeout`` seconds at most; whether it is so."""
+        with self._idle:
+            return self._idle.wait_for(lambda: len(self._open) <= beside(), timeout)
 
     def _accept(self) -> None:
         while not self._stopped.is_set():
@@ -60,25 +72,57 @@ class Server:
                 connection, _ = self._socket.accept()
             except TimeoutError:
                 continue
+            except OSError:  # too many open files: calls that end make room again
+                log.exception("a call was not taken")
+                self._stopped.wait(_ACCEPT_SECONDS)
+                continue
             if not self._room.acquire(timeout=_REQUEST_SECONDS):
                 connection.close()
                 continue
-            threading.Thread(target=self._serve, args=(connection,), name="call", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(connection,), name="call", daemon=True).start()
+            except RuntimeError:  # too many threads: as above
+                log.exception("a call was not taken")
+                connection.close()
+                self._room.release()
 
     def _serve(self, connection: socket.socket) -> None:
+        lock = threading.Lock()
         try:
             with connection:
                 if _peer_user(connection) != os.getuid():
                     return
                 request = protocol.receive(connection, _REQUEST_SECONDS)
-                protocol.send(connection, self._answer(request), _ANSWER_SECONDS)
+                with self._idle:
+                    self._open[connection] = lock
+                answer = self._answer(request)
+                with lock:
+                    protocol.send(connection, answer, _ANSWER_SECONDS)
+                    self._ended(connection)
         except (OSError, protocol.ProtocolError) as error:
             log.warning("a task went away before its answer: %s", error)
         finally:
+            self._ended(connection)
             self._room.release()
 
+    def _ended(self, connection: socket.socket) -> None:
+        with self._idle:
+            self._open.pop(connection, None)
+            self._idle.notify_all()
+
+    def _tell_alive(self) -> None:
+        """Long calls are told apart from a keeper that hangs."""
+        while not self._stopped.wait(protocol.ALIVE_SECONDS):
+            with self._idle:
+                waiting = list(self._open.items())
+            for connection, lock in waiting:
+                with lock:
+                    if connection in self._open:
+                        with suppress(OSError):  # whoever went away is noticed when the answer is sent
+                            protocol.send_alive(connection)
+
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.calls += 1
+        self.calls += request.get("operation") not in ("run.close", "run.ping")
         host = request.get("host")
         try:
             return {"result": self._call(request)}
@@ -100,23 +144,16 @@ class Server:
             raise KeeperError("UnknownOperation", f"The keeper knows no operation {name}.")
         settings = Settings.from_call(request.get("settings") or {})
         if request.get("settings"):  # the callback's own calls come without
-            self._run.report.set_operation(settings.operation)
-            self._run.clients.use(settings.accounts)
-            self._run.marker.use_lease(settings.lease)
+            self._run.use(settings)
         host = str(request.get("host") or "localhost")
         arguments = request.get("arguments") or {}
         resource = arguments.get("resource")
+        state = self._run.host(host)
         if resource is not None:
             if name != "snapshot_set.release":  # tidying up is never refused
                 self._run.register(host, resource)
-            self._run.remember(host, "resource", resource)
-        context = Context(
-            run=self._run,
-            host=host,
-            check=bool(request.get("check")),
-            settings=settings,
-            resource=resource or self._run.recall(host, "resource"),
-        )
+            state.resource = resource
+        context = Context(self._run, host, bool(request.get("check")), settings, state.resource)
         return function(context, arguments)
 
 

@@ -12,6 +12,10 @@ from .errors import KeeperError
 
 _ACCOUNT_ID = re.compile(r"^[0-9]{12}$")
 _DEPLOYMENT = re.compile(r"^[A-Za-z0-9-]{1,64}$")
+# Retention counts on no run being longer than this (docs/repository-format.md).
+_DEADLINES = (60, 7 * 86400)
+# Several renewals must be able to fail; a worker's clock counts in seconds.
+_LEASES = (15, 86400)
 _SEE = "group_vars/all/accounts.yml says what mayfly_accounts holds."
 
 
@@ -64,17 +68,19 @@ class Settings:
         return cls(
             deployment=deployment,
             operation=str(value.get("operation") or "unknown"),
-            deadline=_seconds("mayfly_deadline", value.get("deadline", 86400)),
-            lease=_seconds("mayfly_lease", value.get("lease", 600)),
+            deadline=_seconds("mayfly_deadline", value.get("deadline", 86400), _DEADLINES),
+            lease=_seconds("mayfly_lease", value.get("lease", 600), _LEASES),
             accounts={name: Account.from_setting(name, each) for name, each in accounts.items()},
         )
 
 
-def _seconds(name: str, value: Any) -> int:
+def _seconds(name: str, value: Any, bounds: tuple[int, int]) -> int:
     try:
         seconds = int(value)
     except (TypeError, ValueError):
         seconds = 0
-    if seconds < 1:
-        raise KeeperError("BadSetting", f"{name} is {value!r}, not a number of seconds.")
+    least, most = bounds
+    if not least <= seconds <= most:
+        message = f"{name} is {value!r}, not a number of seconds from {least} to {most}."
+        raise KeeperError("BadSetting", message, "group_vars/all/workers.yml explains it.")
     return seconds

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything temporary that a run has made beside its workers: kept account of, marked as alive, removed at the end."""
+"""What a run has made beside its workers: kept account of, marked as alive until the run's end removes it."""
 
 from __future__ import annotations
 
@@ -8,133 +8,97 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ..launch import backoff
-from ..pictures import Clients
+from . import aws
 from .errors import KeeperError
+from .things import Thing
 
 log = logging.getLogger(__name__)
 
 LEASE_TAG = "mayfly:lease-ends"
-_DELETES: dict[str, tuple[str, str]] = {
-    "security-group": ("delete_security_group", "GroupId"),
-    "snapshot": ("delete_snapshot", "SnapshotId"),
-    "volume": ("delete_volume", "VolumeId"),
-}
+_TEMPORARY_TAGS = ("mayfly:temporary", LEASE_TAG)
 _MARK_SECONDS = 120.0
 _LOOK_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Temporary:
-    """A thing to delete: ``kind`` is security-group, snapshot or volume."""
-
-    account: str
-    region: str
-    id: str
-    kind: str
+Place = tuple[str, str]
 
 
 class Temporaries:
-    """The temporary things of a run."""
+    """The temporary things of a run, and the places (account, Region) where it has made any."""
 
-    def __init__(self, clients: Clients, run_id: str) -> None:
-        self._clients = clients
-        self._run_id = run_id
-        self._things: dict[str, Temporary] = {}
-        self._places: set[tuple[str, str]] = set()
+    def __init__(self, note_place: Callable[[Place], None]) -> None:
+        """``note_place`` is told of each place before anything is made there."""
+        self._note_place = note_place
+        self._things: dict[str, Thing] = {}
+        self._handed_over: set[str] = set()
+        self._places: set[Place] = set()
         self._lock = threading.Lock()
 
-    def add(self, account: str, region: str, thing_id: str, kind: str) -> None:
-        """Take note of a thing at once when it was made."""
-        if kind not in _DELETES:
-            raise ValueError(f"{kind} is no kind of temporary thing")
-        with self._lock:
-            self._things[thing_id] = Temporary(account, region, thing_id, kind)
-
     def watch(self, account: str, region: str) -> None:
-        """Something may be made there without our hearing of it: by a worker, or by a call whose answer was lost."""
+        """Something is going to be made there, perhaps without our hearing of it: its end looks there by tags."""
+        place = (account, region)
         with self._lock:
-            self._places.add((account, region))
+            if place in self._places:
+                return
+            self._places.add(place)
+        self._note_place(place)
+
+    def places(self) -> list[Place]:
+        """Where to look."""
+        with self._lock:
+            return sorted(self._places)
+
+    def add(self, account: str, region: str, thing_id: str, kind: str) -> None:
+        """Take note of a thing at once when it was made; of one that was handed over, no more."""
+        with self._lock:
+            if thing_id not in self._handed_over:
+                self._things[thing_id] = Thing(kind, thing_id, account, region)
 
     def forget(self, thing_id: str) -> None:
-        """It was handed over, or is gone."""
+        """It is gone."""
         with self._lock:
             self._things.pop(thing_id, None)
 
-    def all(self) -> list[Temporary]:
+    def all(self) -> list[Thing]:
         """What is there now."""
         with self._lock:
             return list(self._things.values())
 
-    def delete(self, thing: Temporary, timeout: float) -> None:
-        """Delete a thing and forget it; what is gone is no failure. Raises KeeperError after ``timeout`` seconds."""
-        call, parameter = _DELETES[thing.kind]
-        ends = time.monotonic() + timeout
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                getattr(self._clients.client(thing.account, thing.region, "ec2"), call)(**{parameter: thing.id})
-                break
-            except ClientError as error:
-                if error.response["Error"]["Code"].endswith(".NotFound"):
-                    break
-                last = str(error)
-            except BotoCoreError as error:
-                last = str(error)
-            pause = backoff(attempt)
-            if time.monotonic() + pause > ends:
-                message = f"The temporary {thing.kind} {thing.id} in account {thing.account} was not deleted: {last}."
-                raise KeeperError("DeletionFailed", message, "The playbook reap removes it.")
-            time.sleep(pause)
-        self.forget(thing.id)
+    def hand_over(self, ec2: Any, ids: Iterable[str]) -> None:
+        """Give things to the user: without the tags that make them temporary, they are never removed again.
 
-    def delete_all(self, timeout: float) -> list[KeeperError]:
-        """Delete everything; the failures, if any. One failure does not stop the others."""
-        ends = time.monotonic() + timeout
-        errors: list[KeeperError] = []
-        for place in sorted(self._places):
-            try:
-                self._find(*place)
-            except (BotoCoreError, ClientError, KeeperError) as error:
-                log.exception("what the run left in account %s, %s was not looked for", *place)
-                errors.append(KeeperError("CleanupFailed", f"{place[0]}, {place[1]} could not be searched: {error}"))
-        for thing in self.all():
-            try:
-                self.delete(thing, max(5.0, ends - time.monotonic()))
-            except KeeperError as error:
-                log.error("%s", error)
-                errors.append(error)
-        return errors
+        They leave the account first: a describe that is answered late may show the tags for a while.
+        """
+        listed = sorted(ids)
+        with self._lock:
+            self._handed_over.update(listed)
+            known = {each: self._things.pop(each) for each in listed if each in self._things}
+        tags = [{"Key": key} for key in _TEMPORARY_TAGS]
+        try:
+            aws.of_young(lambda: ec2.delete_tags(Resources=listed, Tags=tags))
+        except BaseException:
+            with self._lock:
+                self._handed_over.difference_update(listed)
+                self._things.update(known)
+            raise
 
-    def _find(self, account: str, region: str) -> None:
-        """Take note of the snapshots and volumes that carry the run's tags and are temporary still."""
-        ec2: Any = self._clients.client(account, region, "ec2")
-        filters = [
-            {"Name": "tag:mayfly:run", "Values": [self._run_id]},
-            {"Name": "tag:mayfly:temporary", "Values": ["true"]},
-        ]
-        for page in ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=filters):
-            for each in page["Snapshots"]:
-                self.add(account, region, each["SnapshotId"], "snapshot")
-        for page in ec2.get_paginator("describe_volumes").paginate(Filters=filters):
-            for each in page["Volumes"]:
-                if not each.get("Attachments"):  # a worker's own go with it
-                    self.add(account, region, each["VolumeId"], "volume")
+    def was_handed_over(self, thing_id: str) -> bool:
+        """Whether it is the user's now, whatever its tags say."""
+        with self._lock:
+            return thing_id in self._handed_over
 
 
 class Marker:
     """Writes the lease's end into a tag of everything temporary, which is what the reaper reads."""
 
-    def __init__(self, clients: Clients, things: Callable[[], Iterable[tuple[str, str, str]]]) -> None:
-        """``things`` gives (account, Region, id) of what is temporary now."""
-        self._clients = clients
+    def __init__(self, client: Callable[..., Any], things: Callable[[], Iterable[tuple[str, str, str]]]) -> None:
+        """``client`` gives the client for (account, Region, service); ``things`` (account, Region, id) of what is
+        temporary now.
+        """
+        self._client = client
         self._things = things
         self._lease = 600
         self._stopped = threading.Event()
@@ -157,21 +121,36 @@ class Marker:
         ends = datetime.now(UTC) + timedelta(seconds=self._lease + _MARK_SECONDS)
         return {LEASE_TAG: ends.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
+    def mark(self) -> None:
+        """Write the tag to everything now. One thing that is gone does not keep the others from it."""
+        places: dict[Place, list[str]] = defaultdict(list)
+        for account, region, thing_id in self._things():
+            places[account, region].append(thing_id)
+        for (account, region), ids in places.items():
+            try:
+                self._mark_some(self._client(account, region, "ec2"), ids)
+            except (BotoCoreError, ClientError, KeeperError):
+                log.exception("the lease tags in account %s, %s were not written", account, region)
+
+    def _mark_some(self, ec2: Any, ids: list[str]) -> None:
+        tags = [{"Key": key, "Value": value} for key, value in self.tag().items()]
+        for chunk in aws.chunks(ids):
+            try:
+                ec2.create_tags(Resources=chunk, Tags=tags)
+            except ClientError as error:
+                if not aws.is_gone(error) or len(chunk) == 1:
+                    log.warning("the lease tags of %s were not written: %s", ", ".join(chunk), error)
+                    continue
+                half = len(chunk) // 2
+                self._mark_some(ec2, chunk[:half])
+                self._mark_some(ec2, chunk[half:])
+
     def _loop(self) -> None:
         due = time.monotonic() + _MARK_SECONDS
         while not self._stopped.wait(_LOOK_SECONDS):
             if time.monotonic() >= due:
                 due = time.monotonic() + _MARK_SECONDS
-                self._mark()
-
-    def _mark(self) -> None:
-        places: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for account, region, thing_id in self._things():
-            places[account, region].append(thing_id)
-        tags = [{"Key": key, "Value": value} for key, value in self.tag().items()]
-        for (account, region), ids in places.items():
-            try:
-                ec2: Any = self._clients.client(account, region, "ec2")
-                ec2.create_tags(Resources=ids, Tags=tags)
-            except (BotoCoreError, ClientError, KeeperError):
-                log.exception("the lease tags in account %s, %s were not written", account, region)
+                try:
+                    self.mark()
+                except Exception:  # the thread must go on: the next time comes
+                    log.exception("the lease tags were not written")

@@ -4,37 +4,29 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from ..launch import backoff
-from ..pictures import Clients
+from . import things
 from .errors import KeeperError
 from .groups import TemporaryGroups
 from .lease import Renewer
 from .ssh import Connection, KeyPair, write_secret
+from .things import Thing
 
 log = logging.getLogger(__name__)
 
-_GOING = ("shutting-down", "terminated")
 _TERMINATE_SECONDS = 120.0
-# DescribeInstances and TerminateInstances may not know a new instance for a while.
-_YOUNG_SECONDS = 60.0
-_LAUNCH_ENDS_SECONDS = 60.0
+# RunInstances may take its whole time limit (65 s) until a canceled launch hears of it.
+_LAUNCH_ENDS_SECONDS = 90.0
 _AT_ONCE = 16
-_SEE_LEASE = "It ends by its lease or its deadline; the playbook reap ends what has outlived both."
 
 
 @dataclass(frozen=True)
@@ -60,12 +52,17 @@ class Worker:
         """The form for results and reports."""
         return asdict(self)
 
+    @property
+    def thing(self) -> Thing:
+        """As something that is to be removed."""
+        created = datetime.fromisoformat(self.launched)
+        return Thing("instance", self.instance_id, self.account, self.region, created=created)
+
 
 @dataclass
 class _Live:
     worker: Worker
     connection: Connection
-    since: float
     renewer: Renewer | None = None
 
 
@@ -94,18 +91,18 @@ class Launching:
 
 
 class Workers:
-    """All workers of a run. ``folder`` is the keeper's own, in memory and 0700; made if it is not given."""
+    """All workers of a run. ``folder`` is the keeper's own, in memory and 0700."""
 
-    def __init__(self, clients: Clients, run_id: str, folder: Path | None = None) -> None:
+    def __init__(self, clients: Any, run_id: str, folder: Path) -> None:
         self._clients = clients
-        self._own_folder = folder is None
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="mayfly-", dir=_memory()))
+        self._run_id = run_id
+        self.folder = folder
         self.groups = TemporaryGroups(run_id)
         self._live: dict[str, _Live] = {}
         self._launching: dict[str, Launching] = {}
         self._attempts: dict[str, int] = {}
         self._host_keys: dict[str, KeyPair] = {}
-        self._doubtful: list[tuple[str, str, str]] = []
+        self._doubtful: dict[str, set[tuple[str, str, str]]] = {}
         self._user_key: KeyPair | None = None
         self._closing = False
         self._lock = threading.RLock()
@@ -125,7 +122,7 @@ class Workers:
             return self._user_key
 
     def host_key(self, host: str) -> KeyPair:
-        """The key that a host's worker shows at the first login, the same until that worker is gone."""
+        """What a host's worker shows at the first login: one key for all candidates of a launch, as user data is."""
         with self._lock:
             return self._host_keys.setdefault(host, KeyPair.generate())
 
@@ -167,7 +164,7 @@ class Workers:
     def add(self, worker: Worker, connection: Connection) -> None:
         """Register a worker at once when it was launched: from now on the run's end terminates it."""
         with self._lock:
-            self._live[worker.host] = _Live(worker, connection, time.monotonic())
+            self._live[worker.host] = _Live(worker, connection)
 
     def renew_lease(self, host: str, renewer: Renewer) -> None:
         """Begin to renew the host's lease, until its worker is terminated."""
@@ -175,10 +172,10 @@ class Workers:
             self._live[host].renewer = renewer
             renewer.start()
 
-    def doubt(self, account: str, region: str, token: str) -> None:
-        """An instance with this client token may exist: the end of the run looks for it."""
+    def doubt(self, host: str, account: str, region: str, resource_id: str) -> None:
+        """An instance that nobody knows the id of may have been launched there: the host's end looks for it by tags."""
         with self._lock:
-            self._doubtful.append((account, region, token))
+            self._doubtful.setdefault(host, set()).add((account, region, resource_id))
 
     def connection(self, host: str) -> Connection:
         """The host's connection; raises KeeperError when it has no worker."""
@@ -198,12 +195,19 @@ class Workers:
         Returns when AWS says that it is going or gone. Raises KeeperError after ``timeout`` seconds without that; the
         worker then stays registered, and the run's end tries again.
         """
+        ends = time.monotonic() + timeout
         with self._lock:
             launching = self._launching.get(host)
         if launching is not None:
             launching.cancel()
             launching.ended.wait(_LAUNCH_ENDS_SECONDS)
-        return self.discard(host, timeout) or launching is not None
+        ended = self.discard(host, timeout)
+        with self._lock:
+            self._host_keys.pop(host, None)
+            doubtful = self._doubtful.pop(host, set())
+        for account, region, resource_id in doubtful:
+            self._settle(host, (account, region), resource_id, ends)
+        return ended or launching is not None or bool(doubtful)
 
     def discard(self, host: str, timeout: float = _TERMINATE_SECONDS) -> bool:
         """As :meth:`terminate`, for the launch itself: it may go on with another candidate."""
@@ -214,25 +218,22 @@ class Workers:
         if live.renewer is not None:
             live.renewer.stop()
         worker = live.worker
-        self._terminate(worker.account, worker.region, worker.instance_id, live.since, timeout)
+        things.remove(
+            self._clients.ending_client(worker.account, worker.region), worker.thing, time.monotonic() + timeout
+        )
         live.connection.remove()
         with self._lock:
             self._live.pop(host, None)
-            self._host_keys.pop(host, None)
         return True
 
     def terminate_all(self, timeout: float) -> list[KeeperError]:
-        """End all workers at once, refuse new ones, look for what doubtful launches left; the failures, if any."""
-        ends = time.monotonic() + timeout
+        """End all workers and launches at once, and refuse new ones; the failures, if any."""
         self.refuse()
         with self._lock:
-            hosts = list(self._live.keys() | self._launching.keys())
-            doubtful = list(self._doubtful)
-        tasks: list[Callable[[], None]] = [partial(self._end, host, ends) for host in hosts]
-        tasks += [partial(self._settle, *each, ends) for each in doubtful]
+            hosts = sorted(self._live.keys() | self._launching.keys() | self._doubtful.keys())
         errors: list[KeeperError] = []
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="terminate") as pool:
-            for future in [pool.submit(task) for task in tasks]:
+            for future in [pool.submit(self.terminate, host, timeout) for host in hosts]:
                 error = future.exception()
                 if error is not None:
                     log.error("a worker was not terminated", exc_info=error)
@@ -240,52 +241,14 @@ class Workers:
         return errors
 
     def close(self) -> None:
-        """Remove the run's key, and the folder if it was made here."""
+        """Remove the run's key."""
         self.key_file.unlink(missing_ok=True)
-        if self._own_folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _end(self, host: str, ends: float) -> None:
-        self.terminate(host, max(5.0, ends - time.monotonic()))
-
-    def _settle(self, account: str, region: str, token: str, ends: float) -> None:
-        """End the instance that a launch without an answer may have made."""
-        ec2 = self._clients.client(account, region, "ec2")
-        filters = [{"Name": "client-token", "Values": [token]}]
-        answer = ec2.describe_instances(Filters=filters)
-        for reservation in answer["Reservations"]:
-            for instance in reservation["Instances"]:
-                if instance["State"]["Name"] not in _GOING:
-                    left = max(5.0, ends - time.monotonic())
-                    self._terminate(account, region, instance["InstanceId"], time.monotonic(), left)
-
-    def _terminate(self, account: str, region: str, instance_id: str, since: float, timeout: float) -> None:
-        ends = time.monotonic() + timeout
-        last = "it is not going"
-        for attempt in range(1, 1000):
-            try:
-                ec2 = self._clients.client(account, region, "ec2")
-                answer = ec2.terminate_instances(InstanceIds=[instance_id])["TerminatingInstances"]
-                if all(each["CurrentState"]["Name"] in _GOING for each in answer):
-                    return
-            except ClientError as error:
-                last = str(error)
-                code = error.response["Error"]["Code"]
-                if code == "InvalidInstanceID.NotFound" and time.monotonic() - since > _YOUNG_SECONDS:
-                    return  # what is gone needs no end
-            except BotoCoreError as error:
-                last = str(error)
-            pause = backoff(attempt)
-            if time.monotonic() + pause > ends:
-                break
-            time.sleep(pause)
-        message = f"The worker {instance_id} in account {account}, {region} was not terminated: {last}."
-        raise KeeperError("TerminationFailed", message, _SEE_LEASE)
-
-
-def _memory() -> str | None:
-    """A folder in memory, where there is one."""
-    for folder in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):  # noqa: S108 - a 0700 folder is made in it
-        if folder and Path(folder).is_dir():
-            return folder
-    return None
+    def _settle(self, host: str, place: tuple[str, str], resource_id: str, ends: float) -> None:
+        """End what launches without a clear answer may have made."""
+        ec2 = self._clients.ending_client(*place)
+        tags = {"mayfly:run": self._run_id, "mayfly:resource": resource_id, **things.TEMPORARY}
+        for thing in things.find(ec2, place, tags, ["instance"]):
+            if thing.state not in things.GOING:
+                log.warning("%s: %s was launched without an answer", host, thing)
+                things.remove(ec2, thing, ends)

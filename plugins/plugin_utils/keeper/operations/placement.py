@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ... import placement
+from ...images import Image
+from ...picture import Picture
 from ..context import Context
-from ..errors import KeeperError
 from . import operation
 
 
@@ -33,32 +34,32 @@ def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
             instance_types=types,
             control_node_cidr=arguments.get("control_node_cidr"),
         )
-        placed = placement.place(picture, request)
-        ec2 = context.ec2(account, region)
-        place, setting = (account, region), arguments["image"]
-        architecture = placed.candidates[0].architecture
-        image = context.run.images.resolve(ec2, place, setting, architecture)
-        candidates = [each for each in placed.candidates if each.architecture == image.architecture]
+        image, placed = _placed(context, (account, region), arguments["image"], picture, request)
     context.report.set(placement=[asdict(reason) for reason in placed.reasons])
     return {
-        "candidates": [asdict(each) for each in candidates],
+        "candidates": [asdict(each) for each in placed.candidates],
         "reasons": [asdict(reason) for reason in placed.reasons],
         "image": image.as_dict(),
+        "control_node_cidr": arguments.get("control_node_cidr"),
     }
+
+
+def _placed(
+    context: Context, place: tuple[str, str], setting: dict[str, Any], picture: Picture, request: placement.Request
+) -> tuple[Image, placement.Placement]:
+    """The image and the placement. An image by id decides the architecture; by name, the first type's one does."""
+    ec2 = context.ec2(*place)
+    if setting.get("id"):
+        image = context.run.images.resolve(ec2, place, setting)
+    else:
+        first = placement.place(picture, request).candidates[0].architecture
+        image = context.run.images.resolve(ec2, place, setting, first)
+    return image, placement.place(picture, replace(request, architectures=frozenset({image.architecture})))
 
 
 def _zone_id(context: Context, target: dict[str, Any] | None) -> str | None:
     """The id of the zone that is nearest to the work: names differ between accounts, ids do not."""
-    if target is None:
-        instance = context.run.recall(context.host, "instance")
-        return instance["availability_zone_id"] if instance else None
-    picture = context.run.pictures.picture(str(target["account"]), str(target["region"]))
-    zone = target.get("availability_zone") or ""
-    zone_id = picture.zone_id(zone)
-    if zone and zone_id is None:
-        known = ", ".join(each.name for each in picture.zones)
-        message = f"{context.host} cannot be restored to {zone}: {target['region']} has no such Availability Zone."
-        raise KeeperError(
-            "UnknownAvailabilityZone", message, f"Set mayfly_restore_availability_zone to one of {known}."
-        )
-    return zone_id
+    if target is not None:
+        return target.get("availability_zone_id")
+    instance = context.state.instance
+    return instance["availability_zone_id"] if instance else None

@@ -34,7 +34,7 @@ def check(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{changed, repository: {id}}; raises what would stop a backup, before anything is launched."""
     opened = open_repository(context, arguments["repository"])
     if not context.check:
-        context.run.recall_or_make("", f"writable {opened.info.id}", lambda: _writable(opened.store))
+        context.run.once(f"writable {opened.info.id}", lambda: _writable(opened.store))
     return {"changed": False, "repository": {"id": opened.info.id}}
 
 

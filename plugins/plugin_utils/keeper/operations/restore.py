@@ -3,16 +3,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from ... import launch
+from .. import aws, things
 from ..context import Context, tag_list
 from ..errors import KeeperError
 from ..repositories import Opened, ResourceName, open_repository, repository
+from ..things import Thing
 from . import operation
 
-_POLL_SECONDS = 2.0
+# Of one volume, AWS's limit for any resource.
+_TAGS = 50
 _AVAILABLE_SECONDS = 1800.0
 _DELETE_SECONDS = 60.0
 # Attributes that CreateVolume takes as they were recorded; what AWS derives is left to it.
@@ -37,41 +44,81 @@ def info(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
 def create(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{changed, volumes: {original: new}}: made from the transfer's snapshots, which are deleted then."""
     target, snapshots = arguments["target"], arguments["snapshots"]
-    account, region = target["account"], target["region"]
-    ec2 = context.ec2(account, region)
+    place = (str(target["account"]), str(target["region"]))
+    ec2 = context.making(*place)
+    ends = time.monotonic() + _AVAILABLE_SECONDS
     with context.report.stage("Creating volumes"):
-        ends = time.monotonic() + _AVAILABLE_SECONDS
-        ids = sorted(snapshots.values())
-        _await(
-            context,
-            "snapshots",
-            lambda: _states(ec2.describe_snapshots(SnapshotIds=ids)["Snapshots"]),
-            "completed",
-            ends,
-        )
+        context.run.watching.wait(context.host, place, "snapshot", snapshots.values(), _AVAILABLE_SECONDS)
         made: dict[str, str] = {}
-        for volume in arguments["volumes"]:
+        for volume in arguments["restore_point"]["volumes"]:
             original = volume["volume_id"]
-            tags = context.tags(user={**volume["attributes"].get("tags", {}), **(arguments.get("tags") or {})})
-            answer = ec2.create_volume(
-                **_attributes(volume),
-                SnapshotId=snapshots[original],
-                AvailabilityZone=target["availability_zone"],
-                ClientToken=f"{context.run.id[:40]}-{original[-20:]}",
-                TagSpecifications=[{"ResourceType": "volume", "Tags": tag_list(tags)}],
+            request = _request(context, volume, snapshots[original], target, arguments.get("tags") or {})
+            context.run.check_open()
+            # With its client token, it may be asked as often as it takes.
+            answer = aws.retrying(
+                partial(ec2.create_volume, **request),
+                seconds=aws.YOUNG_SECONDS,
+                again=lambda error: aws.is_passing(error) or aws.is_gone(error),
             )
             made[original] = answer["VolumeId"]
-            context.run.temporaries.add(account, region, answer["VolumeId"], "volume")
-        new = sorted(made.values())
-        _await(context, "volumes", lambda: _states(ec2.describe_volumes(VolumeIds=new)["Volumes"]), "available", ends)
-        ec2.delete_tags(Resources=new, Tags=[{"Key": "mayfly:temporary"}, {"Key": "mayfly:lease-ends"}])
-        for volume_id in new:
-            context.run.temporaries.forget(volume_id)
-        for thing in context.run.temporaries.all():
-            if thing.id in ids:
-                context.run.temporaries.delete(thing, _DELETE_SECONDS)
+            context.run.temporaries.add(*place, answer["VolumeId"], "volume")
+        left = max(1.0, ends - time.monotonic())
+        context.run.watching.wait(context.host, place, "volume", made.values(), left)
+        context.run.temporaries.hand_over(context.ec2(*place), made.values())
+        _delete_snapshots(context, place, snapshots.values())
     context.report.set(restored_volumes=made)
     return {"changed": True, "volumes": made}
+
+
+@operation("restored_volumes.check")
+def check(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
+    """{target}: the target with its zone by id, after all that would fail when the data has been moved already.
+
+    Raises KeeperError BadTags and UnknownAvailabilityZone.
+    """
+    target, point = dict(arguments["target"]), arguments["restore_point"]
+    tags = launch.check_tags("mayfly_restore_tags", arguments.get("tags") or {})
+    for volume in point["volumes"]:
+        count = len({**volume["attributes"].get("tags", {}), **tags, **context.tags()})
+        if count > _TAGS:
+            message = f"{context.host}: {volume['volume_id']} would have {count} tags, AWS allows {_TAGS}."
+            raise KeeperError("BadTags", message, "Give fewer tags in mayfly_restore_tags.")
+    picture = context.run.pictures.picture(str(target["account"]), str(target["region"]))
+    recorded = point["settings"].get("availability_zone_id") if target["region"] == point["resource"]["region"] else ""
+    wanted = target.get("availability_zone") or recorded or ""
+    zone_id = picture.zone_id(wanted)
+    if zone_id is None:
+        known = ", ".join(each.name for each in picture.zones)
+        where = f"{target['region']} has no Availability Zone {wanted}" if wanted else "no Availability Zone is named"
+        message = f"{context.host} cannot be restored to account {target['account']}: {where}."
+        raise KeeperError(
+            "UnknownAvailabilityZone", message, f"Set mayfly_restore_availability_zone to one of {known}."
+        )
+    zone = {"availability_zone": picture.zone_name(zone_id), "availability_zone_id": zone_id}
+    return {"changed": False, "target": {**target, **zone}}
+
+
+def _request(
+    context: Context, volume: dict[str, Any], snapshot: str, target: dict[str, Any], own: dict[str, str]
+) -> dict[str, Any]:
+    """CreateVolume for a volume of the restore point."""
+    tags = context.tags(user={**volume["attributes"].get("tags", {}), **own})
+    unique = hashlib.sha256(f"{context.run.id} {volume['volume_id']}".encode()).hexdigest()
+    return {
+        **_attributes(volume),
+        "SnapshotId": snapshot,
+        "AvailabilityZone": target["availability_zone"],
+        "ClientToken": unique,
+        "TagSpecifications": [{"ResourceType": "volume", "Tags": tag_list(tags)}],
+    }
+
+
+def _delete_snapshots(context: Context, place: tuple[str, str], ids: Iterable[str]) -> None:
+    """They have served; what cannot be deleted now, the run's end deletes."""
+    doomed = [Thing("snapshot", each, *place) for each in ids]
+    for thing, error in things.remove_all(context.run.clients, doomed, time.monotonic() + _DELETE_SECONDS).items():
+        if error is None:
+            context.run.temporaries.forget(thing.id)
 
 
 def _choose(context: Context, name: ResourceName, points: dict[str, str], wanted: str) -> str:
@@ -81,7 +128,8 @@ def _choose(context: Context, name: ResourceName, points: dict[str, str], wanted
     if wanted == "latest" and points:
         return max(points)
     try:
-        moment = datetime.fromisoformat(wanted).astimezone(UTC)
+        moment = datetime.fromisoformat(wanted)
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except ValueError:
         moment = None
     older = [each for each in points if moment and each.split("-")[0] <= f"{moment:%Y%m%dT%H%M%SZ}"]
@@ -100,26 +148,11 @@ def _described(opened: Opened, name: ResourceName, key: str) -> dict[str, Any]:
 
 
 def _attributes(volume: dict[str, Any]) -> dict[str, Any]:
+    """Type and speed as recorded. Encryption is the snapshot's own, which was written with the right key."""
     recorded = volume["attributes"]
     taken: dict[str, Any] = {"VolumeType": recorded.get("type") or "gp3", "Size": volume["size_gib"]}
     if recorded.get("iops") and taken["VolumeType"] in _IOPS_TYPES:
         taken["Iops"] = recorded["iops"]
     if recorded.get("throughput") and taken["VolumeType"] == "gp3":
         taken["Throughput"] = recorded["throughput"]
-    if recorded.get("encrypted"):
-        taken["Encrypted"] = True
     return taken
-
-
-def _states(things: list[dict[str, Any]]) -> list[str]:
-    return [each["State"] for each in things]
-
-
-def _await(context: Context, what: str, states: Any, wanted: str, ends: float) -> None:
-    while True:
-        found = states()
-        if all(state == wanted for state in found):
-            return
-        if "error" in found or time.monotonic() > ends:
-            raise KeeperError("RestoreFailed", f"{context.host}: the new {what} are {', '.join(found)}, not {wanted}.")
-        time.sleep(_POLL_SECONDS)

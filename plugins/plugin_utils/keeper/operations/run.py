@@ -9,6 +9,20 @@ from ..context import Context
 from ..errors import KeeperError
 from . import operation
 
+_CLOSE_SECONDS = 400.0
+
+
+@operation("run.ping")
+def ping(_context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
+    """{}: the keeper lives."""
+    return {}
+
+
+@operation("run.close")
+def close(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
+    """{left: [error]}: the run has ended, but for these."""
+    return {"left": context.run.closing.wait(_CLOSE_SECONDS)}
+
 
 @operation("run.resources")
 def resources(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:

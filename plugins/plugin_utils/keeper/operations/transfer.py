@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The transfer agent's job on a worker: sent, started, watched, and its result taken over."""
+"""The transfer of a resource's data: the job and its credentials go to the worker, the agent's status comes back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import time
 from datetime import UTC
 from typing import Any
 
+from .. import aws
 from ..context import Context
 from ..errors import KeeperError
 from ..policies import partition_of, read_policy, repository_policy, write_policy
-from ..repositories import ResourceName, open_repository
+from ..ready import ENDED, describe
+from ..repositories import ResourceName, open_repository, repository
+from ..watchdog import Watchdog
 from . import operation
 
 log = logging.getLogger(__name__)
@@ -25,18 +28,21 @@ _START = (
     f"umask 077; rm -f {_STATUS}; cat >{_JOB} && chown mayfly-agent: {_JOB} && "
     f"{{ systemctl reset-failed {_UNIT} 2>/dev/null; systemctl start {_UNIT}; }}"
 )
-# Prints the agent's status, then what systemd says of its unit: at once when that has ended, else after a while.
+# Prints what systemd says of the agent's unit, then the agent's status: at once when it has ended, else after a while.
+# In this order: an agent that ends between the two has written its last word by then.
 _POLL = """for n in $(seq {seconds}); do
   systemctl is-active -q {unit} || break
   sleep 1
 done
-cat {status} 2>/dev/null || echo '{{}}'
-echo
 systemctl show -p ActiveState -p Result -p ExecMainStatus {unit}
+echo
+cat {status} 2>/dev/null || echo '{{}}'
 """
 _LAST_WORDS = f"journalctl -u {_UNIT} -n 5 -o cat --no-pager 2>/dev/null | tail -c 500"
-_REPORT_SECONDS = 5
-_LOST_SECONDS = 60.0
+_ALIVE = ("active", "activating", "deactivating", "reloading")
+# Two polls of up to a minute that were missed (DESIGN); a connection that comes back before goes on.
+_LOST_SECONDS = 120.0
+_RECONNECT_SECONDS = 2.0
 
 
 @operation("transfer.prepare")
@@ -51,7 +57,7 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         "operation": arguments["operation"],
         "run": context.run.id,
         "deadline": context.deadline.isoformat(),
-        "resource": resource,
+        "resource": {**resource, "host": context.host},
         "repository": {
             "bucket": setting["bucket"],
             "prefix": setting.get("prefix") or "",
@@ -63,75 +69,112 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         **(_backup_part(context, resource) if backup else _restore_part(context, arguments)),
     }
     context.report.begin("Transferring")
-    clients = context.run.clients
+    clients, region = context.run.clients, str(setting["region"])
     account = context.account("backup")
     policy = repository_policy(
         partition_of(account.worker_role_arn), setting["bucket"], setting.get("prefix") or "", name.path, write=backup
     )
     source_account, source_policy = _source(context, arguments, job)
     keep = context.run.credentials.keep
-    keep(context.host, "repository", lambda: clients.session_credentials(account.id, policy))
-    keep(context.host, "source", lambda: clients.session_credentials(source_account, source_policy))
+    keep(context.host, "repository", lambda: clients.session_credentials(account.id, region, policy))
+    keep(context.host, "source", lambda: clients.session_credentials(source_account, region, source_policy))
+    context.run.check_open()
     context.run.workers.run(context.host, _START, json.dumps(job).encode(), timeout=60)
-    context.run.remember(context.host, "status", {})
+    context.state.status = {}
+    context.state.watchdog = Watchdog(context.host, float(arguments["stall_timeout"]), time.monotonic())
     return {"started": True}
 
 
 @operation("transfer.poll")
 def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{state, stage, volumes}: at once when the agent has ended. Raises KeeperError when it or its worker is lost."""
-    seconds = max(1, min(int(arguments.get("timeout", _REPORT_SECONDS)), _REPORT_SECONDS))
-    command = _POLL.format(seconds=seconds, unit=_UNIT, status=_STATUS)
-    answer = _reach(context, command, seconds + 20).decode()
-    text, *lines = answer.splitlines()
-    status: dict[str, Any] = json.loads(text) or {"state": "running", "volumes": {}}
-    properties = dict(line.split("=", 1) for line in lines if "=" in line)
-    context.run.remember(context.host, "status", status)
-    context.report.set(volumes=status.get("volumes") or {})
-    if status["state"] == "running" and properties.get("ActiveState") not in ("active", "activating"):
-        raise _agent_died(context, properties)
-    return {"state": status["state"], "stage": status.get("stage", ""), "volumes": status.get("volumes") or {}}
+    """{state, stage, volumes}: at once when the agent has ended, else after ``timeout`` seconds; with its result then.
 
-
-@operation("transfer.finish")
-def finish(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
-    """What the agent has made: {restore_point | snapshots, digests, volumes}; raises KeeperError with its error."""
-    status = context.run.recall(context.host, "status") or {}
+    The result of a backup is {restore_point, manifest_sha256, digests}, of a restore {snapshots, digests}. Raises
+    KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
+    """
+    seconds = int(arguments["timeout"])
+    answer = _reach(context, _POLL.format(seconds=seconds, unit=_UNIT, status=_STATUS), seconds + 20).decode()
+    shown, _, text = answer.partition("\n\n")
+    properties = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    status: dict[str, Any] = json.loads(text) or {"state": "running"}
+    context.state.status = status
+    volumes = status.get("volumes") or {}
+    context.report.set(volumes=volumes)
+    _register_snapshots(context, status)
+    result = {"state": status["state"], "stage": status.get("stage", ""), "volumes": volumes}
+    if status["state"] == "running":
+        if properties.get("ActiveState") not in _ALIVE:
+            raise _agent_died(context, properties)
+        if context.state.watchdog is not None:
+            context.state.watchdog.look(status, time.monotonic())
+        return result
     context.report.end("Transferring")
-    error = status.get("error")
-    if error:
+    if status.get("error"):
+        error = status["error"]
         raise KeeperError(error["code"], f"{context.host}: {error['message']}", error.get("remedy", ""))
-    if status.get("state") != "succeeded":
-        raise KeeperError("TransferUnfinished", f"{context.host}: the transfer has not ended.")
-    result: dict[str, Any] = status["result"]
-    context.report.set(digests=result["digests"])
-    if "restore_point" in result:
-        context.report.set(restore_point=result["restore_point"])
-    return {"changed": True, "volumes": status["volumes"], **result}
+    made: dict[str, Any] = status["result"]
+    context.report.set(digests=made["digests"])
+    if "restore_point" in made:
+        context.report.set(restore_point=made["restore_point"])
+    return {**result, **made}
+
+
+def _register_snapshots(context: Context, status: dict[str, Any]) -> None:
+    """The snapshots that a restore's agent has started are the run's, with all that it does for them."""
+    place = context.state.restore_place
+    if place is not None:
+        for snapshot in (status.get("snapshots") or {}).values():
+            context.run.temporaries.add(*place, snapshot, "snapshot")
 
 
 def _backup_part(context: Context, resource: dict[str, Any]) -> dict[str, Any]:
-    volumes = context.run.recall(context.host, "volumes")
+    volumes = context.state.volumes
     if not volumes or "snapshot_id" not in volumes[0]:
         raise KeeperError("NoSnapshotSet", f"No snapshots of {context.host} have been taken in this run.")
     ec2 = context.ec2(resource["account"], resource["region"])
-    answer = ec2.describe_snapshots(SnapshotIds=[each["snapshot_id"] for each in volumes])
+    ids = [each["snapshot_id"] for each in volumes]
+    answer = aws.of_young(lambda: ec2.describe_snapshots(SnapshotIds=ids))
     taken = min(each["StartTime"] for each in answer["Snapshots"])
     return {
         "source_region": resource["region"],
         "restore_point_time": taken.astimezone(UTC).isoformat(),
         "volumes": volumes,
-        "settings": context.run.recall(context.host, "instance"),
+        "settings": context.state.instance,
     }
 
 
 def _restore_part(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     target = arguments["target"]
-    context.run.temporaries.watch(str(target["account"]), str(target["region"]))
+    place = (str(target["account"]), str(target["region"]))
+    context.run.check_open()
+    context.run.temporaries.watch(*place)
+    context.state.restore_place = place
     return {
         "source_region": target["region"],
         "restore_point": arguments["restore_point"],
-        "target": {"region": target["region"], "tags": context.tags()},
+        "target": {
+            "region": target["region"],
+            "tags": context.tags(),
+            "encryption": _encryption(context, arguments, place),
+        },
+    }
+
+
+def _encryption(context: Context, arguments: dict[str, Any], place: tuple[str, str]) -> dict[str, str]:
+    """{volume: KMS key} of the volumes that were encrypted; an empty key is the account's default one.
+
+    The recorded key serves where it is: in its own account and Region.
+    """
+    opened = open_repository(context, arguments["repository"])
+    name = ResourceName.from_dict(arguments["resource"])
+    key = repository.list_points(opened.store, name)[arguments["restore_point"]]
+    manifest = repository.read_manifest(opened.store, key, opened.resource_key(name))
+    named = arguments["target"].get("kms_key_id") or ""
+    at_home = place == (name.account, name.region)
+    return {
+        volume.volume_id: named or (volume.attributes.get("kms_key_id") or "" if at_home else "")
+        for volume in manifest.volumes
+        if volume.attributes.get("encrypted") or named
     }
 
 
@@ -143,8 +186,8 @@ def _source(context: Context, arguments: dict[str, Any], job: dict[str, Any]) ->
         return account, write_policy(_partition(context, account), region, context.run.id)
     ids = [each["snapshot_id"] for each in job["volumes"]]
     keys = sorted({key for each in job["volumes"] if (key := each["attributes"].get("kms_key_id"))})
-    account = str(resource["account"])
-    return account, read_policy(_partition(context, account), resource["region"], ids, keys)
+    account, tags = str(resource["account"]), {"mayfly:run": context.run.id, "mayfly:resource": str(resource["id"])}
+    return account, read_policy(_partition(context, account), resource["region"], ids, keys, tags)
 
 
 def _partition(context: Context, account_id: str) -> str:
@@ -153,7 +196,7 @@ def _partition(context: Context, account_id: str) -> str:
 
 
 def _reach(context: Context, command: str, timeout: float) -> bytes:
-    """Ask the worker, and wait for a connection that was cut off to come back."""
+    """Ask the worker, and wait for a connection that was cut off to come back; raises KeeperError WorkerLost."""
     ends = time.monotonic() + _LOST_SECONDS
     while True:
         try:
@@ -161,11 +204,22 @@ def _reach(context: Context, command: str, timeout: float) -> bytes:
         except KeeperError as error:
             if error.code not in ("WorkerUnreachable", "WorkerCommandTimeout"):
                 raise
-            if time.monotonic() > ends:
-                message = f"{context.host}: its worker was lost during the transfer: {error.message}"
-                raise KeeperError("WorkerLost", message, "Start the operation again for this resource.") from error
             log.warning("%s: %s", context.host, error.message)
-            time.sleep(1)
+            why = _end_of_worker(context) or (error.message if time.monotonic() > ends else "")
+            if why:
+                message = f"{context.host}: its worker was lost during the transfer: {why}"
+                raise KeeperError("WorkerLost", message, "Start the operation again for this resource.") from error
+            time.sleep(_RECONNECT_SECONDS)
+
+
+def _end_of_worker(context: Context) -> str:
+    """Why AWS says that the worker is gone; empty when it lives, or AWS says nothing at the moment."""
+    worker = context.run.workers.get(context.host)
+    instance = describe(context, worker) if worker is not None else None
+    if instance is None or instance["State"]["Name"] not in ENDED:
+        return ""
+    reason = (instance.get("StateReason") or {}).get("Message", "no reason given")
+    return f"{instance['InstanceId']} is {instance['State']['Name']} ({reason})."
 
 
 def _agent_died(context: Context, properties: dict[str, str]) -> KeeperError:

@@ -14,10 +14,12 @@ from ..ssh import Connection
 from ..workers import Launching, Worker
 from . import operation
 
+_SWEPT_SECONDS = 240.0
+
 
 @operation("worker.keys")
 def keys(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
-    """What user data needs: the run's public key, the host's first key, and the seconds left to the run."""
+    """What user data needs: the run's public key, the host's first key, the lease, and the seconds left to the run."""
     left = context.deadline.timestamp() - time.time()
     if left < context.settings.lease:
         raise KeeperError(
@@ -28,7 +30,8 @@ def keys(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
         "authorized_key": context.run.workers.user_key().public,
         "host_key": key.private,
         "host_key_public": key.public,
-        "seconds_left": int(left),
+        "lease_seconds": context.settings.lease,
+        "deadline_seconds": int(left),
     }
 
 
@@ -38,7 +41,7 @@ def present(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     known = context.run.workers.get(context.host)
     if known is not None:
         return {"changed": False, "worker": known.as_dict(), "facts": _facts(known)}
-    user_tags = launch.check_tags(arguments.get("tags") or {})
+    user_tags = launch.check_tags("mayfly_worker_tags", arguments.get("tags") or {})
     with context.report.stage("Launching"), context.run.workers.launching(context.host) as launching:
         worker = _launch(context, arguments, user_tags, launching)
     context.report.set(worker=_reported(worker))
@@ -49,6 +52,9 @@ def present(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
 @operation("worker.absent")
 def absent(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
     """{changed}: whether there was a worker, which is going now."""
+    if context.run.replaced:
+        context.run.swept.wait(_SWEPT_SECONDS)
+        return {"changed": True}
     if context.run.workers.get(context.host) is None:
         return {"changed": context.run.workers.terminate(context.host)}
     with context.report.stage("Terminating"):
@@ -72,6 +78,7 @@ def _launch(context: Context, arguments: dict[str, Any], user_tags: dict[str, st
             await_ready(context, worker, launching)
         except launch.CandidateFailed as error:
             refused.append(f"{candidate['instance_type']} in {candidate['availability_zone']}: {error.code}")
+            context.report.attempt(candidate, error.code)
             context.run.workers.discard(context.host)
             continue
         return worker
@@ -89,13 +96,14 @@ def _run(
     """RunInstances for one candidate, whose number goes into the client token."""
     number, candidate = numbered
     account, region = candidate["account"], candidate["region"]
+    ec2 = context.making(account, region)
     tags = context.tags(user={"Name": f"mayfly worker {context.settings.operation}", **user_tags})
     groups = list(candidate["security_group_ids"]) or [
         context.run.workers.groups.ensure(
             context.ec2(account, region),
             candidate["vpc_id"],
             port=arguments["ssh_port"],
-            cidr=arguments.get("control_node_cidr"),
+            cidr=arguments["placement"]["control_node_cidr"],
             tags=context.tags(user=user_tags),
             made=lambda group: context.run.temporaries.add(account, region, group, "security-group"),
         )
@@ -106,10 +114,12 @@ def _run(
     token = launch.client_token(context.run.id, resource, launching.attempt, number)
     parameters = launch.request(full, groups, arguments["user_data"], tags, token)
     try:
-        return launch.run_instances(context.ec2(account, region, once=True), parameters, launching.pause)
-    except (launch.LaunchDoubtful, KeeperError) as error:
-        if isinstance(error, launch.LaunchDoubtful) or error.code == "Canceled":
-            context.run.workers.doubt(account, region, token)
+        return launch.run_instances(ec2, parameters, launching.pause)
+    except launch.CandidateFailed:
+        raise
+    except Exception:
+        # Whatever it was, a try before it may have come through: the host's end looks for what carries its tags.
+        context.run.workers.doubt(context.host, account, region, str(resource["id"]))
         raise
 
 

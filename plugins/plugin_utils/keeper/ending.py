@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end of a run: nothing new is made, workers end, and what is left is looked for until nothing is found."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from . import things
+from .context import Run
+from .errors import KeeperError
+from .server import Server
+from .things import Thing
+
+log = logging.getLogger(__name__)
+
+# Together below the runner's patience with a keeper (mayfly/settling.py) and a playbook's with its own (guard.py).
+_TERMINATE_SECONDS = 100.0
+_DRAIN_SECONDS = 90.0
+_SWEEP_SECONDS = 180.0
+_BETWEEN_SECONDS = 1.0
+_CLEAN_IN_A_ROW = 2
+
+
+def end_run(run: Run, server: Server) -> list[KeeperError]:
+    """End everything of the run; what could not be ended."""
+    began = time.monotonic()
+    run.close()
+    run.credentials.stop()
+    errors = run.workers.terminate_all(_TERMINATE_SECONDS)
+    # A call that was making something when the playbook died may still come through; what it made is found by its tags.
+    if not server.drain(_DRAIN_SECONDS, run.closing.waiting):
+        log.warning("calls are still under way after %.0f s", _DRAIN_SECONDS)
+    left = sweep_run(run)
+    run.marker.stop()
+    run.workers.close()
+    # A worker that could not be ended at first and was by the sweeps is no failure any more.
+    errors = left or [error for error in errors if error.code != "TerminationFailed"]
+    log.info("the run has ended after %.1f s, %d things are left", time.monotonic() - began, len(errors))
+    return errors
+
+
+def sweep_run(run: Run) -> list[KeeperError]:
+    """Remove what carries the run's tags until two looks in a row find nothing; what is still there after a while."""
+    ends = time.monotonic() + _SWEEP_SECONDS
+    clean: int = 0
+    errors: list[KeeperError] = []
+    places = run.temporaries.places()
+    while places and clean < _CLEAN_IN_A_ROW:
+        found, errors = _look(run, places)
+        for thing, error in things.remove_all(run.clients, found, ends).items():
+            if error is None:
+                run.temporaries.forget(thing.id)
+            else:
+                errors.append(error)
+        clean = 0 if found or errors else clean + 1
+        if time.monotonic() > ends:
+            break
+        if clean < _CLEAN_IN_A_ROW:
+            time.sleep(_BETWEEN_SECONDS)
+    return errors
+
+
+def _look(run: Run, places: list[tuple[str, str]]) -> tuple[list[Thing], list[KeeperError]]:
+    """What of the run is to be removed now, and the places that could not be looked into."""
+    tags = {"mayfly:run": run.id, **things.TEMPORARY}
+    found: list[Thing] = []
+    errors: list[KeeperError] = []
+    for place in places:
+        try:
+            found += things.find(run.clients.ending_client(*place), place, tags)
+        except (BotoCoreError, ClientError, KeeperError) as error:
+            log.exception("what the run left in account %s, %s was not looked for", *place)
+            errors.append(KeeperError("CleanupFailed", f"{place[0]}, {place[1]} could not be searched: {error}"))
+    seen = {thing.id for thing in found}
+    known = [thing for thing in run.temporaries.all() if thing.id not in seen]
+    wanted = [thing for thing in found + known if not thing.held and thing.state not in things.GOING]
+    return [thing for thing in wanted if not run.temporaries.was_handed_over(thing.id)], errors

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Temporary things in an account and Region: found by their tags, removed in the order that AWS needs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from . import aws
+from .errors import KeeperError
+
+log = logging.getLogger(__name__)
+
+TEMPORARY = {"mayfly:temporary": "true"}
+GOING = ("shutting-down", "terminated")
+_AT_ONCE = 16
+_SEE_LEASE = "It ends by its lease or its deadline; the playbook reap ends what has outlived both."
+_SEE_REAP = "The playbook reap removes it."
+
+
+@dataclass(frozen=True)
+class Thing:
+    """``kind`` is instance, volume, snapshot, network-interface or security-group.
+
+    ``created`` is None where AWS does not tell it; ``held`` says that it hangs on an instance and goes with it.
+    """
+
+    kind: str
+    id: str
+    account: str
+    region: str
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    created: datetime | None = None
+    state: str = ""
+    held: bool = False
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """(account, Region)"""
+        return self.account, self.region
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id} in account {self.account}, {self.region}"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How things of a kind are listed and removed."""
+
+    list: str
+    key: str
+    id: str
+    remove: str
+    created: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+_KINDS: dict[str, _Kind] = {
+    "instance": _Kind("describe_instances", "Reservations", "InstanceId", "terminate_instances", "LaunchTime"),
+    "volume": _Kind("describe_volumes", "Volumes", "VolumeId", "delete_volume", "CreateTime"),
+    "snapshot": _Kind(
+        "describe_snapshots", "Snapshots", "SnapshotId", "delete_snapshot", "StartTime", {"OwnerIds": ["self"]}
+    ),
+    "network-interface": _Kind(
+        "describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId", "delete_network_interface"
+    ),
+    "security-group": _Kind("describe_security_groups", "SecurityGroups", "GroupId", "delete_security_group"),
+}
+# What hangs on an instance can only go after it, a group only when nothing uses it.
+ORDER = tuple(_KINDS)
+
+
+def find(ec2: Any, place: tuple[str, str], tags: dict[str, str], kinds: Iterable[str] = ORDER) -> list[Thing]:
+    """All things with these tags that are not gone yet, in the order of their removal; raises botocore's errors."""
+    found: list[Thing] = []
+    for kind in kinds:
+        how = _KINDS[kind]
+        for each in aws.pages(ec2, how.list, how.key, Filters=aws.tag_filters(tags), **how.arguments):
+            found += [_thing(kind, entry, place) for entry in (each["Instances"] if kind == "instance" else [each])]
+    return [thing for thing in found if thing.state not in ("terminated", "deleting", "deleted")]
+
+
+def remove(ec2: Any, thing: Thing, ends: float, pause: Callable[[float], None] = time.sleep) -> None:
+    """Remove it; what is gone is no failure. Raises KeeperError when it is still there at ``ends`` (monotonic clock).
+
+    An instance counts as removed when AWS says that it is going. Its termination protection, if somebody has set it,
+    is lifted: it must be one of ours.
+    """
+    last = "it is not going"
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            if _removed(ec2, thing):
+                return
+        except ClientError as error:
+            if aws.is_gone(error) and not _young(thing):
+                return
+            last = str(error)
+            if thing.kind == "instance" and aws.code_of(error) == "OperationNotPermitted":
+                _lift_protection(ec2, thing)
+        except BotoCoreError as error:
+            last = str(error)
+        wait = aws.backoff(attempt)
+        if time.monotonic() + wait > ends:
+            remedy = _SEE_LEASE if thing.kind == "instance" else _SEE_REAP
+            code = "TerminationFailed" if thing.kind == "instance" else "DeletionFailed"
+            raise KeeperError(code, f"The temporary {thing} was not removed: {last}", remedy)
+        pause(wait)
+
+
+def remove_all(clients: Any, things: Iterable[Thing], ends: float) -> dict[Thing, KeeperError | None]:
+    """Remove each, many at once, groups last; what went wrong with each. One failure does not stop the others."""
+    listed = [thing for thing in things if not thing.held]
+    results: dict[Thing, KeeperError | None] = {}
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="remove") as pool:
+        for kind in ORDER:
+            some = [thing for thing in listed if thing.kind == kind]
+            results.update(zip(some, pool.map(lambda thing: _attempt(clients, thing, ends), some), strict=True))
+    return results
+
+
+def _attempt(clients: Any, thing: Thing, ends: float) -> KeeperError | None:
+    try:
+        remove(clients.ending_client(*thing.place), thing, max(ends, time.monotonic() + 5))
+    except KeeperError as error:
+        log.error("%s", error)
+        return error
+    except (BotoCoreError, ClientError) as error:
+        log.exception("%s was not removed", thing)
+        return KeeperError("CleanupFailed", f"The temporary {thing} was not removed: {error}", _SEE_REAP)
+    return None
+
+
+def _removed(ec2: Any, thing: Thing) -> bool:
+    how = _KINDS[thing.kind]
+    if thing.kind != "instance":
+        getattr(ec2, how.remove)(**{how.id: thing.id})
+        return True
+    answer = ec2.terminate_instances(InstanceIds=[thing.id])["TerminatingInstances"]
+    return all(each["CurrentState"]["Name"] in GOING for each in answer)
+
+
+def _lift_protection(ec2: Any, thing: Thing) -> None:
+    """Only our own workers come here: they are in the run's list, or carry its tags."""
+    try:
+        ec2.modify_instance_attribute(InstanceId=thing.id, DisableApiTermination={"Value": False})
+    except (BotoCoreError, ClientError):
+        log.exception("the termination protection of %s was not lifted", thing)
+
+
+def _young(thing: Thing) -> bool:
+    """Whether "not found" may mean "not known yet"."""
+    if thing.created is None:
+        return False
+    return (datetime.now(thing.created.tzinfo) - thing.created).total_seconds() < aws.YOUNG_SECONDS / 2
+
+
+def _thing(kind: str, entry: Mapping[str, Any], place: tuple[str, str]) -> Thing:
+    how = _KINDS[kind]
+    state = entry.get("State") or entry.get("Status") or ""
+    held = bool(entry.get("Attachments")) or (kind == "network-interface" and bool(entry.get("Attachment")))
+    return Thing(
+        kind=kind,
+        id=entry[how.id],
+        account=place[0],
+        region=place[1],
+        tags={tag["Key"]: tag["Value"] for tag in entry.get("Tags") or entry.get("TagSet") or ()},
+        created=entry.get(how.created) if how.created else None,
+        state=state["Name"] if isinstance(state, Mapping) else str(state),
+        held=held,
+    )

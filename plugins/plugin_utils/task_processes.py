@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes of tasks that died or were stopped: told to the play as failed tasks.
+
+Ansible forks a process for each task of each host. When one is killed (out of memory), the strategy ``host_pinned``
+waits for its result for ever; here, in the playbook's own process, a result is put in its place, so that the host
+fails, its ``always`` block runs and its worker ends. Neither Ansible's processes nor their queue are documented:
+tests kill and stop processes on every version of ansible-core that is supported.
+"""
+
+from __future__ import annotations
+
+import multiprocessing.process
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible.executor.process.worker import WorkerProcess
+from ansible.executor.task_result import _RawTaskResult
+
+_LOOK_SECONDS = 0.5
+# A result may still be on its way when its process has ended.
+_SETTLE_SECONDS = 5.0
+# A process that has a debugger or an operator on it may be stopped for a moment.
+_STOPPED_SECONDS = 20.0
+# Between the word that a task begins and the fork there is no process yet.
+_FORK_SECONDS = 30.0
+_QUEUE_SECONDS = 10.0
+_ABORTED = 250
+
+
+@dataclass
+class _Task:
+    """A task under way on a host, by Ansible's ids; times are of the monotonic clock."""
+
+    host: Any
+    task: Any
+    since: float
+    process: Any = None
+    pid: int | None = None
+    stopped: float | None = None
+    gone: float | None = None
+
+
+class TaskProcesses:
+    """Watches the processes of tasks from a thread of the playbook's own process, from ``start`` to ``stop``."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        """``warn`` shows a line to the user."""
+        self._warn = warn
+        self._tasks: dict[tuple[str, str], _Task] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="task-processes", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._stopped.set()
+
+    def begun(self, host: Any, task: Any) -> None:
+        """A task begins on a host."""
+        with self._lock:
+            self._tasks[str(host.get_name()), str(task._uuid)] = _Task(host, task, time.monotonic())
+
+    def ended(self, host: Any, task: Any) -> None:
+        """Its result has come."""
+        with self._lock:
+            self._tasks.pop((str(host.get_name()), str(task._uuid)), None)
+
+    def _loop(self) -> None:
+        while not self._stopped.wait(_LOOK_SECONDS):
+            for each, reason in self.look(time.monotonic()):
+                self._tell(each, reason)
+
+    def look(self, now: float) -> list[tuple[_Task, str]]:
+        """The tasks that will have no result, each once, and why."""
+        _match(self._tasks, self._lock, _children())
+        lost = []
+        with self._lock:
+            for key, each in list(self._tasks.items()):
+                reason = _fate(each, now)
+                if reason:
+                    del self._tasks[key]
+                    lost.append((each, reason))
+        return lost
+
+    def _tell(self, lost: _Task, reason: str) -> None:
+        message = f"The process of this task {reason}, so the host has failed."
+        result = _RawTaskResult(
+            host=lost.host,
+            task=lost.task,
+            return_data={"failed": True, "msg": message, "error_code": "TaskProcessDied"},
+            task_fields=lost.task.dump_attrs(),
+        )
+        queue = lost.process._final_q if lost.process is not None else None
+        if queue is None or not _free(queue._wlock):
+            # Whoever was killed while it wrote its result has left the queue of all results unusable.
+            self._warn(f"{lost.host.get_name()}: {message} The run cannot go on; its keeper ends its workers.")
+            os._exit(_ABORTED)
+        with suppress(AttributeError):
+            lost.process._popen.returncode = 0  # told: at its end, a strategy gives up when it finds a dead process
+        queue.send_task_result(result)
+
+
+def _children() -> list[Any]:
+    """The processes of tasks that have not been waited for."""
+    with suppress(RuntimeError):  # changed by the playbook's own thread meanwhile; the next look sees them
+        children = list(vars(multiprocessing.process)["_children"])
+        return [each for each in children if isinstance(each, WorkerProcess)]
+    return []
+
+
+def _match(tasks: dict[tuple[str, str], _Task], lock: threading.Lock, processes: Iterable[Any]) -> None:
+    with lock:
+        for each in processes:
+            known = tasks.get((str(each._host.get_name()), str(each._task._uuid)))
+            if known is not None and known.process is None and each.pid is not None:
+                known.process, known.pid = each, each.pid
+
+
+def _fate(each: _Task, now: float) -> str | None:
+    """Why a task will have no result, None while it may."""
+    if each.pid is None:
+        return "was never seen" if now - each.since > _FORK_SECONDS else None
+    state = _state(each.pid)
+    if state == "T":
+        each.stopped = each.stopped or now
+        if now - each.stopped > _STOPPED_SECONDS:
+            with suppress(ProcessLookupError):
+                os.killpg(each.pid, signal.SIGKILL)  # it leads a group of its own: what it started goes with it
+    else:
+        each.stopped = each.stopped if state in ("", "Z") else None
+    each.gone = (each.gone or now) if state in ("", "Z") else None
+    if each.gone is None or now - each.gone < _SETTLE_SECONDS:
+        return None
+    return "was stopped for too long and has been killed" if each.stopped else "died (out of memory?)"
+
+
+def _state(pid: int) -> str:
+    """The state letter of a process (proc(5)), empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def _free(lock: Any) -> bool:
+    """Whether nobody holds the lock for long."""
+    if not lock.acquire(True, _QUEUE_SECONDS):
+        return False
+    lock.release()
+    return True
