@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -14,11 +16,15 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from ..errors import AgentError
 from .layout import ResourceName
-from .seal import derive
+from .seal import derive, fields
 
 KEY_BYTES = 32
+# Wraps are bound to the number of their key: who rotates adds the next, and no old key can be passed off as the newest.
+FIRST_KEY = 1
 # 128 MiB and about 0.4 s for one guess (https://datatracker.ietf.org/doc/html/rfc7914 gives the parameters' meaning).
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**17, 8, 1
+# 1 GiB: what a wrap may ask for at most, since anybody who can write to the bucket can ask.
+_SCRYPT_MAXIMUM = 2**20 * 8
 
 Encrypt = Callable[[bytes, dict[str, str]], bytes]
 Wrap = dict[str, Any]
@@ -38,33 +44,42 @@ def wrap_with_passphrase(master: bytes, passphrase: str, repository_id: str) -> 
     """The key sealed with a passphrase."""
     salt = os.urandom(16)
     numbers = {"n": _SCRYPT_N, "r": _SCRYPT_R, "p": _SCRYPT_P, "salt": _text(salt)}
-    return {"kind": "passphrase", "scrypt": numbers, **_sealed(_stretched(passphrase, numbers), master, repository_id)}
+    key = _stretched(passphrase, numbers)
+    return {"kind": "passphrase", "scrypt": numbers, **_sealed("passphrase", key, master, repository_id)}
 
 
 def unwrap_with_passphrase(wrap: Mapping[str, Any], passphrase: str, repository_id: str) -> bytes:
-    """The reverse; raises AgentError WrongPassphrase."""
-    return _opened(_stretched(passphrase, wrap["scrypt"]), wrap, repository_id, "WrongPassphrase", "passphrase")
+    """The reverse; raises AgentError WrongPassphrase, or RepositoryDamaged when it is no wrap."""
+    with _well_formed():
+        key = _stretched(passphrase, wrap["scrypt"])
+    return _opened("passphrase", key, wrap, repository_id, "WrongPassphrase")
 
 
 def wrap_with_recovery_key(master: bytes, recovery: bytes, repository_id: str) -> Wrap:
     """The key sealed with a key that is kept on paper."""
-    return {"kind": "recovery", **_sealed(recovery, master, repository_id)}
+    return {"kind": "recovery", **_sealed("recovery", recovery, master, repository_id)}
 
 
 def unwrap_with_recovery_key(wrap: Mapping[str, Any], recovery: bytes, repository_id: str) -> bytes:
-    """The reverse; raises AgentError WrongRecoveryKey."""
-    return _opened(recovery, wrap, repository_id, "WrongRecoveryKey", "recovery key")
+    """The reverse; raises AgentError WrongRecoveryKey, or RepositoryDamaged when it is no wrap."""
+    return _opened("recovery", recovery, wrap, repository_id, "WrongRecoveryKey")
 
 
 def wrap_with_kms(master: bytes, key_arn: str, encrypt: Encrypt, repository_id: str) -> Wrap:
     """The key encrypted by KMS; ``encrypt`` takes the bytes and the encryption context."""
-    sealed = encrypt(master, {"mayfly:repository": repository_id})
+    sealed = encrypt(master, _context(repository_id))
     return {"kind": "kms", "key_arn": key_arn, "ciphertext": _text(sealed)}
 
 
 def unwrap_with_kms(wrap: Mapping[str, Any], decrypt: Encrypt, repository_id: str) -> bytes:
-    """The reverse; raises what ``decrypt`` raises."""
-    return decrypt(_bytes(wrap["ciphertext"]), {"mayfly:repository": repository_id})
+    """The reverse; raises what ``decrypt`` raises, or AgentError RepositoryDamaged when it is no wrap.
+
+    ``decrypt`` must name to KMS the key of its own settings, not the wrap's: else who can write to the bucket could
+    give a key of his own.
+    """
+    with _well_formed():
+        ciphertext = _bytes(wrap["ciphertext"])
+    return _of_right_length(decrypt(ciphertext, _context(repository_id)))
 
 
 def recovery_text(recovery: bytes) -> str:
@@ -74,34 +89,65 @@ def recovery_text(recovery: bytes) -> str:
 
 
 def recovery_bytes(text: str) -> bytes:
-    """The reverse; raises AgentError when it is no such key."""
-    letters = text.replace("-", "").replace(" ", "").upper()
+    """The reverse, whatever the spaces and the case; raises AgentError WrongRecoveryKey when it is no such key."""
+    letters = "".join(text.replace("-", "").split()).upper()
     try:
         key = base64.b32decode(letters + "=" * (-len(letters) % 8))
     except ValueError as error:
         raise AgentError("WrongRecoveryKey", "The recovery key has letters that no such key has.") from error
     if len(key) != KEY_BYTES:
         raise AgentError("WrongRecoveryKey", "The recovery key is too short or too long.")
+    if recovery_text(key).replace("-", "") != letters:  # the last letter holds one bit alone
+        raise AgentError("WrongRecoveryKey", "The recovery key's last letter is wrong.")
     return key
 
 
 def _stretched(passphrase: str, numbers: Mapping[str, Any]) -> bytes:
-    scrypt = Scrypt(_bytes(numbers["salt"]), KEY_BYTES, int(numbers["n"]), int(numbers["r"]), int(numbers["p"]))
-    return scrypt.derive(passphrase.encode())
+    n, r, p = (int(numbers[each]) for each in ("n", "r", "p"))
+    if n * r > _SCRYPT_MAXIMUM or p > 1:
+        raise ValueError(f"scrypt with n {n}, r {r}, p {p} takes too much")
+    # The same words typed on two keyboards can be two texts: one form of them counts.
+    return Scrypt(_bytes(numbers["salt"]), KEY_BYTES, n, r, p).derive(unicodedata.normalize("NFC", passphrase).encode())
 
 
-def _sealed(key: bytes, master: bytes, repository_id: str) -> Wrap:
+def _sealed(kind: str, key: bytes, master: bytes, repository_id: str) -> Wrap:
     nonce = os.urandom(12)
-    sealed = AESGCM(key).encrypt(nonce, master, repository_id.encode())
+    sealed = AESGCM(key).encrypt(nonce, master, _place(kind, repository_id))
     return {"nonce": _text(nonce), "ciphertext": _text(sealed)}
 
 
-def _opened(key: bytes, wrap: Mapping[str, Any], repository_id: str, code: str, what: str) -> bytes:
+def _opened(kind: str, key: bytes, wrap: Mapping[str, Any], repository_id: str, code: str) -> bytes:
     try:
-        return AESGCM(key).decrypt(_bytes(wrap["nonce"]), _bytes(wrap["ciphertext"]), repository_id.encode())
+        with _well_formed():
+            cipher, nonce, ciphertext = AESGCM(key), _bytes(wrap["nonce"]), _bytes(wrap["ciphertext"])
+            return _of_right_length(cipher.decrypt(nonce, ciphertext, _place(kind, repository_id)))
     except InvalidTag as error:
+        what = {"recovery": "recovery key"}.get(kind, kind)
         message = f"The {what} does not open the repository's key."
         raise AgentError(code, message, f"Give the {what} that the repository was made with.") from error
+
+
+@contextmanager
+def _well_formed() -> Iterator[None]:
+    """Anybody who can write to the bucket can write a wrap: it may hold anything."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise AgentError("RepositoryDamaged", f"A wrap of the repository's key cannot be read: {error!r}.") from error
+
+
+def _of_right_length(master: bytes) -> bytes:
+    if len(master) != KEY_BYTES:
+        raise AgentError("RepositoryDamaged", f"A wrap of the repository's key holds {len(master)} bytes.")
+    return master
+
+
+def _place(kind: str, repository_id: str) -> bytes:
+    return fields(b"wrap", kind.encode(), repository_id.encode(), str(FIRST_KEY).encode())
+
+
+def _context(repository_id: str) -> dict[str, str]:
+    return {"mayfly:repository": repository_id, "mayfly:key": str(FIRST_KEY)}
 
 
 def _text(value: bytes) -> str:
@@ -109,4 +155,4 @@ def _text(value: bytes) -> str:
 
 
 def _bytes(value: str) -> bytes:
-    return base64.b64decode(value)
+    return base64.b64decode(value, validate=True)

@@ -11,13 +11,17 @@ from typing import Any
 
 REPOSITORY = "repository.json"
 KEYS = "keys/"
-_POINT = re.compile(r"^(?P<id>[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9-]+)(?:\.(?P<generation>[0-9]+))?$")
-_PART = re.compile(r"^[A-Za-z0-9._-]+$")
+CHECKS = "checks/"
+_ACCOUNT = re.compile(r"[0-9]{12}")
+# A part may hold dots but not be made of them: some stores take "." and ".." for folders.
+_PART = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}")
+_POINT = re.compile(r"(?P<id>[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9-]{1,64})(?:\.(?P<generation>[1-9][0-9]{0,8}))?")
+_TIME = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True)
 class ResourceName:
-    """Which resource: its data all lie below ``path``."""
+    """Which resource: its data all lie below ``path``. Raises ValueError for what cannot be part of a key."""
 
     account: str
     region: str
@@ -25,8 +29,10 @@ class ResourceName:
     id: str
 
     def __post_init__(self) -> None:
-        for part in (self.account, self.region, self.kind, self.id):
-            if not _PART.match(part):
+        if not _ACCOUNT.fullmatch(self.account):
+            raise ValueError(f"{self.account!r} is not an account id of 12 digits")
+        for part in (self.region, self.kind, self.id):
+            if not is_part(part):
                 raise ValueError(f"{part!r} cannot be a part of a resource's name")
 
     @classmethod
@@ -38,6 +44,25 @@ class ResourceName:
     def path(self) -> str:
         """account/region/kind/id"""
         return f"{self.account}/{self.region}/{self.kind}/{self.id}"
+
+
+def is_part(text: str) -> bool:
+    """Whether it can be a part of a resource's name, or a volume's id."""
+    return bool(_PART.fullmatch(text))
+
+
+def is_account_folder(folder: str) -> bool:
+    """Whether resources may lie in a folder of the repository's root."""
+    return bool(_ACCOUNT.fullmatch(folder.removesuffix("/")))
+
+
+def parse_resource(folder: str) -> ResourceName | None:
+    """The resource whose folder it is, None when it is none's."""
+    parts = folder.removesuffix("/").split("/")
+    try:
+        return ResourceName(*parts) if len(parts) == 4 else None
+    except ValueError:
+        return None
 
 
 def pack_key(resource: ResourceName, pack_id: bytes) -> str:
@@ -58,19 +83,31 @@ def points_prefix(resource: ResourceName) -> str:
 
 
 def point_id(time: datetime, run: str) -> str:
-    """Id of the restore point of a time (of the snapshots) and a run."""
-    return f"{time.astimezone(UTC):%Y%m%dT%H%M%SZ}-{run}"
+    """Id of the restore point of a time (of the snapshots) and a run.
+
+    Raises ValueError when it would be no such id: what is written under another name is never found again.
+    """
+    identity = f"{time.astimezone(UTC).strftime(_TIME)}-{run}"
+    if parse_point(identity) != (identity, 0):
+        raise ValueError(f"{identity!r} cannot be the id of a restore point")
+    return identity
 
 
 def point_time(identity: str) -> datetime:
-    """The time in a restore point's id."""
-    return datetime.strptime(identity.split("-", 1)[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    """The time in a restore point's id; raises ValueError when there is none."""
+    return datetime.strptime(identity.split("-", 1)[0], _TIME).replace(tzinfo=UTC)
 
 
 def parse_point(name: str) -> tuple[str, int] | None:
     """(id, generation) of the last part of a manifest's key, None when it is something else."""
-    match = _POINT.match(name)
-    return (match["id"], int(match["generation"] or 0)) if match else None
+    match = _POINT.fullmatch(name)
+    if not match:
+        return None
+    try:
+        point_time(match["id"])
+    except ValueError:
+        return None
+    return match["id"], int(match["generation"] or 0)
 
 
 def point_key(resource: ResourceName, identity: str, generation: int = 0) -> str:

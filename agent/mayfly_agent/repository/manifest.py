@@ -4,21 +4,38 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import re
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
-import zstandard
-
-from . import seal
+from ..blocks import BLOCKS_PER_GIB
+from ..errors import AgentError
+from . import layout, seal
+from .compression import compress, decompress
 from .layout import ResourceName
 from .trees import Place, Root
 
 FORMAT = 1
+# A controller opens the manifests of many resources: none may fill its memory.
+MAXIMUM_BYTES = 16 * 1024 * 1024
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "int": (int,),
+    "float": (int, float),
+    "dict[str, Any]": (dict,),
+    "tuple[VolumeRecord, ...]": (tuple,),
+}
 
 
 @dataclass(frozen=True)
 class VolumeRecord:
-    """A volume in a restore point: ``root`` is the hexadecimal id of its tree, None when all is zeros."""
+    """A volume in a restore point: ``root`` is the hexadecimal id of its tree, None when all is zeros.
+
+    ``sealed_as`` names the volume whose id its blocks and nodes are sealed with, when that is another one: a volume
+    that has taken another's place goes on with that one's tree.
+    """
 
     volume_id: str
     snapshot_id: str
@@ -32,10 +49,25 @@ class VolumeRecord:
     bytes_stored: int
     seconds: float
     attributes: dict[str, Any] = field(default_factory=dict)
+    sealed_as: str | None = None
+
+    @classmethod
+    def from_dict(cls, value: Any) -> VolumeRecord:
+        """From a manifest; fields that are not known are left out. Raises ValueError when it is no such record."""
+        record = _record(cls, value)
+        if not all(layout.is_part(each) for each in (record.volume_id, record.sealed_as or record.volume_id)):
+            raise ValueError(f"{record.volume_id!r} or {record.sealed_as!r} cannot be a volume's id")
+        tree = record.tree()
+        digests = [record.digest] if record.root is None else [record.digest, record.root]
+        if not all(_DIGEST.fullmatch(each) for each in digests):
+            raise ValueError(f"{record.volume_id} has no digest or no root")
+        if record.levels != tree.levels or (tree.id is None) != (tree.blocks == 0) or not 0 <= tree.blocks <= tree.size:
+            raise ValueError(f"{record.volume_id} has a tree of {record.levels} levels and {record.blocks} blocks")
+        return record
 
     def tree(self) -> Root:
         """The tree's root."""
-        return Root(bytes.fromhex(self.root) if self.root else None, self.levels, self.blocks)
+        return Root(bytes.fromhex(self.root) if self.root else None, self.size_gib * BLOCKS_PER_GIB, self.blocks)
 
 
 @dataclass(frozen=True)
@@ -58,27 +90,82 @@ class Manifest:
 
     def place(self, volume: VolumeRecord) -> Place:
         """Where a volume's tree belongs."""
-        return Place(self.name, volume.volume_id)
+        return Place(self.name, volume.sealed_as or volume.volume_id)
 
     def to_dict(self) -> dict[str, Any]:
         """The form that is sealed, and shown."""
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> Manifest:
-        """The reverse; raises TypeError or KeyError when it is none."""
-        known = {key: inner for key, inner in value.items() if key not in ("format", "volumes")}
-        return cls(volumes=tuple(VolumeRecord(**each) for each in value["volumes"]), **known)
+    def from_dict(cls, value: Any) -> Manifest:
+        """The reverse; fields that are not known are left out.
+
+        Raises ValueError when it is none, AgentError RepositoryFormat when it is one of another format.
+        """
+        if not isinstance(value, dict) or not isinstance(value.get("volumes"), list):
+            raise ValueError("it is no manifest")
+        if value.get("format") != FORMAT:
+            raise _other_format(f"has format {value.get('format')}; only {FORMAT} can be read")
+        if value.get("needs"):  # what a reader must know; a sweeper that did not would take its objects for dead
+            raise _other_format(f"needs {value['needs']}, which this version does not know")
+        volumes = tuple(VolumeRecord.from_dict(each) for each in value["volumes"])
+        if len({each.volume_id for each in volumes}) != len(volumes):
+            raise ValueError("it names a volume twice")
+        manifest = _record(cls, {**value, "volumes": volumes})
+        if not manifest.resource.keys() >= {"account", "region", "kind", "id"}:
+            raise ValueError("it does not say whose it is")
+        return manifest
 
 
 def seal_manifest(manifest: Manifest, resource_key: bytes, key: str) -> bytes:
-    """The object for ``key``."""
-    plain = json.dumps(manifest.to_dict(), sort_keys=True, separators=(",", ":")).encode()
-    packed = zstandard.ZstdCompressor().compress(plain)
-    return seal.seal_object("manifest", resource_key, seal.new_id(), packed, key.encode())
+    """The object for ``key``; raises ValueError for a manifest that could not be read again."""
+    plain = json.dumps(manifest.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    _parse(plain, key)
+    return seal.seal_object("manifest", resource_key, seal.new_id(), compress(plain), _place(key))
 
 
 def open_manifest(body: bytes, resource_key: bytes, key: str) -> Manifest:
-    """The reverse; raises SealBroken, also when it was sealed for another key."""
-    packed = seal.open_object("manifest", resource_key, body, key.encode(), what=key, id_bytes=seal.ID_BYTES)
-    return Manifest.from_dict(json.loads(zstandard.ZstdDecompressor().decompress(packed)))
+    """The reverse.
+
+    Raises SealBroken, also when it was sealed for another key, ValueError when what was sealed is no manifest, and
+    AgentError RepositoryFormat.
+    """
+    packed = seal.open_object("manifest", resource_key, body, _place(key), what=key)
+    return _parse(decompress(packed, MAXIMUM_BYTES, key), key)
+
+
+def _parse(plain: bytes, key: str) -> Manifest:
+    if len(plain) > MAXIMUM_BYTES:
+        raise ValueError(f"a manifest of {len(plain)} bytes is too long")
+    try:
+        manifest = Manifest.from_dict(json.loads(plain))
+    except RecursionError as error:
+        raise ValueError("its values lie too deep in one another") from error
+    point = layout.parse_point(key.rpartition("/")[2])
+    if point is None or point[0] != manifest.id or key != layout.point_key(manifest.name, *point):
+        raise ValueError(f"it is the manifest of {manifest.id} of {manifest.name.path}")
+    return manifest
+
+
+def _other_format(how: str) -> AgentError:
+    return AgentError("RepositoryFormat", f"The manifest {how}.", "Use a newer version of mayfly.")
+
+
+def _place(key: str) -> bytes:
+    return seal.fields(b"manifest", key.encode())
+
+
+Record = TypeVar("Record", VolumeRecord, Manifest)
+
+
+def _record(cls: type[Record], value: Any) -> Record:
+    """An instance of a dataclass; raises ValueError when a field lacks or is of another type, or it is nothing such."""
+    try:
+        record = cls(**{each.name: value[each.name] for each in fields(cls) if each.name in value})
+    except TypeError as error:
+        raise ValueError(f"a field lacks: {error}") from error
+    for each in fields(cls):
+        found = getattr(record, each.name)
+        if not isinstance(found, _TYPES[str(each.type)]) or isinstance(found, bool):
+            raise ValueError(f"{each.name} is {found!r}")
+    return record

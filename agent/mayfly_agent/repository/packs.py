@@ -1,39 +1,53 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Packs: blocks of a resource one after the other, each compressed and sealed by itself."""
+"""Packs: blocks of a resource one after the other, each compressed and sealed by itself, and a list of them."""
 
 from __future__ import annotations
 
-import json
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256 as hash_sha256
 
-import zstandard
-
 from ..blocks import BLOCK_SIZE
 from . import seal
+from .compression import decompress
 from .layout import ResourceName, pack_key
 
 TARGET_BYTES = 16 * 1024 * 1024
 # Blocks that compress to almost nothing must not make a pack whose list outgrows it.
 MAXIMUM_FRAMES = 4096
-_TRAILER_COUNTER = 2**64 - 1
-_LENGTH_BYTES = 4
+# No writer makes a longer list, and the end of a pack that is read to find it is no longer.
+MAXIMUM_LIST_BYTES = 1024 * 1024
+_LIST_COUNTER = 2**64 - 1
+_LENGTH = struct.Struct(">I")
+_COUNT = struct.Struct(">H")
+_FRAME = struct.Struct(">HQ32sI")  # number of the volume in the table, index, SHA-256, length
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a sealed block lies: the pack, the number of its frame, and its bytes in the object."""
+    """Where a sealed block lies: the pack and the id of its key, the number of its frame, its bytes in the object."""
 
     pack: bytes
+    key: bytes
     frame: int
     offset: int
     length: int
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A block as the list of its pack names it."""
+
+    volume_id: str
+    index: int
+    digest: bytes
+    location: Location
+
+
 def associated(resource: ResourceName, volume_id: str, index: int, digest: bytes) -> bytes:
     """What a block's seal is bound to beside its pack: nothing can be moved to another place."""
-    return b"\0".join((b"block", resource.path.encode(), volume_id.encode())) + index.to_bytes(8, "big") + digest
+    return seal.fields(b"block", resource.path.encode(), volume_id.encode(), index.to_bytes(8, "big"), digest)
 
 
 class PackWriter:
@@ -42,10 +56,12 @@ class PackWriter:
     def __init__(self, resource: ResourceName, resource_key: bytes) -> None:
         self.id = seal.new_id()
         self._resource = resource
+        self._key = seal.key_id(resource_key)
         self._sealer = seal.Sealer("pack", resource_key, self.id)
-        head = seal.header("pack", self.id)
+        head = seal.header("pack", resource_key, self.id)
         self._parts = [head]
-        self._frames: list[tuple[str, int, str, int, int]] = []
+        self._volumes: dict[bytes, int] = {}
+        self._frames: list[bytes] = []
         self.size = len(head)
 
     @property
@@ -59,20 +75,26 @@ class PackWriter:
         return not self._frames
 
     def add(self, volume_id: str, index: int, digest: bytes, compressed: bytes) -> Location:
-        """Seal a block that is a zstd frame already."""
+        """Seal a block that is a zstd frame already; raises ValueError when the pack is full or finished."""
         number = len(self._frames)
+        if self.full:
+            raise ValueError("the pack is full")
         sealed = self._sealer.seal(number, compressed, associated(self._resource, volume_id, index, digest))
-        location = Location(self.id, number, self.size, len(sealed))
+        location = Location(self.id, self._key, number, self.size, len(sealed))
+        volume = self._volumes.setdefault(volume_id.encode(), len(self._volumes))
         self._parts.append(sealed)
-        self._frames.append((volume_id, index, digest.hex(), location.offset, location.length))
+        self._frames.append(_FRAME.pack(volume, index, digest, location.length))
         self.size += len(sealed)
         return location
 
     def finish(self) -> tuple[str, bytes]:
-        """(key, bytes) of the whole object, with the list of its blocks at the end."""
-        plain = zstandard.ZstdCompressor().compress(json.dumps(self._frames, separators=(",", ":")).encode())
-        trailer = self._sealer.seal(_TRAILER_COUNTER, plain, b"trailer\0" + self._resource.path.encode())
-        self._parts += [trailer, len(trailer).to_bytes(_LENGTH_BYTES, "big")]
+        """(key, bytes) of the whole object, with the list of its blocks at the end; once."""
+        volumes = [_COUNT.pack(len(self._volumes)), *(_COUNT.pack(len(each)) + each for each in self._volumes)]
+        place = _list_place(self._resource)
+        listed = self._sealer.seal(_LIST_COUNTER, b"".join(volumes + self._frames), place)
+        if len(listed) > MAXIMUM_LIST_BYTES - _LENGTH.size:
+            raise ValueError(f"the list of a pack has {len(listed)} bytes")
+        self._parts += [listed, _LENGTH.pack(len(listed))]
         return pack_key(self._resource, self.id), b"".join(self._parts)
 
 
@@ -81,27 +103,58 @@ class PackReader:
 
     def __init__(self, resource: ResourceName, resource_key: bytes, pack_id: bytes) -> None:
         self._resource = resource
+        self._resource_key = resource_key
+        self._id = pack_id
+        self._key = seal.key_id(resource_key)
         self._sealer = seal.Sealer("pack", resource_key, pack_id)
         self._name = pack_key(resource, pack_id)
 
     def block(self, location: Location, frame: bytes, volume_id: str, index: int, digest: bytes) -> bytes:
         """The block itself, verified; raises SealBroken."""
         what = f"Block {index} of {volume_id} in {self._name}"
-        place = associated(self._resource, volume_id, index, digest)
-        plain = self._sealer.open(location.frame, frame, place, what)
-        try:
-            block = zstandard.ZstdDecompressor().decompress(plain, max_output_size=BLOCK_SIZE)
-        except zstandard.ZstdError as error:
-            raise seal.SealBroken(what) from error
+        if location.key != self._key:
+            raise seal.OtherKey(what, location.key, self._key)
+        plain = self._sealer.open(location.frame, frame, associated(self._resource, volume_id, index, digest), what)
+        block = decompress(plain, BLOCK_SIZE, what)
         if len(block) != BLOCK_SIZE or hash_sha256(block).digest() != digest:
             raise seal.SealBroken(what)
         return block
 
-    def contents(self, body: bytes) -> Iterator[tuple[str, int, bytes, int, int]]:
-        """(volume, index, SHA-256, offset, length) of every block of a whole pack; raises SealBroken."""
-        length = int.from_bytes(body[-_LENGTH_BYTES:], "big")
-        sealed = body[-_LENGTH_BYTES - length : -_LENGTH_BYTES]
+    def contents(self, end: bytes, size: int) -> Iterator[Listed]:
+        """Every block in order of its place, from the ``end`` of a pack of ``size`` bytes; raises SealBroken.
+
+        MAXIMUM_LIST_BYTES are always enough of an end; the whole object may be given, and its beginning is checked
+        then too. That the blocks fill the object to the byte is checked always.
+        """
         what = f"The list of blocks in {self._name}"
-        plain = self._sealer.open(_TRAILER_COUNTER, sealed, b"trailer\0" + self._resource.path.encode(), what)
-        for volume_id, index, digest, offset, size in json.loads(zstandard.ZstdDecompressor().decompress(plain)):
-            yield volume_id, index, bytes.fromhex(digest), offset, size
+        if len(end) == size and seal.read_header("pack", self._resource_key, end, what) != self._id:
+            raise seal.SealBroken(what)
+        (length,) = _LENGTH.unpack(end[-_LENGTH.size :]) if len(end) >= _LENGTH.size else (0,)
+        start = len(end) - _LENGTH.size - length
+        if start < 0 or not seal.TAG_BYTES <= length <= MAXIMUM_LIST_BYTES - _LENGTH.size:
+            raise seal.SealBroken(what)
+        plain = self._sealer.open(_LIST_COUNTER, end[start : start + length], _list_place(self._resource), what)
+        try:
+            listed = list(self._parsed(plain))
+        except (struct.error, IndexError, UnicodeDecodeError) as error:
+            raise seal.SealBroken(what) from error
+        blocks_end = sum(each.location.length for each in listed) + seal.header_bytes("pack")
+        if blocks_end != size - _LENGTH.size - length:
+            raise seal.SealBroken(what)
+        yield from listed
+
+    def _parsed(self, plain: bytes) -> Iterator[Listed]:
+        (count,) = _COUNT.unpack_from(plain)
+        at, volumes = _COUNT.size, []
+        for _ in range(count):
+            (length,) = _COUNT.unpack_from(plain, at)
+            at += _COUNT.size + length
+            volumes.append(plain[at - length : at].decode())
+        offset = seal.header_bytes("pack")
+        for number, (volume, index, digest, length) in enumerate(_FRAME.iter_unpack(plain[at:])):
+            yield Listed(volumes[volume], index, digest, Location(self._id, self._key, number, offset, length))
+            offset += length
+
+
+def _list_place(resource: ResourceName) -> bytes:
+    return seal.fields(b"list", resource.path.encode())

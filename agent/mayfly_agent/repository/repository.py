@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import AgentError
 from ..objects import ObjectExists, ObjectNotFound, ObjectStore
 from . import layout
+from .keys import FIRST_KEY
 from .layout import ResourceName
 from .manifest import FORMAT, Manifest, open_manifest, seal_manifest
 from .seal import SealBroken
@@ -41,13 +42,13 @@ def create(store: ObjectStore, wraps: Wraps) -> tuple[RepositoryInfo, bool]:
         pass
     _check_create_only(store)
     identity, now = secrets.token_hex(16), datetime.now(UTC).isoformat(timespec="seconds")
-    key = {"format": FORMAT, "id": identity, "created": now, "wraps": wraps(identity)}
-    store.put(f"{layout.KEYS}{identity}", _json(key), create_only=True)
-    head = {"format": FORMAT, "id": identity, "cipher": CIPHER, "created": now}
+    name = f"{layout.KEYS}{identity}.{FIRST_KEY}"
+    common = {"format": FORMAT, "created": now}
+    _write_once(store, name, _json({**common, "repository": identity, "key": FIRST_KEY, "wraps": wraps(identity)}))
     try:
-        store.put(layout.REPOSITORY, _json(head), create_only=True)
+        _write_once(store, layout.REPOSITORY, _json({**common, "id": identity, "cipher": CIPHER}))
     except ObjectExists:
-        store.delete(f"{layout.KEYS}{identity}")
+        store.delete(name)
         return open_info(store), False
     return RepositoryInfo(identity, now), True
 
@@ -58,7 +59,7 @@ def open_info(store: ObjectStore) -> RepositoryInfo:
         head = json.loads(store.get(layout.REPOSITORY))
         version, cipher = head["format"], head["cipher"]
         info = RepositoryInfo(str(head["id"]), str(head["created"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AgentError(
             "RepositoryFormat", f"repository.json in {store} is not one of ours.", "Name another prefix."
         ) from error
@@ -71,33 +72,50 @@ def open_info(store: ObjectStore) -> RepositoryInfo:
 
 
 def read_wraps(store: ObjectStore, info: RepositoryInfo) -> list[dict[str, Any]]:
-    """All wraps of the repository's key, of all rotations; raises AgentError when there is none."""
+    """All wraps of the repository's key.
+
+    Raises AgentError RepositoryDamaged when there is none or one cannot be read, and RepositoryFormat when the key was
+    changed for another: one key is all that is known here.
+    """
     wraps: list[dict[str, Any]] = []
-    for key in store.list(layout.KEYS):
-        value = json.loads(store.get(key))
-        if value.get("id") == info.id:
-            wraps += value["wraps"]
+    for name in store.list(layout.KEYS):
+        wraps += _wraps_in(name, store.get(name), info)
     if not wraps:
         raise AgentError("RepositoryDamaged", f"The repository {info.id} has lost its keys/ objects.")
     return wraps
 
 
+def _wraps_in(name: str, body: bytes, info: RepositoryInfo) -> list[dict[str, Any]]:
+    try:
+        value = json.loads(body)
+        version, repository, key, wraps = (value[each] for each in ("format", "repository", "key", "wraps"))
+        if not isinstance(wraps, list) or not all(isinstance(each, dict) and "kind" in each for each in wraps):
+            raise ValueError("its wraps are none")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise AgentError("RepositoryDamaged", f"{name} cannot be read: {error!r}.") from error
+    if repository != info.id:  # left by somebody who began to make the repository and was not the first
+        return []
+    if version != FORMAT or key != FIRST_KEY:
+        message = f"{name} has format {version} and key {key}; only {FORMAT} and {FIRST_KEY} can be read."
+        raise AgentError("RepositoryFormat", message, "Use a version of mayfly that knows that format.")
+    return wraps
+
+
 def check_writable(store: ObjectStore) -> None:
     """Write and delete a small object; raises what the store says."""
-    key = f"checks/{secrets.token_hex(8)}"
-    store.put(key, b"", create_only=True)
+    key = _check_key()
+    _write_once(store, key, b"")
     store.delete(key)
 
 
 def list_resources(store: ObjectStore) -> list[ResourceName]:
     """The resources that have restore points or traces of one."""
     found: list[ResourceName] = []
-    for account in store.list("", folders=True):
-        if not account.strip("/").isdigit():
-            continue
+    for account in filter(layout.is_account_folder, store.list("", folders=True)):
         for region in store.list(account, folders=True):
             for kind in store.list(region, folders=True):
-                found += [ResourceName(*each.strip("/").split("/")) for each in store.list(kind, folders=True)]
+                names = (layout.parse_resource(folder) for folder in store.list(kind, folders=True))
+                found += [name for name in names if name is not None]
     return found
 
 
@@ -113,10 +131,13 @@ def list_points(store: ObjectStore, resource: ResourceName) -> dict[str, str]:
 
 
 def read_manifest(store: ObjectStore, key: str, resource_key: bytes) -> Manifest:
-    """Open a restore point; raises AgentError RestorePointDamaged when it is not what was written."""
+    """Open a restore point.
+
+    Raises AgentError RestorePointDamaged when it is not what was written, RepositoryFormat when its format is another.
+    """
     try:
         return open_manifest(store.get(key), resource_key, key)
-    except (SealBroken, ValueError, KeyError, TypeError) as error:
+    except (SealBroken, ValueError) as error:
         message = f"The restore point {key} is damaged: {error}"
         raise AgentError(
             "RestorePointDamaged", message, "Restore another one; mayfly_restore_point names it."
@@ -124,16 +145,31 @@ def read_manifest(store: ObjectStore, key: str, resource_key: bytes) -> Manifest
 
 
 def commit(store: ObjectStore, manifest: Manifest, resource_key: bytes) -> str:
-    """Write the manifest, which makes the restore point; its key. Raises ObjectExists for a second one of that id."""
+    """Write the manifest, which makes the restore point; its key.
+
+    Raises ObjectExists for a second one of that id, ValueError for one that could not be read again.
+    """
     key = layout.point_key(manifest.name, manifest.id)
-    store.put(key, seal_manifest(manifest, resource_key, key), create_only=True)
+    _write_once(store, key, seal_manifest(manifest, resource_key, key))
     return key
+
+
+def _write_once(store: ObjectStore, key: str, body: bytes) -> None:
+    """Create an object; raises ObjectExists when another one is there.
+
+    When the answer to a request is lost, its repetition meets what the first one has written: that is no failure.
+    """
+    try:
+        store.put(key, body, create_only=True)
+    except ObjectExists:
+        if store.get(key) != body:
+            raise
 
 
 def _check_create_only(store: ObjectStore) -> None:
     """A store without conditional writes would let two writers overwrite each other."""
-    key = f"checks/{secrets.token_hex(8)}"
-    store.put(key, b"first", create_only=True)
+    key = _check_key()
+    _write_once(store, key, b"first")
     try:
         store.put(key, b"second", create_only=True)
     except ObjectExists:
@@ -142,6 +178,10 @@ def _check_create_only(store: ObjectStore) -> None:
         store.delete(key)
     message = "The store overwrites objects although it was asked to create them only (If-None-Match)."
     raise AgentError("StoreUnfit", message, "Use a store that has conditional writes.")
+
+
+def _check_key() -> str:
+    return f"{layout.CHECKS}{secrets.token_hex(8)}"
 
 
 def _json(value: dict[str, Any]) -> bytes:

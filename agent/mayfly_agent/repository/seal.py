@@ -15,24 +15,43 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..errors import AgentError
 
-Kind = Literal["pack", "node", "manifest", "mark"]
+Kind = Literal["pack", "node", "manifest"]
 
 MAGIC = b"MAYFLY1"
-_KINDS: dict[str, bytes] = {"pack": b"P", "node": b"N", "manifest": b"M", "mark": b"K"}
+_KINDS: dict[Kind, bytes] = {"pack": b"P", "node": b"N", "manifest": b"M"}
 ID_BYTES = 16
+NODE_ID_BYTES = 32
+KEY_ID_BYTES = 8
 TAG_BYTES = 16
 
 
 class SealBroken(AgentError):
     """An object is not what it claims to be: truncated, changed, swapped, or sealed with another key."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__("ObjectDamaged", f"{what} was changed or is sealed with another key.")
+    def __init__(self, what: str, how: str = "was changed or is sealed with another key") -> None:
+        super().__init__("ObjectDamaged", f"{what} {how}.")
 
 
-def derive(key: bytes, info: bytes, salt: bytes | None = None) -> bytes:
-    """A subkey of 32 bytes (HKDF-SHA256)."""
-    return HKDF(SHA256(), 32, salt, info).derive(key)
+class OtherKey(SealBroken):
+    """An object says that another key than the one at hand has sealed it."""
+
+    def __init__(self, what: str, named: bytes, given: bytes) -> None:
+        super().__init__(what, f"is sealed with the key {named.hex()}, not with {given.hex()}, or was changed")
+
+
+def fields(*parts: bytes) -> bytes:
+    """The parts, each behind its length in 4 bytes: no other parts give the same bytes."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def derive(key: bytes, info: bytes) -> bytes:
+    """A subkey of 32 bytes (HKDF-SHA256). Without a salt: every key that comes in is random or derived already."""
+    return HKDF(SHA256(), 32, None, info).derive(key)
+
+
+def key_id(resource_key: bytes) -> bytes:
+    """What sealed objects call the key by: it tells the keys of a resource apart and says nothing about them."""
+    return derive(resource_key, b"mayfly key id 1")[:KEY_ID_BYTES]
 
 
 def new_id() -> bytes:
@@ -40,29 +59,47 @@ def new_id() -> bytes:
     return os.urandom(ID_BYTES)
 
 
-def node_id(resource_key: bytes, plain: bytes, place: bytes) -> bytes:
-    """A node's id: the same content in the same place has the same, and nobody without the key can guess it."""
-    return hmac.new(derive(resource_key, b"names"), place + b"\0" + plain, sha256).digest()
+def node_id(resource_key: bytes, place: bytes, plain: bytes) -> bytes:
+    """A node's id: the same content in the same place has the same, and nobody without the key can guess it.
+
+    ``plain`` must be the very bytes that are sealed under this id, else one key would seal two different texts.
+    """
+    return hmac.new(derive(resource_key, b"mayfly names 1"), fields(place, plain), sha256).digest()
 
 
-def header(kind: Kind, identity: bytes) -> bytes:
+def header(kind: Kind, resource_key: bytes, identity: bytes) -> bytes:
     """The plain beginning of a sealed object."""
-    return MAGIC + _KINDS[kind] + identity
+    return MAGIC + _KINDS[kind] + key_id(resource_key) + identity
 
 
-def header_bytes(identity_bytes: int) -> int:
+def header_bytes(kind: Kind) -> int:
     """Length of the beginning."""
-    return len(MAGIC) + 1 + identity_bytes
+    return len(MAGIC) + 1 + KEY_ID_BYTES + (NODE_ID_BYTES if kind == "node" else ID_BYTES)
+
+
+def read_header(kind: Kind, resource_key: bytes, body: bytes, what: str) -> bytes:
+    """The id in an object's beginning; raises SealBroken, or OtherKey when the key at hand cannot open it."""
+    before = len(MAGIC) + 1
+    if len(body) < header_bytes(kind) or body[:before] != MAGIC + _KINDS[kind]:
+        raise SealBroken(what)
+    named, given = body[before : before + KEY_ID_BYTES], key_id(resource_key)
+    if named != given:
+        raise OtherKey(what, named, given)
+    return body[before + KEY_ID_BYTES : header_bytes(kind)]
 
 
 class Sealer:
-    """Seals and opens the parts of one object; each counter may be sealed once."""
+    """Seals and opens the parts of one object. Counters must ascend, so that none is ever sealed twice."""
 
     def __init__(self, kind: Kind, resource_key: bytes, identity: bytes) -> None:
-        self._cipher = AESGCM(derive(resource_key, kind.encode(), identity))
+        self._cipher = AESGCM(derive(resource_key, b"mayfly object 1\0" + _KINDS[kind] + identity))
+        self._sealed = -1
 
     def seal(self, counter: int, plain: bytes, associated: bytes) -> bytes:
-        """The sealed part, 16 bytes longer."""
+        """The sealed part, 16 bytes longer; raises ValueError for a counter that is not above the last one."""
+        if counter <= self._sealed:
+            raise ValueError(f"part {counter} of an object was to be sealed after part {self._sealed}")
+        self._sealed = counter
         return self._cipher.encrypt(counter.to_bytes(12, "big"), plain, associated)
 
     def open(self, counter: int, sealed: bytes, associated: bytes, what: str) -> bytes:
@@ -75,13 +112,15 @@ class Sealer:
 
 def seal_object(kind: Kind, resource_key: bytes, identity: bytes, plain: bytes, associated: bytes) -> bytes:
     """A whole object of one part."""
-    return header(kind, identity) + Sealer(kind, resource_key, identity).seal(0, plain, associated)
+    sealed = Sealer(kind, resource_key, identity).seal(0, plain, associated)
+    return header(kind, resource_key, identity) + sealed
 
 
-def open_object(kind: Kind, resource_key: bytes, body: bytes, associated: bytes, *, what: str, id_bytes: int) -> bytes:
-    """The reverse; raises SealBroken."""
-    start = header_bytes(id_bytes)
-    identity = body[start - id_bytes : start]
-    if len(body) < start + TAG_BYTES or body[:start] != header(kind, identity):
+def open_object(
+    kind: Kind, resource_key: bytes, body: bytes, associated: bytes, *, what: str, identity: bytes | None = None
+) -> bytes:
+    """The reverse; raises SealBroken, also when ``identity`` is given and the object bears another id."""
+    found = read_header(kind, resource_key, body, what)
+    if identity is not None and found != identity:
         raise SealBroken(what)
-    return Sealer(kind, resource_key, identity).open(0, body[start:], associated, what)
+    return Sealer(kind, resource_key, found).open(0, body[header_bytes(kind) :], associated, what)

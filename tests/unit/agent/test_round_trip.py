@@ -4,110 +4,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+import json
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from mayfly_agent.backup import Backup
-from mayfly_agent.blocks import BLOCK_SIZE
 from mayfly_agent.errors import AgentError
-from mayfly_agent.job import Job, JobVolume, RepositoryPlace, Target
-from mayfly_agent.objects import ObjectExists, ObjectNotFound
-from mayfly_agent.repository import keys, repository
-from mayfly_agent.restore import Restore
-from mayfly_agent.status import Status
+from mayfly_agent.job import JobVolume, Target
 
-ZEROS = 5
-RUN = "20261124T000000Z-abcdef"
+from tests.unit.agent.memory import MemoryObjects
+from tests.unit.agent.transfers import ZEROS, Snapshots, back_up, restore
 
-
-class MemoryObjects:
-    """An object store in memory."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-
-    def get(self, key: str) -> bytes:
-        if key not in self.objects:
-            raise ObjectNotFound(key)
-        return self.objects[key]
-
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
-        return self.get(key)[offset : offset + length]
-
-    def put(self, key: str, body: bytes, *, create_only: bool = False) -> None:
-        if create_only and key in self.objects:
-            raise ObjectExists(key)
-        self.objects[key] = body
-
-    def list(self, prefix: str, *, folders: bool = False) -> Iterator[str]:
-        assert not folders
-        return iter(sorted(key for key in self.objects if key.startswith(prefix)))
-
-    def delete(self, key: str) -> None:
-        self.objects.pop(key, None)
-
-
-class Snapshots:
-    """Both sides of the EBS direct APIs, in memory."""
-
-    def __init__(self) -> None:
-        indexes = [*range(40), *range(3000, 3010), 204_799]
-        self.blocks = {each: os.urandom(1000) + bytes(BLOCK_SIZE - 1000) for each in indexes}
-        self.blocks[ZEROS] = bytes(BLOCK_SIZE)
-        self.written: dict[int, bytes] = {}
-        self.completed: tuple[int, bytes] | None = None
-
-    def list_blocks(self, snapshot_id: str) -> Iterator[tuple[int, str]]:
-        yield from ((index, "token") for index in sorted(self.blocks))
-
-    def get_block(self, snapshot_id: str, index: int, token: str) -> tuple[bytes, bytes]:
-        return self.blocks[index], hashlib.sha256(self.blocks[index]).digest()
-
-    def start_snapshot(self, size_gib: int, client_token: str, description: str, **options: Any) -> str:
-        return "snap-new"
-
-    def put_block(self, snapshot_id: str, index: int, block: bytes, digest: bytes) -> None:
-        self.written[index] = block
-
-    def complete_snapshot(self, snapshot_id: str, blocks: int, aggregate: bytes) -> None:
-        self.completed = (blocks, aggregate)
-
-
-@pytest.fixture
-def store() -> MemoryObjects:
-    made = MemoryObjects()
-    repository.create(made, lambda identity: [keys.wrap_with_recovery_key(b"m" * 32, b"r" * 32, identity)])
-    return made
-
-
-def job(**parts: Any) -> Job:
-    common: dict[str, Any] = {
-        "run": RUN,
-        "deadline": datetime.now(UTC) + timedelta(hours=1),
-        "resource": {"account": "444455556666", "region": "us-east-1", "kind": "ec2", "id": "i-1", "name": "web-1"},
-        "repository": RepositoryPlace("bucket", "", "us-east-1"),
-        "resource_key": b"k" * 32,
-        "concurrency": 4,
-        "source_region": "us-east-1",
-    }
-    return Job(**{**common, **parts})
-
-
-def back_up(store: MemoryObjects, source: Snapshots, folder: Path, **parts: Any) -> dict[str, Any]:
-    volumes = (JobVolume("vol-1", "snap-1", "/dev/xvdf", 100),)
-    wanted = job(operation="backup", restore_point_time=datetime.now(UTC), volumes=volumes, **parts)
-    with Status(folder / "status.json") as status:
-        return Backup(wanted, source, store, status).run()
-
-
-def restore(store: MemoryObjects, sink: Snapshots, folder: Path, point: str, **parts: Any) -> dict[str, Any]:
-    wanted = job(operation="restore", restore_point=point, target=Target("us-east-1"), **parts)
-    with Status(folder / "status.json") as status:
-        return Restore(wanted, sink, store, status).run()
+ARN = "arn:aws:kms:us-east-1:444455556666:key/1"
 
 
 def test_a_restore_writes_what_the_backup_read(store: MemoryObjects, tmp_path: Path) -> None:
@@ -156,3 +64,45 @@ def test_a_store_that_fails_leaves_no_restore_point(store: MemoryObjects, tmp_pa
     with pytest.raises(AgentError, match="S3 is away"):
         back_up(store, Snapshots(), tmp_path)
     assert not [key for key in store.objects if "/points/" in key]
+
+
+def test_the_manifests_digest_is_that_of_the_object(store: MemoryObjects, tmp_path: Path) -> None:
+    made = back_up(store, Snapshots(), tmp_path)
+    assert made["manifest_sha256"] == hashlib.sha256(store.objects[made["manifest_key"]]).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("encryption", "expected"),
+    [
+        ({}, [{}, {}]),
+        ({"vol-1": ARN}, [{"Encrypted": True, "KmsKeyArn": ARN}, {}]),
+        ({"vol-2": ""}, [{}, {"Encrypted": True}]),
+    ],
+    ids=["none", "a key", "the account's key"],
+)
+def test_a_volume_is_encrypted_as_the_target_says(
+    store: MemoryObjects, tmp_path: Path, encryption: dict[str, str], expected: list[dict[str, object]]
+) -> None:
+    volumes = tuple(JobVolume(f"vol-{number}", "snap-1", "/dev/xvdf", 100) for number in (1, 2))
+    made = back_up(store, Snapshots(), tmp_path, volumes=volumes)
+    snapshots = Snapshots([])
+    target = Target("us-east-1", {"a": "b"}, encryption)
+    restored = restore(store, snapshots, tmp_path, made["restore_point"], target=target)
+    tags = [{"Key": "a", "Value": "b"}]
+    assert snapshots.options == [{"Tags": tags, **each} for each in expected]
+    assert restored["snapshots"] == {"vol-1": "snap-new-1", "vol-2": "snap-new-2"}
+
+
+def test_a_snapshot_is_told_before_anything_is_written_to_it(store: MemoryObjects, tmp_path: Path) -> None:
+    """The controller must know what there is to remove, whatever becomes of the agent."""
+    made = back_up(store, Snapshots(), tmp_path)
+    told = []
+
+    class Watched(Snapshots):
+        def put_block(self, snapshot_id: str, index: int, block: bytes, digest: bytes) -> None:
+            if not told:
+                told.append(json.loads((tmp_path / "status.json").read_text()))
+            super().put_block(snapshot_id, index, block, digest)
+
+    restore(store, Watched([]), tmp_path, made["restore_point"])
+    assert (told[0]["state"], told[0]["snapshots"]) == ("running", {"vol-1": "snap-new-1"})

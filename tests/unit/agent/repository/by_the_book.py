@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A reader of repositories written from docs/repository-format.md alone.
+
+It shares no code with the agent, so that what the page says is enough, and right. Numbers in comments are the page's
+sections. What is wrong raises an AssertionError or cryptography's InvalidTag.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import zstandard
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+Objects = Mapping[str, bytes]
+BLOCK = 524_288
+
+
+def number(data: bytes) -> int:
+    return int.from_bytes(data, "big")
+
+
+def fields(*parts: bytes) -> bytes:  # 1
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def hkdf(key: bytes, info: bytes) -> bytes:  # 4
+    return HKDF(SHA256(), 32, None, info).derive(key)
+
+
+def key_id(resource_key: bytes) -> bytes:  # 4
+    return hkdf(resource_key, b"mayfly key id 1")[:8]
+
+
+def object_key(resource_key: bytes, kind: bytes, identity: bytes) -> AESGCM:  # 4
+    return AESGCM(hkdf(resource_key, b"mayfly object 1\0" + kind + identity))
+
+
+def nonce(counter: int) -> bytes:  # 5
+    return counter.to_bytes(12, "big")
+
+
+def open_object(resource_key: bytes, kind: bytes, body: bytes, about: bytes) -> tuple[bytes, bytes]:
+    """(id, plain text) of an object of one part."""
+    end = 48 if kind == b"N" else 32
+    assert body[:8] == b"MAYFLY1" + kind  # 5
+    assert body[8:16] == key_id(resource_key)
+    return body[16:end], object_key(resource_key, kind, body[16:end]).decrypt(nonce(0), body[end:], about)
+
+
+def unpack(frame: bytes, limit: int) -> bytes:  # 5
+    size = zstandard.get_frame_parameters(frame).content_size
+    assert 0 < size <= limit
+    return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+
+
+def repository_key(objects: Objects, passphrase: str) -> bytes:  # 3
+    head = json.loads(objects["repository.json"])
+    assert (head["format"], head["cipher"]) == (1, "AES-256-GCM")
+    for name, body in objects.items():
+        if not name.startswith("keys/"):
+            continue
+        value = json.loads(body)
+        assert value["format"] == 1
+        if value["repository"] != head["id"]:
+            continue
+        for wrap in value["wraps"]:
+            if wrap["kind"] != "passphrase":
+                continue
+            how = wrap["scrypt"]
+            n, r, p, salt = how["n"], how["r"], how["p"], base64.b64decode(how["salt"])
+            key = hashlib.scrypt(passphrase.encode(), salt=salt, n=n, r=r, p=p, maxmem=2**30, dklen=32)
+            about = fields(b"wrap", b"passphrase", head["id"].encode(), str(value["key"]).encode())
+            return AESGCM(key).decrypt(base64.b64decode(wrap["nonce"]), base64.b64decode(wrap["ciphertext"]), about)
+    raise AssertionError("no wrap")
+
+
+def newest_point(objects: Objects, resource: str) -> str:
+    """Key of the newest restore point's manifest."""
+    best: tuple[str, int, str] = ("", 0, "")
+    for key in objects:
+        if key.startswith(f"{resource}/points/"):
+            identity, _, generation = key.rpartition("/")[2].partition(".")
+            best = max(best, (identity, int(generation or 0), key))  # 2
+    return best[2]
+
+
+def read_manifest(objects: Objects, resource_key: bytes, key: str) -> dict[str, Any]:  # 8
+    _, plain = open_object(resource_key, b"M", objects[key], fields(b"manifest", key.encode()))
+    value: dict[str, Any] = json.loads(unpack(plain, 16 * 1024 * 1024))
+    assert value["format"] == 1
+    assert not value.get("needs")
+    whose = value["resource"]
+    path = "/".join(whose[part] for part in ("account", "region", "kind", "id"))
+    assert key.partition(".")[0] == f"{path}/points/{value['id']}"
+    return value
+
+
+class Tree:  # 7
+    def __init__(self, objects: Objects, resource_key: bytes, resource: str, volume: str) -> None:
+        self.objects, self.key, self.resource, self.volume = objects, resource_key, resource, volume
+
+    def node(self, level: int, position: int, identity: bytes) -> bytes:
+        """The plain text of a node."""
+        name = identity.hex()
+        at = level.to_bytes(1, "big"), position.to_bytes(8, "big")
+        place = fields(b"node", self.resource.encode(), self.volume.encode(), *at)
+        body = self.objects[f"{self.resource}/trees/{name[:2]}/{name}"]
+        found, plain = open_object(self.key, b"N", body, place)
+        names = hkdf(self.key, b"mayfly names 1")
+        assert found == identity == hmac.new(names, fields(place, plain), "sha256").digest()  # 5
+        return plain
+
+    def entries(self, level: int, position: int, identity: bytes) -> Iterator[tuple[int, bytes, bytes, int, int, int]]:
+        """(index, SHA-256, pack, frame, offset, length) of every block below a node."""
+        plain = self.node(level, position, identity)
+        if level:
+            for at in range(0, len(plain), 34):
+                yield from self.entries(
+                    level - 1, position * 1024 + number(plain[at : at + 2]), plain[at + 2 : at + 34]
+                )
+            return
+        table = 2 + 24 * number(plain[:2])
+        packs = [(plain[at : at + 16], plain[at + 16 : at + 24]) for at in range(2, table, 24)]
+        for at in range(table, len(plain), 46):
+            entry = plain[at : at + 46]
+            pack, key = packs[number(entry[34:36])]
+            assert key == key_id(self.key)
+            index = position * 1024 + number(entry[:2])
+            yield index, entry[2:34], pack, number(entry[36:38]), number(entry[38:42]), number(entry[42:46])
+
+
+def read_volume(objects: Objects, resource_key: bytes, resource: str, volume: dict[str, Any]) -> dict[int, bytes]:
+    """{index: block}"""
+    name, blocks, digest = volume.get("sealed_as") or volume["volume_id"], {}, hashlib.sha256()
+    levels = 1
+    while 1024**levels < volume["size_gib"] * 2048:
+        levels += 1
+    assert levels == volume["levels"]
+    root = bytes.fromhex(volume["root"]) if volume["root"] else None
+    found = Tree(objects, resource_key, resource, name).entries(levels - 1, 0, root) if root else ()
+    for index, sha256, pack, frame, offset, length in found:
+        body = objects[f"{resource}/packs/{pack.hex()[:2]}/{pack.hex()}"]
+        about = fields(b"block", resource.encode(), name.encode(), index.to_bytes(8, "big"), sha256)
+        sealed = body[offset : offset + length]
+        block = unpack(object_key(resource_key, b"P", pack).decrypt(nonce(frame), sealed, about), BLOCK)
+        assert len(block) == BLOCK
+        assert hashlib.sha256(block).digest() == sha256
+        blocks[index] = block
+        digest.update(index.to_bytes(8, "big") + sha256)  # 9
+    assert len(blocks) == volume["blocks"]
+    assert digest.hexdigest() == volume["digest"]
+    return blocks
+
+
+def read_list(resource_key: bytes, resource: str, pack: bytes, body: bytes) -> list[tuple[str, int, bytes, int, int]]:
+    """(volume, index, SHA-256, offset, length) of every block of a pack."""  # 6
+    length = number(body[-4:])
+    sealed = body[-4 - length : -4]
+    about = fields(b"list", resource.encode())
+    plain = object_key(resource_key, b"P", pack).decrypt(nonce(2**64 - 1), sealed, about)
+    at, volumes = 2, []
+    for _ in range(number(plain[:2])):
+        size = number(plain[at : at + 2])
+        volumes.append(plain[at + 2 : at + 2 + size].decode())
+        at += 2 + size
+    offset, found = 32, []
+    for start in range(at, len(plain), 46):
+        frame = plain[start : start + 46]
+        size = number(frame[42:46])
+        found.append((volumes[number(frame[:2])], number(frame[2:10]), frame[10:42], offset, size))
+        offset += size
+    assert offset == len(body) - 4 - length
+    return found
