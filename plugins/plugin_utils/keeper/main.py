@@ -23,8 +23,9 @@ from .ending import end_run, sweep_run
 from .errors import KeeperError
 from .journal import read_journal
 from .report import Report
-from .server import Server, as_keeper_error
-from .start import LOCK, REPLACEMENT, SOCKET
+from .server import Server
+from .start import ALIVE, LOCK, REPLACEMENT, SOCKET
+from .translation import as_keeper_error
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    lock = _lock(folder)
+    lock, alive = _lock(folder / LOCK), _lock(secrets / ALIVE)
     run = Run(run_id, folder, secrets, Report(folder, run_id))
     server = Server(run, secrets / SOCKET)
     if replacement:
@@ -74,6 +75,7 @@ def main(arguments: list[str]) -> int:
         _remove_runner_folder()
         if server.calls == 0:
             _remove_unused(folder)
+        alive.close()
         lock.close()
 
 
@@ -88,9 +90,9 @@ def _ended(run: Run, server: Server) -> list[KeeperError]:
     return [failure]
 
 
-def _lock(folder: Path) -> IO[str]:
+def _lock(path: Path) -> IO[str]:
     """Held for as long as this process lives: whoever finds it free knows that the keeper is gone."""
-    lock = (folder / LOCK).open("a+")
+    lock = path.open("a+")
     fcntl.flock(lock, fcntl.LOCK_EX)
     lock.truncate(0)
     lock.write(str(os.getpid()))

@@ -13,13 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from ..placement import PlacementError
 from . import operations, protocol
 from .context import Context, Run
 from .errors import KeeperError
 from .settings import Settings
+from .translation import as_keeper_error
 
 log = logging.getLogger(__name__)
 
@@ -155,30 +153,6 @@ class Server:
             state.resource = resource
         context = Context(self._run, host, bool(request.get("check")), settings, state.resource)
         return function(context, arguments)
-
-
-def as_keeper_error(raised: BaseException) -> KeeperError:
-    """Any failure as the one error that crosses the socket."""
-    if isinstance(raised, KeeperError):
-        return raised
-    if isinstance(raised, PlacementError):
-        return KeeperError(raised.code, raised.message, raised.remedy)
-    if isinstance(raised, ClientError):
-        error = raised.response.get("Error", {})
-        code = str(error.get("Code", "Unknown"))
-        remedy = ""
-        if code in ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"):
-            remedy = "The role that mayfly_accounts names lacks this right."
-        message = f"AWS refused {raised.operation_name}: {error.get('Message', 'no message')} ({code})."
-        return KeeperError(code, message, remedy)
-    if isinstance(raised, BotoCoreError):
-        return KeeperError("AwsUnreachable", f"AWS was not reached: {raised}")
-    # The repository's library has errors of the same three parts, but is not imported for runs without a repository.
-    if all(isinstance(getattr(raised, part, None), str) for part in ("code", "message")):
-        return KeeperError(
-            str(getattr(raised, "code", "")), str(getattr(raised, "message", "")), str(getattr(raised, "remedy", ""))
-        )
-    return KeeperError("InternalError", f"{type(raised).__name__}: {raised}", "The run's keeper.log says more.")
 
 
 def _peer_user(connection: socket.socket) -> int:

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,12 +25,16 @@ from .errors import KeeperError
 
 RUNS_VARIABLE = "MAYFLY_RUNS_DIR"
 LOCK = "keeper.lock"
+ALIVE = "alive"
+_PREFIX = "mayfly-"
 SOCKET = "keeper.sock"
 REPLACEMENT = "replacement"
 _PLAYBOOK_VARIABLE = "MAYFLY_PLAYBOOK"
 _READY_SECONDS = 30.0
 _PING_SECONDS = 5.0
 _DEAD_SECONDS = 10.0
+# A playbook that lives replaces its dead keeper long before.
+_REPLACED_SECONDS = 3600.0
 _MODULE = "ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.main"
 # It stands in tags, in names of sessions and groups, and in a path.
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
@@ -54,7 +59,9 @@ def start() -> Keeper:
     if (folder / "report.json").exists():
         message = f"{RUN_VARIABLE} is {run}, and {folder} has the report of such a run already."
         raise KeeperError("RunExists", message, "Give each run an id of its own, or none.")
-    private = Path(tempfile.mkdtemp(prefix="mayfly-", dir=memory_folder()))
+    memory = memory_folder()
+    _forget_the_dead(memory)
+    private = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=memory))
     os.environ[ADDRESS_VARIABLE] = str(private / SOCKET)
     os.environ[RUN_VARIABLE] = run
     os.environ[_PLAYBOOK_VARIABLE] = str(os.getpid())
@@ -105,6 +112,17 @@ def memory_folder() -> Path:
             return Path(folder)
     message = "Neither XDG_RUNTIME_DIR nor /dev/shm is a tmpfs that can be written."
     raise KeeperError("NoMemoryFolder", message, "Keys and credentials of a run are kept in memory only: mount one.")
+
+
+def _forget_the_dead(memory: Path) -> None:
+    """Remove what keepers have left in memory that were killed together with their playbooks."""
+    for alive in memory.glob(f"{_PREFIX}*/{ALIVE}"):
+        with suppress(OSError), alive.open() as lock:
+            if os.fstat(lock.fileno()).st_uid != os.getuid():
+                continue
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - alive.stat().st_mtime > _REPLACED_SECONDS:
+                shutil.rmtree(alive.parent, ignore_errors=True)
 
 
 def _run_id() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.mayfly.workers.plugins.plugin_utils.action import _SETTINGS
 from ansible_collections.mayfly.workers.plugins.plugin_utils.placement import INSTANCE_TYPES
 from jinja2.nativetypes import NativeEnvironment
 
@@ -21,7 +22,7 @@ MAPPING = re.compile(r"^\{\{ (mayfly_[a-z_]+) \| default\((.*)\) \}\}$")
 # Required, or taken from the resource: explained, with an example, but without a default that could be shown
 WITHOUT_DEFAULT = {"mayfly_accounts", "mayfly_repository", "mayfly_restore_account", "mayfly_restore_region"}
 # Not mapped by a role: every action reads these for the keeper
-RUN_WIDE = {"mayfly_accounts", "mayfly_deployment"}
+RUN_WIDE = {"mayfly_accounts", "mayfly_deployment", "mayfly_lease", "mayfly_deadline"}
 
 
 def shown_defaults() -> dict[str, Any]:
@@ -72,9 +73,8 @@ def test_the_manual_sets_nothing(path: Path) -> None:
 
 
 def test_shown_defaults_are_the_roles_defaults() -> None:
-    shown = shown_defaults()
-    shown.pop("mayfly_deployment")
-    assert shown == mapped_defaults()
+    run_wide = dict(_SETTINGS[name[len("mayfly_") :]] for name in RUN_WIDE if name not in WITHOUT_DEFAULT)
+    assert shown_defaults() == {**mapped_defaults(), **run_wide}
 
 
 def test_every_setting_in_use_is_explained_and_every_explained_one_is_used() -> None:

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remove what has outlived its run, in every account and Region; one failure does not stop the rest."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ... import reaping
+from .. import aws, things
+from ..context import Context
+from ..errors import KeeperError
+from ..things import Thing
+from ..translation import as_keeper_error
+from . import operation
+
+log = logging.getLogger(__name__)
+
+_SWEEP_SECONDS = 300.0
+_PLACES_AT_ONCE = 16
+_PARTITION_REGIONS = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
+_UPLOAD = "multipart-upload"
+
+
+@operation("reaper.sweep")
+def sweep(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
+    """{changed, reaped: [{kind, id, account, region, reason}], kept, failed: [{account, region, …, error}]}."""
+    rule = reaping.Rule(
+        deployment=context.settings.deployment,
+        grace=timedelta(seconds=arguments["grace"]),
+        run=arguments.get("run") or None,
+    )
+    regions = list(arguments.get("regions") or ())
+    failed: list[dict[str, Any]] = []
+    with context.report.stage("Reaping"):
+        places = list(_places(context, regions, failed))
+        with ThreadPoolExecutor(_PLACES_AT_ONCE, thread_name_prefix="reap") as pool:
+            looked = list(pool.map(lambda place: _look(context, place, rule, failed), places))
+        doomed = {thing: verdict for each in looked for thing, verdict in each if verdict.remove}
+        kept = sum(not verdict.remove for each in looked for _, verdict in each)
+        uploads = [] if rule.run else list(_uploads(context, arguments.get("repositories") or (), rule, failed))
+        if not context.check:
+            _remove(context, doomed, failed)
+            for upload in uploads:
+                _abort(context, upload, failed)
+        reaped = [_told(thing, verdict) for thing, verdict in doomed.items()]
+        reaped += [{name: upload[name] for name in ("kind", "id", "account", "region", "reason")} for upload in uploads]
+    context.report.set(reaped=reaped, kept=kept, failed=failed)
+    return {"changed": bool(reaped), "reaped": reaped, "kept": kept, "failed": failed}
+
+
+def _places(context: Context, regions: list[str], failed: list[dict[str, Any]]) -> Iterable[tuple[str, str]]:
+    """Every account of the settings in each of the Regions, by default all that the account has switched on."""
+    for account in context.run.clients.accounts():
+        if regions:
+            yield from ((account.id, region) for region in regions)
+            continue
+        partition = (account.role_arn or account.worker_role_arn or "arn:aws").split(":")[1]
+        try:
+            ec2 = context.ec2(account.id, _PARTITION_REGIONS.get(partition, "us-east-1"))
+            known = [each["RegionName"] for each in ec2.describe_regions()["Regions"]]
+        except (BotoCoreError, ClientError, KeeperError) as error:
+            failed.append(_failure({"account": account.id, "region": "all"}, error))
+            continue
+        yield from ((account.id, region) for region in sorted(known))
+
+
+def _look(
+    context: Context, place: tuple[str, str], rule: reaping.Rule, failed: list[dict[str, Any]]
+) -> list[tuple[Thing, reaping.Verdict]]:
+    """What bears the deployment's tags there, each with its verdict."""
+    tags = {reaping.DEPLOYMENT: rule.deployment, **things.TEMPORARY}
+    now = datetime.now(UTC)
+    found: list[tuple[Thing, reaping.Verdict]] = []
+    for kind in things.ORDER:
+        try:
+            listed = things.find(context.run.clients.ending_client(*place), place, tags, [kind])
+        except (BotoCoreError, ClientError, KeeperError) as error:
+            failed.append(_failure({"kind": kind, "account": place[0], "region": place[1]}, error))
+            continue
+        free = [each for each in listed if not each.held and each.state not in things.GOING]
+        found += [(each, reaping.judge(each.tags, each.created, now, rule)) for each in free]
+    return found
+
+
+def _remove(context: Context, doomed: Iterable[Thing], failed: list[dict[str, Any]]) -> None:
+    results = things.remove_all(context.run.clients, doomed, time.monotonic() + _SWEEP_SECONDS)
+    for thing, error in results.items():
+        if error is not None:
+            told = {"kind": thing.kind, "id": thing.id, "account": thing.account, "region": thing.region}
+            failed.append(_failure(told, error))
+
+
+def _uploads(
+    context: Context, repositories: Iterable[dict[str, Any]], rule: reaping.Rule, failed: list[dict[str, Any]]
+) -> Iterable[dict[str, Any]]:
+    """Multipart uploads below the prefixes of repositories that are older than any run: S3 bills their parts."""
+    oldest = datetime.now(UTC) - reaping.LONGEST_RUN - max(rule.grace, reaping.LEAST_GRACE)
+    for setting in repositories:
+        account, region, bucket = str(setting["account"]), str(setting["region"]), str(setting["bucket"])
+        prefix = str(setting.get("prefix") or "").strip("/")
+        where = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", "ExpectedBucketOwner": account}
+        try:
+            s3 = context.run.clients.client(account, region, "s3")
+            listed = [
+                each
+                for page in s3.get_paginator("list_multipart_uploads").paginate(**where)
+                for each in page.get("Uploads") or ()
+            ]
+        except (BotoCoreError, ClientError, KeeperError) as error:
+            failed.append(_failure({"kind": _UPLOAD, "id": bucket, "account": account, "region": region}, error))
+            continue
+        for each in listed:
+            if each["Initiated"] < oldest:
+                yield {
+                    "kind": _UPLOAD,
+                    "id": f"{bucket}/{each['Key']}",
+                    "account": account,
+                    "region": region,
+                    "reason": f"older than any run: begun at {each['Initiated']:%Y-%m-%d %H:%M:%S} UTC",
+                    "request": {"Bucket": bucket, "Key": each["Key"], "UploadId": each["UploadId"]},
+                }
+
+
+def _abort(context: Context, upload: dict[str, Any], failed: list[dict[str, Any]]) -> None:
+    account, region = upload["account"], upload["region"]
+    try:
+        s3 = context.run.clients.client(account, region, "s3")
+        s3.abort_multipart_upload(**upload["request"], ExpectedBucketOwner=account)
+    except (BotoCoreError, ClientError, KeeperError) as error:
+        if aws.code_of(error) != "NoSuchUpload":
+            told = {"kind": _UPLOAD, "id": upload["id"], "account": account, "region": region}
+            failed.append(_failure(told, error))
+
+
+def _told(thing: Thing, verdict: reaping.Verdict) -> dict[str, Any]:
+    value = {"kind": thing.kind, "id": thing.id, "account": thing.account, "region": thing.region}
+    return {**value, "run": thing.tags.get(reaping.RUN, ""), "reason": verdict.reason}
+
+
+def _failure(where: dict[str, Any], error: Exception) -> dict[str, Any]:
+    log.error("%s: %s", where, error)
+    return {**where, "error": as_keeper_error(error).text}
