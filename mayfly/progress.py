@@ -13,13 +13,15 @@ from typing import Any, Literal
 from mayfly.results import Failure, total_bytes
 
 _REPORT_SECONDS = 1.0
+# Ansible's own check of a role's options, once a role and host
+_NOISE = "Validating arguments against arg spec"
 
 
 @dataclass(frozen=True)
 class Event:
     """One thing that happened. ``host`` is None when it concerns the whole run.
 
-    Kinds: ``task`` (a task begins), ``stage`` (a resource enters a stage), ``bytes`` (how far its transfer is; in
+    Kinds: ``task`` (a task begins on a host), ``stage`` (a resource enters a stage), ``bytes`` (how far its transfer is; in
     ``data`` are ``read``, ``stored``, ``blocks_done``, ``blocks_total``), ``failed``, ``warning``.
     """
 
@@ -64,7 +66,10 @@ class Watch:
             self.process = int(event["pid"])
         if kind == "playbook_on_task_start":
             self.began = True
-            self._tell(Event("task", str(data.get("name") or data.get("task") or "")))
+        elif kind == "runner_on_start":
+            task = str(data.get("task") or data.get("name") or "").rpartition(" : ")[2]
+            if not task.startswith(_NOISE):
+                self._tell(Event("task", task, str(data["host"])))
         elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get("ignore_errors"):
             self._failure(str(data["host"]), data)
         elif kind == "playbook_on_no_hosts_matched":

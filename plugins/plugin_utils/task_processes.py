@@ -139,7 +139,8 @@ def _fate(each: _Task, now: float) -> str | None:
                 os.killpg(each.pid, signal.SIGKILL)  # it leads a group of its own: what it started goes with it
     else:
         each.stopped = each.stopped if state in ("", "Z") else None
-    each.gone = (each.gone or now) if state in ("", "Z") else None
+    ended = state in ("", "Z") and _exit_code(each) != 0  # with 0, its result is on its way, however long that takes
+    each.gone = (each.gone or now) if ended else None
     if each.gone is None or now - each.gone < _SETTLE_SECONDS:
         return None
     return "was stopped for too long and has been killed" if each.stopped else "died (out of memory?)"
@@ -151,6 +152,19 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+def _exit_code(each: _Task) -> int | None:
+    """How a process has ended, without taking that from the playbook's own thread; None when it cannot be told."""
+    assert each.pid is not None
+    with suppress(ChildProcessError):
+        found = os.waitid(os.P_PID, each.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if found is not None:
+            return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+    with suppress(ValueError):  # closed by now
+        code: int | None = each.process.exitcode
+        return code
+    return None
 
 
 def _free(lock: Any) -> bool:

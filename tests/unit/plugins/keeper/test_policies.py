@@ -150,8 +150,9 @@ def test_the_prefix_of_the_repository_is_the_base(prefix: str, base: str) -> Non
 @pytest.mark.parametrize("name", ["backup", "restore"])
 def test_keys_serve_through_s3_alone(name: str) -> None:
     for through, allowed in ((f"s3.{REGION}.amazonaws.com", True), (f"ec2.{REGION}.amazonaws.com", False)):
-        assert allows(ALL[name], "kms:Decrypt", KEY, kms__ViaService=through) is allowed
-    assert not allows(ALL[name], "kms:Decrypt", KEY)
+        for action in ("kms:Decrypt", "kms:GenerateDataKey"):
+            assert allows(ALL[name], action, KEY, kms__ViaService=through) is allowed
+            assert not allows(ALL[name], action, KEY)
 
 
 SNAPSHOT = f"arn:aws:ec2:{REGION}::snapshot"
@@ -200,7 +201,7 @@ def test_a_restores_worker_makes_and_fills_snapshots_of_its_run_alone() -> None:
 
 def test_keys_of_new_snapshots_serve_through_ec2_alone() -> None:
     for through, allowed in ((f"ec2.{REGION}.amazonaws.com", True), (f"s3.{REGION}.amazonaws.com", False)):
-        for action in ("kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey"):
+        for action in ("kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant", "kms:Decrypt", "kms:Encrypt"):
             assert allows(ALL["write"], action, KEY, kms__ViaService=through) is allowed
             assert not allows(ALL["write"], action, KEY)
 

@@ -118,6 +118,7 @@ def test_want_of_capacity_moves_on_to_another_candidate_at_once(code: str, statu
     with pytest.raises(launch.CandidateFailed) as caught:
         launched(ec2, clock)
     assert (caught.value.code, caught.value.message) == (code, "Not here.")
+    assert str(caught.value) == f"{code}: Not here."
     assert (len(ec2.asked), clock.pauses) == (1, [])
 
 
@@ -223,6 +224,14 @@ def test_an_instance_that_has_ended_before_its_answer_came_is_read_by_its_reason
     assert caught.value.code == "Server.InsufficientInstanceCapacity"
 
 
+def test_an_instance_that_has_ended_while_its_first_answer_was_throttled_is_read_by_its_reason() -> None:
+    reason = {"Code": "Client.InternalError", "Message": "Client error on launch"}
+    with pytest.raises(KeeperError) as caught:
+        launched(Ec2(THROTTLED, ENDED, found={**INSTANCE, "StateReason": reason}))
+    assert caught.value.code == "WorkerEnded"
+    assert "KMS key" in caught.value.remedy
+
+
 def test_an_instance_that_has_ended_and_is_not_found_is_no_worker() -> None:
     with pytest.raises(KeeperError) as caught:
         launched(Ec2(ENDED))
@@ -252,6 +261,13 @@ def test_anything_else_is_final_and_names_the_setting(code: str, status: int, re
     assert remedy in caught.value.remedy
     assert bool(caught.value.remedy) == bool(remedy)
     assert (len(ec2.asked), ec2.looked) == (1, 0)
+
+
+def test_an_instance_profile_that_may_not_be_used_is_not_waited_for() -> None:
+    ec2 = Ec2(refused("UnauthorizedOperation", "not authorized to pass iamInstanceProfile", 403))
+    with pytest.raises(KeeperError) as caught:
+        launched(ec2)
+    assert (caught.value.code, len(ec2.asked)) == ("UnauthorizedOperation", 1)
 
 
 @pytest.mark.parametrize("first", [THROTTLED, LOST, YOUNG_PROFILE], ids=["throttled", "lost", "young profile"])

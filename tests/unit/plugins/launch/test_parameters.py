@@ -142,13 +142,15 @@ def test_a_worker_ends_with_its_power_and_takes_its_disk_along() -> None:
     assert disk["DeviceName"] == "/dev/xvda"
     assert disk["Ebs"]["DeleteOnTermination"] is True
     assert disk["Ebs"]["Encrypted"] is True
+    assert disk["Ebs"]["VolumeType"] == "gp3"
     [interface] = parameters["NetworkInterfaces"]
     assert interface["DeleteOnTermination"] is True
+    assert interface["DeviceIndex"] == 0
 
 
 def test_metadata_asks_for_a_token_and_goes_one_hop_far() -> None:
     options = asked()["MetadataOptions"]
-    assert (options["HttpTokens"], options["HttpPutResponseHopLimit"]) == ("required", 1)
+    assert options == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"}
 
 
 @pytest.mark.parametrize("public", [True, False])

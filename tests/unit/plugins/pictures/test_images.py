@@ -62,6 +62,11 @@ def test_the_image_is_what_the_setting_names(ec2: Stubber, setting: Any, asked: 
     assert found.as_dict()["root_device_name"] == "/dev/xvda"
 
 
+def test_the_default_is_debians_own_account() -> None:
+    """https://wiki.debian.org/Cloud/AmazonEC2Image/Bookworm"""
+    assert DEFAULT == {"owner": "136693071363", "name": "debian-12-a*"}
+
+
 def test_the_architecture_is_asked_for(ec2: Stubber) -> None:
     architecture = {"Name": "architecture", "Values": ["arm64"]}
     answer = {"Images": [aws_image(1, Architecture="arm64")]}

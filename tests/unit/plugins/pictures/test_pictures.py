@@ -110,7 +110,15 @@ ROUTES = [
     ("a virtual private gateway", {"GatewayId": "vgw-1"}, "vgw-1"),
     ("a NAT gateway", {"NatGatewayId": "nat-1"}, "nat-1"),
     ("a transit gateway", {"TransitGatewayId": "tgw-1"}, "tgw-1"),
+    ("an instance that is stopped", {"InstanceId": "i-1"}, "i-1"),
     ("a NAT instance", {"InstanceId": "i-1", "NetworkInterfaceId": "eni-1"}, "eni-1"),
+    ("a local gateway", {"LocalGatewayId": "lgw-1"}, "lgw-1"),
+    ("a carrier gateway", {"CarrierGatewayId": "cagw-1"}, "cagw-1"),
+    (
+        "a core network",
+        {"CoreNetworkArn": "arn:aws:networkmanager::1:core-network/1"},
+        "arn:aws:networkmanager::1:core-network/1",
+    ),
     ("a peering connection", {"VpcPeeringConnectionId": "pcx-1"}, "pcx-1"),
     ("a NAT gateway that is gone", {"NatGatewayId": "nat-1", "State": "blackhole"}, ""),
     ("an internet gateway that is gone", {"GatewayId": "igw-1", "State": "blackhole"}, ""),
@@ -207,7 +215,7 @@ def test_a_type_is_known_with_its_architecture_and_the_ids_of_its_zones(ec2: Stu
     ]
     asked = {"LocationType": "availability-zone", "Filters": wanted}
     answer(ec2, "describe_instance_type_offerings", "InstanceTypeOfferings", *offerings, **asked)
-    kinds = [[kind("c5.large", "i386", "x86_64")], [kind("c7g.large", "arm64")]]
+    kinds = [[kind("c5.large", "i386", "x86_64")], [kind("c7g.large", "arm64"), kind("x9.gone", "arm64")]]
     answer(ec2, "describe_instance_types", "InstanceTypes", *kinds, Filters=wanted)
     zones = [Zone("eu-central-1a", "euc1-az2"), Zone("eu-central-1b", "euc1-az3")]
     assert describe_instance_types(ec2.client, zones, {"c7g.large", "c5.large", "x9.gone"}) == {
@@ -324,8 +332,8 @@ class TestAPicture:
         zones=(Zone("eu-central-1a", "euc1-az2"),),
         route_tables=(
             RouteTable("rtb-other-main", "vpc-2", main=True),
-            RouteTable("rtb-main", "vpc-1", main=True),
             RouteTable("rtb-own", "vpc-1", subnet_ids=frozenset({"subnet-own"})),
+            RouteTable("rtb-main", "vpc-1", main=True),
         ),
     )
 
