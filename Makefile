@@ -22,7 +22,7 @@ ARCHITECTURES := x86_64 aarch64
 BUNDLES := $(ARCHITECTURES:%=roles/transfer_agent/files/mayfly-agent-%.tar.gz)
 AGENT_SOURCES := $(shell find agent -name '*.py' -not -path '*/build/*') $(wildcard agent/requirements.txt)
 
-.PHONY: help setup agent demo test lint unit integration molecule end_to_end faults bench requirements clean
+.PHONY: help setup agent demo test lint unit integration molecule end_to_end faults bench newest bare requirements clean
 
 help:
 	@printf '%s\n' \
@@ -30,6 +30,8 @@ help:
 	  'make test          lint, unit, integration, molecule and end-to-end tests, with the time of each' \
 	  'make lint          style, types, docs; also: make unit | integration | molecule | end_to_end' \
 	  'make faults        failed transfers only;  make bench: speeds' \
+	  'make newest        the newest ansible-core, in a Debian 13 root file system' \
+	  'make bare          the demonstration in a bare Debian 12 root file system (FULL=1: .ci/run after it)' \
 	  'make setup         .venv and the packages of system-packages.txt' \
 	  'make agent         the transfer agent as it is shipped to workers' \
 	  'make requirements  pin requirements.in anew (UPGRADE=1: newest versions)' \
@@ -70,15 +72,17 @@ demo: setup
 test: setup
 	@python tools/run_tests.py lint unit integration molecule end_to_end
 
-lint unit integration molecule end_to_end faults bench: setup
+lint unit integration molecule end_to_end faults bench newest: setup
 	@python tools/run_tests.py $@
 
+bare: build/packages
+	@tools/bare
+
+# One file for every Python: a marker tells where versions differ. The agent's pins are the control node's.
+PIN := uv pip compile --quiet --universal --python-version 3.11 --no-header --generate-hashes --no-emit-index-url
 requirements: $(STAMPS)/uv
-	@uv pip compile --quiet --no-header --generate-hashes --no-emit-index-url --python-version 3.11 \
-	  $(if $(UPGRADE),--upgrade) requirements.in --output-file requirements.txt
-	@if test -f agent/requirements.in; then uv pip compile --quiet --no-header --generate-hashes \
-	  --no-emit-index-url --python-version 3.11 $(if $(UPGRADE),--upgrade) agent/requirements.in \
-	  --output-file agent/requirements.txt; fi
+	@$(PIN) $(if $(UPGRADE),--upgrade) requirements.in --output-file requirements.txt
+	@$(PIN) --constraints requirements.txt agent/requirements.in --output-file agent/requirements.txt
 
 clean:
 	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis $(BUNDLES)

@@ -31,6 +31,7 @@ PARTS: dict[str, list[tuple[list[str], int]]] = {
     "molecule": [([sys.executable, "tools/run_molecule.py"], 900)],
     "end_to_end": [([*PYTEST, "tests/end_to_end"], 1500)],
     "faults": [([*PYTEST, "-m", "faults", "tests/end_to_end"], 900)],
+    "newest": [([*PYTEST, "tests/newest"], 900)],
     "bench": [([*PYTEST, "-s", "-m", "bench", "tests/benchmarks"], 900)],
 }
 

@@ -9,6 +9,7 @@ tests kill and stop processes on every version of ansible-core that is supported
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing.process
 import os
 import signal
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.executor.process.worker import WorkerProcess
-from ansible.executor.task_result import _RawTaskResult
 
 _LOOK_SECONDS = 0.5
 # A result may still be on its way when its process has ended.
@@ -78,8 +78,12 @@ class TaskProcesses:
 
     def _loop(self) -> None:
         while not self._stopped.wait(_LOOK_SECONDS):
-            for each, reason in self.look(time.monotonic()):
-                self._tell(each, reason)
+            try:
+                for each, reason in self.look(time.monotonic()):
+                    self._tell(each, reason)
+            except Exception as error:  # without this watch, a run could hang for ever
+                self._warn(f"The processes of tasks cannot be watched ({error!r}). The run's keeper ends its workers.")
+                os._exit(_ABORTED)
 
     def look(self, now: float) -> list[tuple[_Task, str]]:
         """The tasks that will have no result, each once, and why."""
@@ -95,12 +99,6 @@ class TaskProcesses:
 
     def _tell(self, lost: _Task, reason: str) -> None:
         message = f"The process of this task {reason}, so the host has failed."
-        result = _RawTaskResult(
-            host=lost.host,
-            task=lost.task,
-            return_data={"failed": True, "msg": message, "error_code": "TaskProcessDied"},
-            task_fields=lost.task.dump_attrs(),
-        )
         queue = lost.process._final_q if lost.process is not None else None
         if queue is None or not _free(queue._wlock):
             # Whoever was killed while it wrote its result has left the queue of all results unusable.
@@ -108,7 +106,7 @@ class TaskProcesses:
             os._exit(_ABORTED)
         with suppress(AttributeError):
             lost.process._popen.returncode = 0  # told: at its end, a strategy gives up when it finds a dead process
-        queue.send_task_result(result)
+        _send_failure(queue, lost, {"failed": True, "msg": message, "error_code": "TaskProcessDied"})
 
 
 def _children() -> list[Any]:
@@ -173,3 +171,17 @@ def _free(lock: Any) -> bool:
         return False
     lock.release()
     return True
+
+
+def _send_failure(queue: Any, lost: _Task, data: dict[str, Any]) -> None:
+    """Put a result in the place of a task's own, as this version of ansible-core writes it."""
+    raw = getattr(importlib.import_module("ansible.executor.task_result"), "_RawTaskResult", None)
+    if raw is not None:  # 2.19 and 2.20
+        queue.send_task_result(raw(lost.host, lost.task, data, lost.task.dump_attrs()))
+        return
+    internal = importlib.import_module("ansible._internal._task")
+    with internal.TaskContext.create(lost.task, {}, lost.host.get_name()) as context:
+        result = internal.UnifiedTaskResult.from_action_result_dict(data)
+        context._record_result(result)
+        result.finalize_registered_values()
+    queue.send_task_result(lost.host, lost.task, result)
