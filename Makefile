@@ -19,7 +19,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 ARCHITECTURES := x86_64 aarch64
-BUNDLES := $(ARCHITECTURES:%=roles/transfer_agent/files/mayfly-agent-%.tar.gz)
+AGENT_PYTHONS := 3.11 3.12 3.13 3.14
+BUNDLES := $(foreach architecture,$(ARCHITECTURES),\
+	$(AGENT_PYTHONS:%=roles/transfer_agent/files/mayfly-agent-$(architecture)-python%.tar.gz))
 AGENT_SOURCES := $(shell find agent -name '*.py' -not -path '*/build/*') $(wildcard agent/requirements.txt)
 
 .PHONY: help setup agent demo test lint unit integration molecule end_to_end faults bench newest bare requirements clean
@@ -64,7 +66,8 @@ $(STAMPS)/project: pyproject.toml lab/pyproject.toml agent/pyproject.toml $(STAM
 
 roles/transfer_agent/files/mayfly-agent-%.tar.gz: $(AGENT_SOURCES) | $(STAMPS)/project
 	@mkdir -p $(@D)
-	@python -m mayfly_agent.bundle --arch $* --output $@
+	@python -m mayfly_agent.bundle --arch $(word 1,$(subst -python, ,$*)) --python $(word 2,$(subst -python, ,$*)) \
+	  --output $@
 
 demo: setup
 	@tools/demo

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -20,8 +20,8 @@ from . import __version__
 from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB, ZERO_DIGEST, VolumeDigest
 from .errors import AgentError
 from .job import Job, JobVolume
-from .objects import ObjectStore
-from .pipeline import Uploads, ordered
+from .objects import NotedObjects, ObjectStore
+from .pipeline import Uploads, ordered, pools
 from .repository import layout, repository
 from .repository.manifest import Manifest, VolumeRecord
 from .repository.packs import PackWriter
@@ -60,14 +60,14 @@ class Backup:
         self._local = threading.local()
 
     def run(self) -> dict[str, object]:
-        """Do it; {restore_point, manifest_key, digests}. Raises AgentError; nothing is listed then."""
+        """Do it; {restore_point, manifest_key, manifest_sha256, digests}.
+
+        Raises AgentError; nothing is listed then, unless it was the answer to the last request that was lost.
+        """
         job = self._job
         assert job.restore_point_time is not None
         repository.open_info(self._store)
-        with (
-            ThreadPoolExecutor(job.concurrency, "read") as readers,
-            ThreadPoolExecutor(_UPLOADS_AT_ONCE, "write") as writers,
-        ):
+        with pools(self._status.progress, read=job.concurrency, write=_UPLOADS_AT_ONCE) as (readers, writers):
             records = tuple(self._volume(volume, readers, writers) for volume in job.volumes)
         self._status.stage("Committing")
         if datetime.now(UTC) >= job.deadline:
@@ -83,11 +83,16 @@ class Backup:
             settings=job.settings,
             volumes=records,
         )
-        key = repository.commit(self._store, manifest, job.resource_key)
-        digests = {record.volume_id: record.digest for record in records}
-        return {"restore_point": manifest.id, "manifest_key": key, "digests": digests}
+        noted = NotedObjects(self._store)
+        key = repository.commit(noted, manifest, job.resource_key)
+        return {
+            "restore_point": manifest.id,
+            "manifest_key": key,
+            "manifest_sha256": noted.sha256[key],
+            "digests": {record.volume_id: record.digest for record in records},
+        }
 
-    def _volume(self, volume: JobVolume, readers: ThreadPoolExecutor, writers: ThreadPoolExecutor) -> VolumeRecord:
+    def _volume(self, volume: JobVolume, readers: Executor, writers: Executor) -> VolumeRecord:
         job, status = self._job, self._status
         status.stage("Reading", volume.volume_id)
         uploads = Uploads(writers, _UPLOADS_AT_ONCE)

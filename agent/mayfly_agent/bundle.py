@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pack the agent with all that it needs into one tar, for workers that cannot reach a registry.
 
-``python -m mayfly_agent.bundle --arch x86_64 --output FILE``; the tar is unpacked in /opt. It serves Python 3.11 to
-3.13: what was compiled lies there once for each.
+``python -m mayfly_agent.bundle --arch x86_64 --python 3.11 --output FILE``; the tar is unpacked in /opt. It serves that
+Python on that architecture alone. The same content gives the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
+import struct
 import subprocess
 import sys
 import tarfile
@@ -17,31 +19,45 @@ from pathlib import Path
 
 from mayfly_agent import __version__
 
-_PYTHONS = ("3.11", "3.12", "3.13")
+ARCHITECTURES = ("x86_64", "aarch64")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
-# botocore knows hundreds of services; these are the agent's.
-_SERVICES = ("s3", "ebs", "sts", "kms", "ec2")
 _DOWNLOAD_SECONDS = 300
+# Of hundreds of services that botocore knows, what the agent makes a client of; EBS direct it asks without one.
+_SERVICES = ("s3",)
+# What the agent never loads: a second way to zstd, a compiler of C declarations, the world's time zones.
+_UNUSED = (
+    "zstandard/_cffi.",
+    "zstandard/backend_cffi.py",
+    "cffi/",
+    "pycparser/",
+    "dateutil/zoneinfo/",
+)
 _LAUNCHER = """\
 #!/usr/bin/python3 -I
 import sys
 root = "/opt/mayfly/agent"
-sys.path[:0] = [root, f"{root}/python{sys.version_info.major}.{sys.version_info.minor}"]
+sys.path[:0] = [root, f"{root}/lib"]
 from mayfly_agent.main import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
+def file_name(arch: str, python: str) -> str:
+    """What the bundle for these is called."""
+    return f"mayfly-agent-{arch}-python{python}.tar.gz"
+
+
 def main() -> int:
     """Build one tar."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arch", choices=("x86_64", "aarch64"), required=True)
+    parser.add_argument("--arch", choices=ARCHITECTURES, required=True)
+    parser.add_argument("--python", choices=PYTHONS, required=True)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary) / f"agent-{__version__}"
-        for python in _PYTHONS:
-            _unpack(_download(Path(temporary) / python, options.arch, python), top / f"python{python}")
+        _unpack(_download(Path(temporary) / "wheels", options.arch, options.python), top / "lib")
         here = Path(__file__).parent
         for source in sorted(here.rglob("*.py")):
             target = top / "mayfly_agent" / source.relative_to(here)
@@ -51,7 +67,9 @@ def main() -> int:
         launcher.parent.mkdir()
         launcher.write_text(_LAUNCHER)
         launcher.chmod(0o755)
-        _pack(top, options.output)
+        unfinished = options.output.with_suffix(".new")
+        pack(top, unfinished)
+        unfinished.replace(options.output)
     return 0
 
 
@@ -68,23 +86,48 @@ def _download(folder: Path, arch: str, python: str) -> Path:
 def _unpack(wheels: Path, target: Path) -> None:
     for wheel in sorted(wheels.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(target, [name for name in archive.namelist() if _wanted(name)])  # noqa: S202 (wheels with pinned hashes)
+            for name in archive.namelist():
+                if not name.endswith("/") and _wanted(name):
+                    content = archive.read(name)
+                    path = Path(archive.extract(name, target))
+                    path.write_bytes(without_symbols(content) if name.endswith(".so") else content)
 
 
 def _wanted(name: str) -> bool:
     parts = name.split("/")
     in_service = parts[:2] == ["botocore", "data"] and len(parts) > 3
-    return not in_service or parts[2] in _SERVICES
+    return (not in_service or parts[2] in _SERVICES) and not name.startswith(_UNUSED)
 
 
-def _pack(top: Path, output: Path) -> None:
-    """The same content gives the same bytes."""
-    with tarfile.open(output, "w:gz", compresslevel=6) as tar:
-        for path in sorted(top.rglob("*")):
-            tar.add(path, f"mayfly/{top.name}/{path.relative_to(top)}", recursive=False, filter=_anonymous)
-        link = tarfile.TarInfo("mayfly/agent")
-        link.type, link.linkname = tarfile.SYMTYPE, top.name
-        tar.addfile(link)
+def without_symbols(library: bytes) -> bytes:
+    """A 64-bit ELF library without what no loader reads: all behind the last segment, as debugging symbols.
+
+    ``strip`` would do the same for this machine's architecture, where it is installed. Raises ValueError for what is
+    no such library. The fields are those of https://gabi.xinuos.com/elf/02-eheader.html and 07-pheader.html.
+    """
+    if library[:6] != b"\x7fELF\x02\x01":
+        raise ValueError("it is no little-endian 64-bit ELF library")
+    (at,) = struct.unpack_from("<Q", library, 32)
+    size, count = struct.unpack_from("<HH", library, 54)
+    end = at + size * count
+    for number in range(count):
+        offset, _address, _physical, in_file = struct.unpack_from("<QQQQ", library, at + number * size + 8)
+        end = max(end, offset + in_file)
+    head = bytearray(library[:end])
+    struct.pack_into("<Q", head, 40, 0)  # where the table of sections was,
+    struct.pack_into("<HH", head, 60, 0, 0)  # their number, and which of them had their names
+    return bytes(head)
+
+
+def pack(top: Path, output: Path) -> None:
+    """Everything below ``top``, and a link to it that has no version in its name."""
+    with output.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
+            for path in sorted(top.rglob("*")):
+                tar.add(path, f"mayfly/{top.name}/{path.relative_to(top)}", recursive=False, filter=_anonymous)
+            link = tarfile.TarInfo("mayfly/agent")
+            link.type, link.linkname = tarfile.SYMTYPE, top.name
+            tar.addfile(_anonymous(link))
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:

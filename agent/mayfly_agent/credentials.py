@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import botocore.session
@@ -13,13 +14,20 @@ from .errors import AgentError
 
 
 def file_credentials(path: Path) -> RefreshableCredentials:
-    """Credentials from ``path``, read again when they are about to end; raises AgentError NoCredentials."""
+    """Credentials from ``path``, read again when they are about to end.
+
+    Raises AgentError NoCredentials, and CredentialsExpired when nobody has renewed them.
+    """
 
     def read() -> dict[str, str]:
         try:
             value: dict[str, str] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise AgentError("NoCredentials", f"The credentials {path.name} cannot be read: {error}") from error
+            ends = datetime.fromisoformat(value["expiry_time"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise AgentError("NoCredentials", f"The credentials {path.name} cannot be read: {error!r}") from error
+        if ends <= datetime.now(UTC):
+            message = f"The credentials {path.name} have expired at {ends.isoformat()}, and were not renewed."
+            raise AgentError("CredentialsExpired", message, "Was the controller cut off from its worker?")
         return value
 
     return RefreshableCredentials.create_from_metadata(

@@ -1,90 +1,126 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""EBS direct APIs over plain signed HTTPS: a fraction of the time that a service client takes for a block."""
+"""EBS direct APIs: the blocks of snapshots."""
 
 from __future__ import annotations
 
 import base64
 import json
-import random
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator
 from hashlib import sha256
-from typing import Any
-from urllib.parse import quote, urlencode
+from typing import Any, TypeVar
 
-import urllib3
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.credentials import RefreshableCredentials
+from urllib3.exceptions import HTTPError
 
-from .blocks import BLOCK_SIZE
+from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB
 from .errors import AgentError
+from .progress import Progress
+from .retries import Broken, Busy, Retries
+from .signed import Answer, SignedRequests
 
-_TIMEOUT = urllib3.Timeout(connect=5, read=60)
-_TRIES = 3
-# What AWS shares between all callers is waited for patiently, everything else is tried three times.
-_PATIENCE_SECONDS = 300.0
-_LONGEST_PAUSE = 10.0
-_THROTTLED = ("RequestThrottledException", "ThrottlingException", "Throttling", "SlowDown")
+T = TypeVar("T")
+
+# Of the errors below 500 those that pass by themselves; every 5xx does
+# (https://docs.aws.amazon.com/ebs/latest/userguide/error-retries.html).
+_LATER = (
+    "ConcurrentLimitExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+)
+# Reasons of ValidationException that are about the way of a block, not about the block.
+_SENT_BADLY = ("WRITE_REQUEST_TIMEOUT", "CONFLICTING_BLOCK_UPDATE")
+# One that is told by its message alone; its reason is that of every wrong parameter (same page).
+_UNREAD = "Failed to read block data"
+# "It can take up to 2 minutes": a snapshot that was just started is not known everywhere.
+_YOUNG_SECONDS = 120.0
 _PAGE = "10000"
 _UNSIGNED = "UNSIGNED-PAYLOAD"
 
 
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    headers: Any
-    body: bytes
+class _Refused(AgentError):
+    """EBS's own error, with the reason that some of its exceptions have."""
 
-    @property
-    def code(self) -> str:
-        named = self.headers.get("x-amzn-errortype", "").split(":")[0]
-        return named or ("ServerError" if self.status >= 500 else f"Http{self.status}")
-
-    @property
-    def message(self) -> str:
-        try:
-            value = json.loads(self.body)
-        except ValueError:
-            return self.body[:200].decode(errors="replace")
-        return f"{value.get('Message') or value.get('message')} ({value.get('Reason', 'no reason')})"
+    def __init__(self, answer: Answer, what: str) -> None:
+        super().__init__(answer.code, f"EBS refused {what}: {answer.message}")
+        self.reason = answer.reason
 
 
 class DirectSnapshots:
     """Reads and writes snapshots of one account in one Region. Safe to use from ``concurrency`` threads."""
 
     def __init__(
-        self, credentials: RefreshableCredentials, region: str, concurrency: int, host: str | None = None
+        self,
+        credentials: RefreshableCredentials,
+        region: str,
+        concurrency: int,
+        progress: Progress | None = None,
+        url: str | None = None,
     ) -> None:
         suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-        self._host = host or f"ebs.{region}.{suffix}"
-        self._region = region
-        self._credentials = credentials
-        self._http = urllib3.PoolManager(maxsize=concurrency + 2, block=True, retries=False, timeout=_TIMEOUT)
+        url = url or f"https://ebs.{region}.{suffix}"
+        progress = progress or Progress()
+        self._clock = progress.clock
+        self._retries = Retries(progress)
+        self._http = SignedRequests(credentials, "ebs", region, url, connections=concurrency + 2, clock=progress.clock)
+        self._lock = threading.Lock()
+        self._started: dict[str, float] = {}
 
     def list_blocks(self, snapshot_id: str) -> Iterator[tuple[int, str]]:
-        """(index, token) of every block that was ever written, ascending."""
-        for page in self._pages(f"/snapshots/{snapshot_id}/blocks", {}):
-            yield from ((int(each["BlockIndex"]), str(each["BlockToken"])) for each in page.get("Blocks", ()))
+        """(index, token) of every block that was ever written, ascending. One page of them is in memory.
+
+        A page's token lasts 60 minutes, and a page can take longer than that to be read: the list then goes on behind
+        its last block.
+        """
+        path, what = f"/snapshots/{snapshot_id}/blocks", f"the list of blocks of {snapshot_id}"
+        following, resumed = 0, -1
+        at: dict[str, str] = {}
+        while True:
+            try:
+                page = self._ask("GET", path, {"maxResults": _PAGE, **at}, what=what, parse=_object)
+            except _Refused as error:
+                # Without a step forward since the last time, it is not the token's age.
+                if error.reason != "INVALID_PAGE_TOKEN" or "pageToken" not in at or resumed == following:
+                    raise
+                resumed, at = following, {"startingBlockIndex": str(following)}
+                continue
+            for each in page.get("Blocks", ()):
+                following = int(each["BlockIndex"]) + 1
+                yield following - 1, str(each["BlockToken"])
+            token = page.get("NextToken")  # an empty page may have one too
+            if not token or following >= int(page["VolumeSize"]) * BLOCKS_PER_GIB:
+                return
+            at = {"pageToken": str(token)}
 
     def get_block(self, snapshot_id: str, index: int, token: str) -> tuple[bytes, bytes]:
         """(block, its SHA-256): verified against the checksum that EBS sent."""
-        path = f"/snapshots/{snapshot_id}/blocks/{index}"
         what = f"block {index} of {snapshot_id}"
-        for _ in range(_TRIES):
-            answer = self._ask("GET", path, {"blockToken": token}, what=what)
+
+        def verified(answer: Answer) -> tuple[bytes, bytes]:
             digest = sha256(answer.body).digest()
             sent = answer.headers.get("x-amz-checksum", "")
-            if len(answer.body) == BLOCK_SIZE and base64.b64encode(digest).decode() == sent:
-                return answer.body, digest
-        raise AgentError("ChecksumMismatch", f"EBS sent {what} {_TRIES} times with a wrong checksum.")
+            if len(answer.body) != BLOCK_SIZE or base64.b64encode(digest).decode() != sent:
+                raise Broken(AgentError("ChecksumMismatch", f"EBS sent {what} with a wrong checksum."))
+            return answer.body, digest
+
+        return self._ask(
+            "GET", f"/snapshots/{snapshot_id}/blocks/{index}", {"blockToken": token}, what=what, parse=verified
+        )
 
     def start_snapshot(self, size_gib: int, client_token: str, description: str, **options: Any) -> str:
-        """Begin a new snapshot; its id. ``options`` are Tags, KmsKeyArn, … as StartSnapshot takes them."""
+        """Begin a new snapshot; its id. ``options`` are Tags, Encrypted, KmsKeyArn, … as StartSnapshot takes them."""
         value = {"VolumeSize": size_gib, "ClientToken": client_token, "Description": description, **options}
-        answer = self._ask("POST", "/snapshots", {}, body=json.dumps(value).encode(), what="a new snapshot")
-        return str(json.loads(answer.body)["SnapshotId"])
+        body = json.dumps(value).encode()
+        answer = self._ask("POST", "/snapshots", {}, body=body, what="a new snapshot", parse=_object)
+        snapshot_id = str(answer["SnapshotId"])
+        with self._lock:
+            self._started[snapshot_id] = self._clock.now()
+        return snapshot_id
 
     def put_block(self, snapshot_id: str, index: int, block: bytes, digest: bytes) -> None:
         """Write a block; EBS verifies its SHA-256."""
@@ -94,29 +130,25 @@ class DirectSnapshots:
             "x-amz-Checksum-Algorithm": "SHA256",
             "x-amz-content-sha256": _UNSIGNED,
         }
-        path = f"/snapshots/{snapshot_id}/blocks/{index}"
-        self._ask("PUT", path, {}, body=block, headers=headers, what=f"block {index} of the new {snapshot_id}")
+        path, what = f"/snapshots/{snapshot_id}/blocks/{index}", f"block {index} of the new {snapshot_id}"
+        self._ask("PUT", path, {}, body=block, headers=headers, snapshot_id=snapshot_id, what=what, parse=_nothing)
 
     def complete_snapshot(self, snapshot_id: str, blocks: int, aggregate: bytes) -> None:
-        """Seal the snapshot: EBS compares the number of blocks and the SHA-256 over all their checksums."""
+        """Seal the snapshot: EBS compares the number of blocks and the SHA-256 over all their checksums.
+
+        After an answer that was lost, a snapshot that is no longer pending counts as sealed by that request: whoever
+        uses it waits for its state "completed" in any case.
+        """
         headers = {
             "x-amz-ChangedBlocksCount": str(blocks),
             "x-amz-Checksum": base64.b64encode(aggregate).decode(),
             "x-amz-Checksum-Algorithm": "SHA256",
             "x-amz-Checksum-Aggregation-Method": "LINEAR",
         }
-        self._ask("POST", f"/snapshots/completion/{snapshot_id}", {}, headers=headers, what=f"the end of {snapshot_id}")
-
-    def _pages(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
-        token: str | None = None
-        while True:
-            more = {"pageToken": token} if token else {}
-            answer = self._ask("GET", path, {"maxResults": _PAGE, **query, **more}, what=path)
-            page: dict[str, Any] = json.loads(answer.body)
-            yield page  # a page may be empty and still have a next
-            token = page.get("NextToken")
-            if not token:
-                return
+        path, what = f"/snapshots/completion/{snapshot_id}", f"the end of {snapshot_id}"
+        self._ask(
+            "POST", path, {}, headers=headers, snapshot_id=snapshot_id, what=what, parse=_nothing, done_by=_sealed
+        )
 
     def _ask(
         self,
@@ -124,38 +156,61 @@ class DirectSnapshots:
         path: str,
         query: dict[str, str],
         *,
+        what: str,
+        parse: Callable[[Answer], T],
         body: bytes = b"",
         headers: dict[str, str] | None = None,
-        what: str = "",
-    ) -> _Answer:
-        """One request, repeated while that makes sense; raises AgentError with EBS's own code."""
-        ends = time.monotonic() + _PATIENCE_SECONDS
-        tries, pauses = 0, 0
-        while True:
-            try:
-                answer = self._once(method, path, query, body, headers or {})
-            except urllib3.exceptions.HTTPError as error:
-                tries += 1
-                if tries >= _TRIES:
-                    raise AgentError("EbsUnreachable", f"EBS was not reached for {what}: {error}") from error
-                code, message = "", str(error)
-            else:
-                if answer.status < 300:
-                    return answer
-                code, message = answer.code, answer.message
-            # A snapshot that has just been started may not be known everywhere.
-            young = code == "ResourceNotFoundException" and method == "PUT"
-            patient = code in _THROTTLED or code.startswith(("ServerError", "InternalServer")) or young
-            if code and not patient:
-                raise AgentError(code, f"EBS refused {what}: {message}")
-            if time.monotonic() > ends:
-                raise AgentError(code or "EbsUnreachable", f"EBS did not give {what} in time: {message}")
-            pauses += 1
-            time.sleep(random.uniform(0.05, min(_LONGEST_PAUSE, 0.1 * 2**pauses)))  # noqa: S311 - jitter
+        snapshot_id: str = "",
+        done_by: Callable[[Answer], bool] = lambda _answer: False,
+    ) -> T:
+        """What ``parse`` makes of the answer; raises AgentError with EBS's own code.
 
-    def _once(self, method: str, path: str, query: dict[str, str], body: bytes, headers: dict[str, str]) -> _Answer:
-        url = f"https://{self._host}{quote(path)}" + (f"?{urlencode(query)}" if query else "")
-        request = AWSRequest(method, url, data=body, headers={"Content-Type": "application/json", **headers})
-        SigV4Auth(self._credentials.get_frozen_credentials(), "ebs", self._region).add_auth(request)
-        response = self._http.request(method, url, body=body, headers=dict(request.headers.items()))
-        return _Answer(response.status, response.headers, response.data)
+        ``snapshot_id`` is that of a snapshot being written. ``done_by`` tells of an error whether it means that an
+        earlier, doubtful try was carried out.
+        """
+
+        def attempt(doubtful: bool) -> T:
+            try:
+                answer = self._http.once(method, path, query, body, headers or {})
+            except HTTPError as error:
+                raise Broken(AgentError("EbsUnreachable", f"EBS was not reached for {what}: {error}")) from error
+            if answer.status < 300 or (doubtful and done_by(answer)):
+                return parse(answer)
+            raise self._refused(answer, what, snapshot_id)
+
+        return self._retries.run(attempt)
+
+    def _refused(self, answer: Answer, what: str, snapshot_id: str) -> Exception:
+        error = _Refused(answer, what)
+        if answer.code in _LATER or answer.status == 429:
+            return Busy(error)
+        if answer.status >= 500:
+            return Busy(error, doubtful=True)
+        if answer.status == 404 and self._is_young(snapshot_id):
+            return Busy(error)
+        if answer.status == 408 or answer.reason in _SENT_BADLY or _UNREAD in answer.message:
+            return Broken(error)
+        return error
+
+    def _is_young(self, snapshot_id: str) -> bool:
+        with self._lock:
+            started = self._started.get(snapshot_id)
+        return started is not None and self._clock.now() - started < _YOUNG_SECONDS
+
+
+def _object(answer: Answer) -> dict[str, Any]:
+    try:
+        value = json.loads(answer.body)
+    except ValueError as error:
+        raise Broken(AgentError("BadAnswer", f"EBS has sent what is no JSON: {error}")) from error
+    if not isinstance(value, dict):
+        raise Broken(AgentError("BadAnswer", "EBS has sent JSON that is no object."))
+    return value
+
+
+def _nothing(_answer: Answer) -> None:
+    """Of an answer that says no more than that it was done."""
+
+
+def _sealed(answer: Answer) -> bool:
+    return answer.reason == "INVALID_SNAPSHOT_ID"

@@ -39,11 +39,21 @@ class JobVolume:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a restore writes snapshots to, and their tags."""
+    """Where a restore writes snapshots to, and their tags.
+
+    ``encryption``: {volume: ARN of a KMS key, "" for the account's default key}; a volume that is not in it is written
+    unencrypted.
+    """
 
     region: str
     tags: dict[str, str] = field(default_factory=dict)
-    kms_key_id: str | None = None
+    encryption: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, each in (("tags", self.tags), ("encryption", self.encryption)):
+            texts = isinstance(each, dict) and all(isinstance(text, str) for text in each.values())
+            if not texts:  # null for a key must not become a volume without encryption
+                raise ValueError(f"{name} of the target is {each!r}")
 
 
 @dataclass(frozen=True)

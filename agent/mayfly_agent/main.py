@@ -14,6 +14,7 @@ from .credentials import file_credentials, session_of
 from .ebs import DirectSnapshots
 from .errors import AgentError
 from .job import Job, read_job
+from .progress import Progress
 from .restore import Restore
 from .s3 import CONFIG, S3Objects
 from .status import Status
@@ -32,9 +33,10 @@ def main(arguments: list[str]) -> int:
         return 2
     path = Path(arguments[1])
     signal.signal(signal.SIGTERM, _stop)
-    with Status(path.with_name("status.json")) as status:
+    progress = Progress()
+    with Status(path.with_name("status.json"), progress) as status:
         try:
-            status.succeeded(_carry_out(read_job(path), status))
+            status.succeeded(_carry_out(read_job(path), status, progress))
         except AgentError as error:
             status.failed(error)
             print(f"{error.code}: {error.message}", file=sys.stderr)
@@ -49,19 +51,20 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _carry_out(job: Job, status: Status) -> dict[str, object]:
+def _carry_out(job: Job, status: Status, progress: Progress) -> dict[str, object]:
     place = job.repository
     session = session_of(file_credentials(_CREDENTIALS / "repository.json"))
     client = session.create_client("s3", region_name=place.region, config=CONFIG)
-    store = S3Objects(client, place.bucket, place.prefix, place.owner)
+    store = S3Objects(client, place.bucket, place.prefix, place.owner, progress)
     credentials = file_credentials(_CREDENTIALS / "source.json")
-    snapshots = DirectSnapshots(credentials, job.source_region, job.concurrency)
+    snapshots = DirectSnapshots(credentials, job.source_region, job.concurrency, progress)
     if job.operation == "backup":
         return Backup(job, snapshots, store, status).run()
     return Restore(job, snapshots, store, status).run()
 
 
-def _stop(_number: int, _frame: FrameType | None) -> None:
+def _stop(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once: the way out is not interrupted
     raise Stopped
 
 

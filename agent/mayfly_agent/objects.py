@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Protocol
 
 from .errors import AgentError
@@ -35,10 +36,30 @@ class ObjectStore(Protocol):
         """A part of it; raises ObjectNotFound, or AgentError when it is shorter."""
 
     def put(self, key: str, body: bytes, *, create_only: bool = False) -> None:
-        """Write it; with ``create_only``, raises ObjectExists when it is there."""
+        """Write it; with ``create_only``, raises ObjectExists when it is there.
+
+        That can be the work of this very call: when the answer to a try of it was lost, the next one meets its object.
+        """
 
     def list(self, prefix: str, *, folders: bool = False) -> Iterator[str]:
         """Keys that begin with the prefix, ascending; with ``folders``, the next part of each alone, once."""
 
     def delete(self, key: str) -> None:
         """Delete it; what is gone is no failure."""
+
+
+class NotedObjects:
+    """A store that notes what is put into it: ``sha256`` has the hexadecimal digest of each object, by key."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self.sha256: dict[str, str] = {}
+        self.get = store.get
+        self.get_range = store.get_range
+        self.list = store.list
+        self.delete = store.delete
+
+    def put(self, key: str, body: bytes, *, create_only: bool = False) -> None:
+        """As ObjectStore says."""
+        self.sha256[key] = sha256(body).hexdigest()
+        self._store.put(key, body, create_only=create_only)

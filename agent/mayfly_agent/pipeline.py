@@ -5,26 +5,52 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
+
+from .progress import Progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@contextmanager
+def pools(progress: Progress, **sizes: int) -> Iterator[list[ThreadPoolExecutor]]:
+    """Pools of so many threads. When the block is left, nothing runs in them any more, whatever happened.
+
+    After an error what has not begun never does, and what waits for AWS waits no longer: nobody may say that the
+    transfer has failed while a thread of it still writes.
+    """
+    made = [ThreadPoolExecutor(size, name) for name, size in sizes.items()]
+    try:
+        yield made
+    except BaseException:
+        progress.halt()
+        raise
+    finally:
+        for pool in made:
+            pool.shutdown(wait=False, cancel_futures=True)
+        try:
+            _join(made)
+        finally:  # a signal can end the first wait; it comes once
+            _join(made)
+
+
+def _join(made: list[ThreadPoolExecutor]) -> None:
+    for pool in made:
+        pool.shutdown(wait=True)
+
+
 def ordered(pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], window: int) -> Iterator[Result]:
     """Results in the order of the items, with at most ``window`` of them begun and not yet taken."""
     begun: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            begun.append(pool.submit(function, item))
-            if len(begun) >= window:
-                yield begun.popleft().result()
-        while begun:
+    for item in items:
+        begun.append(pool.submit(function, item))
+        if len(begun) >= window:
             yield begun.popleft().result()
-    finally:
-        for future in begun:
-            future.cancel()
+    while begun:
+        yield begun.popleft().result()
 
 
 class Uploads:

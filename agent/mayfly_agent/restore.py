@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A restore: blocks of a restore point, opened, verified, and put into new snapshots.
 
-Memory: ranges of packs being read (8 MiB and 32 blocks each, at most 4) and the blocks in flight (twice the
-concurrency).
+Memory: 5 ranges of packs, being read or written (each 32 blocks and at most 8 MiB of a pack), and the blocks in flight
+(twice the concurrency).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from .blocks import BLOCK_SIZE, VolumeDigest
 from .errors import AgentError
 from .job import Job
 from .objects import ObjectStore
-from .pipeline import ordered
+from .pipeline import ordered, pools
 from .repository import layout, repository
 from .repository.manifest import Manifest, VolumeRecord
 from .repository.packs import PackReader
@@ -99,27 +99,17 @@ class Restore:
         manifest = repository.read_manifest(self._store, points[job.restore_point], job.resource_key)
         snapshots: dict[str, str] = {}
         digests: dict[str, str] = {}
-        with (
-            ThreadPoolExecutor(_RANGES_AT_ONCE, "read") as readers,
-            ThreadPoolExecutor(job.concurrency, "write") as writers,
-        ):
+        with pools(self._status.progress, read=_RANGES_AT_ONCE, write=job.concurrency) as (readers, writers):
             for volume in manifest.volumes:
                 snapshots[volume.volume_id] = self._volume(manifest, volume, readers, writers)
                 digests[volume.volume_id] = volume.digest
         return {"snapshots": snapshots, "digests": digests}
 
-    def _volume(
-        self, manifest: Manifest, volume: VolumeRecord, readers: ThreadPoolExecutor, writers: ThreadPoolExecutor
-    ) -> str:
+    def _volume(self, manifest: Manifest, volume: VolumeRecord, readers: Executor, writers: Executor) -> str:
         job, status, name = self._job, self._status, volume.volume_id
-        assert job.target is not None
         status.stage("Writing", name)
         status.count(name, blocks_total=volume.blocks)
-        options: dict[str, Any] = {"Tags": [{"Key": key, "Value": each} for key, each in job.target.tags.items()]}
-        if job.target.kms_key_id:
-            options |= {"Encrypted": True, "KmsKeyArn": job.target.kms_key_id}
-        token = hashlib.sha256(f"{job.run}/{job.name.path}/{name}".encode()).hexdigest()
-        snapshot = self._sink.start_snapshot(volume.size_gib, token, f"{name} of {manifest.id}", **options)
+        snapshot = self._start(manifest, volume)
         tree = TreeReader(manifest.place(volume), job.resource_key, volume.tree(), self._store)
         read = ordered(readers, lambda each: self._read(volume, each), ranges(tree.entries()), _RANGES_AT_ONCE)
         digest, aggregate, written = VolumeDigest(), hashlib.sha256(), 0
@@ -138,6 +128,19 @@ class Restore:
             message = f"{name} of {manifest.id}: its tree does not give what its manifest promises."
             raise AgentError("RestorePointDamaged", message, "Restore another restore point.")
         self._sink.complete_snapshot(snapshot, written, aggregate.digest())
+        return snapshot
+
+    def _start(self, manifest: Manifest, volume: VolumeRecord) -> str:
+        """The new snapshot, told to the controller."""
+        job, name = self._job, volume.volume_id
+        assert job.target is not None
+        options: dict[str, Any] = {"Tags": [{"Key": key, "Value": each} for key, each in job.target.tags.items()]}
+        key = job.target.encryption.get(name)
+        if key is not None:  # without a key's ARN, EBS takes the account's default key
+            options |= {"Encrypted": True, **({"KmsKeyArn": key} if key else {})}
+        token = hashlib.sha256(f"{job.run}/{job.name.path}/{name}".encode()).hexdigest()
+        snapshot = self._sink.start_snapshot(volume.size_gib, token, f"{name} of {manifest.id}", **options)
+        self._status.started(name, snapshot)
         return snapshot
 
     def _read(self, volume: VolumeRecord, part: _Range) -> list[tuple[Entry, bytes]]:

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How far the work is: counters, and a file that the controller polls."""
+"""How far the work is: counters, and a file that the controller polls.
+
+It holds {serial, state: running | succeeded | failed, stage, error, result, volumes: {volume: VolumeCounters},
+snapshots: {volume: snapshot that was started for it}, progress, waiting}. ``progress`` moves whenever a request did
+what it was for. ``waiting`` is how many seconds ago AWS first put off one of the requests that still wait, 0 when none
+does. So a transfer hangs when ``progress`` stands and ``waiting`` is 0.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from .errors import AgentError
+from .progress import Progress
 
 _WRITE_SECONDS = 1.0
 
@@ -30,11 +37,14 @@ class VolumeCounters:
 class Status:
     """Written to ``path`` once a second while the block goes on, and at its end; replaced as a whole."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, progress: Progress | None = None) -> None:
+        self.progress = progress or Progress()
         self._path = path
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._volumes: dict[str, VolumeCounters] = {}
         self._began: dict[str, float] = {}
+        self._snapshots: dict[str, str] = {}
         self._value: dict[str, Any] = {"serial": 0, "state": "running", "stage": "", "error": None, "result": None}
         self._unwritable: OSError | None = None
         self._ended = threading.Event()
@@ -70,6 +80,19 @@ class Status:
                 setattr(counters, name, getattr(counters, name) + number)
             counters.seconds = round(time.monotonic() - self._began[volume_id], 3)
 
+    def started(self, volume_id: str, snapshot_id: str) -> None:
+        """A snapshot was started for a volume. Said at once: from now on there is something to remove.
+
+        Raises as stage.
+        """
+        with self._lock:
+            self._check()
+            self._snapshots[volume_id] = snapshot_id
+        try:
+            self._write()
+        except OSError as error:
+            raise _unwritable(error) from error
+
     def volume(self, volume_id: str) -> VolumeCounters:
         """A volume's counters as they are now."""
         with self._lock:
@@ -95,14 +118,19 @@ class Status:
 
     def _check(self) -> None:
         if self._unwritable is not None:
-            message = f"The state of the transfer cannot be written: {self._unwritable}."
-            raise AgentError("StatusUnwritable", message) from self._unwritable
+            raise _unwritable(self._unwritable) from self._unwritable
 
     def _write(self) -> None:
-        with self._lock:
-            self._value["serial"] += 1
-            volumes = {name: asdict(counters) for name, counters in self._volumes.items()}
-            text = json.dumps({**self._value, "volumes": volumes})
-        unfinished = self._path.with_suffix(".new")
-        unfinished.write_text(text)
-        unfinished.replace(self._path)
+        with self._writing:
+            with self._lock:
+                self._value["serial"] += 1
+                volumes = {name: asdict(counters) for name, counters in self._volumes.items()}
+                parts = {"volumes": volumes, "snapshots": self._snapshots, **self.progress.shown()}
+                text = json.dumps({**self._value, **parts})
+            unfinished = self._path.with_suffix(".new")
+            unfinished.write_text(text)
+            unfinished.replace(self._path)
+
+
+def _unwritable(error: OSError) -> AgentError:
+    return AgentError("StatusUnwritable", f"The state of the transfer cannot be written: {error}.")

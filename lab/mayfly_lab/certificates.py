@@ -18,8 +18,12 @@ _LIFE = timedelta(days=3650)
 
 
 def ensure_authority(cache: Path) -> None:
-    """Make ``ca.pem`` and ``ca.key`` in ``cache``, once: the machine image trusts this authority."""
-    if (cache / "ca.pem").exists() and (cache / "ca.key").exists():
+    """Make ``ca.pem`` and ``ca.key`` in ``cache``, once: the machine image trusts this authority.
+
+    Whoever calls this where others may do the same holds a lock. The certificate is written last, and a pair that
+    does not belong together is made anew, so a start that was killed half way does no harm.
+    """
+    if _is_whole(cache / "ca.pem", cache / "ca.key"):
         return
     cache.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -54,6 +58,16 @@ def issue_server_certificate(cache: Path, target: Path) -> None:
     _write(target, _private(key) + certificate.public_bytes(serialization.Encoding.PEM), 0o600)
 
 
+def _is_whole(certificate: Path, key: Path) -> bool:
+    """Whether both files exist and belong together."""
+    try:
+        public = x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
+        private = serialization.load_pem_private_key(key.read_bytes(), None)
+    except (FileNotFoundError, ValueError):
+        return False
+    return bool(private.public_key() == public)
+
+
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
@@ -70,6 +84,10 @@ def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    """Replace a file as a whole."""
+    unfinished = path.with_name(f"{path.name}.new{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
+    fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(fd, "wb") as stream:
         stream.write(data)
+    unfinished.replace(path)

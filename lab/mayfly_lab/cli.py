@@ -6,11 +6,12 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
 
-from mayfly_lab import addresses, certificates, cgroups, namespace, paths, rpc
+from mayfly_lab import addresses, certificates, cgroups, fault_commands, faults, locks, namespace, paths, rpc
 from mayfly_lab.image import ensure_image
 
 _DOWN = 2
@@ -27,6 +28,7 @@ def main() -> int:
     for name, purpose in (("digest", "one digest over all blocks of each"), ("files", "the files of a file system")):
         contents = commands.add_parser(name, help=f"{purpose}, of volumes and snapshots")
         contents.add_argument("ids", nargs="+", metavar="ID", help="a volume or a snapshot")
+    fault_commands.add_parser(commands)
     execute = commands.add_parser("exec", help="run a command in the lab's network: lab exec -- COMMAND")
     execute.add_argument("--host", metavar="INSTANCE", help="run it as root on a host of the lab instead")
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
@@ -46,12 +48,22 @@ def main() -> int:
         if options.command in ("digest", "files"):
             looking = [sys.executable, "-m", "mayfly_lab.contents", options.command, *options.ids]
             return namespace.execute(where, looking, environment(where))
-        if options.command == "seed":
-            return namespace.execute(where, [sys.executable, "-m", "mayfly_lab.seed"], environment(where))
-        return {"up": up, "down": down, "status": status}[options.command](where)
+        if options.command == "fault":
+            return fault_commands.run(where, options)
+        if options.command == "status":
+            return status(where)
+        with locks.held(where.lock, lambda: print(f"waiting for another command in {where.state}", file=sys.stderr)):
+            return {"up": up, "down": down, "seed": seed}[options.command](where)
     except (namespace.LabDown, rpc.RpcError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return _DOWN
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def seed(where: paths.Paths) -> int:
+    """Fill the lab."""
+    return namespace.execute(where, [sys.executable, "-m", "mayfly_lab.seed"], environment(where))
 
 
 def up(where: paths.Paths) -> int:
@@ -65,8 +77,9 @@ def up(where: paths.Paths) -> int:
         return 0
     where.logs.mkdir(parents=True)
     where.run.chmod(0o700)
-    certificates.ensure_authority(where.cache)
-    image = ensure_image(where.cache)
+    with locks.held(where.cache_lock, lambda: print(f"waiting for another lab in {where.cache}", file=sys.stderr)):
+        certificates.ensure_authority(where.cache)
+        image = ensure_image(where.cache)
     certificates.issue_server_certificate(where.cache, where.server_certificate)
     system = Path("/etc/ssl/certs/ca-certificates.crt").read_text()
     where.trust_bundle.write_text(system + where.ca_certificate.read_text())
@@ -75,7 +88,7 @@ def up(where: paths.Paths) -> int:
     namespace.create(where)
     try:
         _wait_for_services(where)
-    except namespace.LabDown:
+    except BaseException:
         namespace.destroy(where)
         raise
     print(f"the lab is up after {time.monotonic() - started:.1f} s")
@@ -92,14 +105,17 @@ def down(where: paths.Paths) -> int:
 
 
 def status(where: paths.Paths) -> int:
-    """Print services and hosts."""
+    """Print services, hosts and faults."""
     namespace.first_process(where)
     client = rpc.Client(where.supervisor_socket)
     services: dict[str, int | None] = client.call("services")
     for name, code in services.items():
         print(f"service {name:10} {'runs' if code is None else f'ended with exit code {code}'}")
     for host in client.call("hosts"):
-        print(f"host    {host['instance_id']} disks {' '.join(host['disks']) or '-'}")
+        network = " network cut" if host["cut"] else ""
+        print(f"host    {host['instance_id']} {host['state']}{network} disks {' '.join(host['disks']) or '-'}")
+    for fault in faults.Faults(where.run).all():
+        print(f"fault   {fault}")
     return int(any(code is not None for code in services.values()))
 
 

@@ -6,6 +6,7 @@ The lab's own namespace routes for every host, so a host cannot get around these
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from mayfly_lab.addresses import METADATA, RESOLVER
@@ -18,8 +19,11 @@ def interface(instance_id: str) -> str:
     return "v" + instance_id.removeprefix("i-")[-14:]
 
 
-def render(model: dict[str, Any]) -> str:
-    """The ruleset for ``{"hosts": [{instance_id, private_ip, vpc_id, services, peers, ingress, egress}]}``."""
+def render(model: dict[str, Any], cut: Collection[str] = ()) -> str:
+    """The ruleset for ``{"hosts": [{instance_id, private_ip, vpc_id, services, peers, ingress, egress}]}``.
+
+    Of the instances ``cut`` every packet is dropped, in both directions, of connections that stand as well.
+    """
     hosts = model["hosts"]
     reach = {host["instance_id"]: _reachable(host, hosts) for host in hosts}
     lines = [f"table inet {TABLE} {{}}", f"delete table inet {TABLE}", f"table inet {TABLE} {{"]
@@ -28,21 +32,27 @@ def render(model: dict[str, Any]) -> str:
     leaving = _jumps("iifname", "egress", hosts)
     arriving = _jumps("oifname", "ingress", hosts)
     local = _jumps("iifname", "local", hosts)
+    links = ", ".join(f'"{interface(instance_id)}"' for instance_id in sorted(cut))
+    from_cut, to_cut = ([f"  {side} {{ {links} }} drop"] if cut else [] for side in ("iifname", "oifname"))
     lines += [
         " chain forward {",
         "  type filter hook forward priority 0; policy drop;",
+        *from_cut,
+        *to_cut,
         "  ct state established,related accept",
     ]
     lines += [*leaving, *arriving, " }"]
     lines += [
         " chain input {",
         "  type filter hook input priority 0; policy accept;",
+        *from_cut,
         "  ct state established,related accept",
     ]
     lines += [*local, '  iifname "v*" drop', " }"]
     lines += [
         " chain output {",
         "  type filter hook output priority 0; policy accept;",
+        *to_cut,
         "  ct state established,related accept",
     ]
     lines += [*arriving, " }", "}"]

@@ -20,6 +20,7 @@ from mayfly_lab.commands import CommandFailed, run
 from mayfly_lab.paths import Paths
 
 log = logging.getLogger(__name__)
+_RELEASE_SECONDS = 30.0
 
 
 @dataclass
@@ -27,11 +28,15 @@ class Host:
     """One running machine."""
 
     instance_id: str
+    private_ip: str
     folder: Path
     process: subprocess.Popen[bytes]
     disks: dict[str, loops.Loop] = field(default_factory=dict)
     nodes: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    frozen: bool = False  # on request, not for the moment of a snapshot
+    lost: bool = False  # on request: it dies, and EC2 does not notice
+    released: threading.Event = field(default_factory=threading.Event)  # nothing of it is left
 
     @property
     def root(self) -> Path:
@@ -62,21 +67,29 @@ class Hosts:
         self._paths = paths
         self._exited = exited
         self._hosts: dict[str, Host] = {}
+        self._lost: dict[str, Host] = {}
         self._lock = threading.Lock()
         threading.Thread(target=self._watch_partitions, daemon=True, name="partitions").start()
 
-    def start(self, instance_id: str, private_ip: str, root_volume_id: str, volumes: list[dict[str, str]]) -> None:
-        """Boot a machine from its root volume and attach ``[{volume_id, device}]``."""
+    def start(
+        self,
+        instance_id: str,
+        private_ip: str,
+        root_volume_id: str,
+        volumes: list[dict[str, str]],
+        boot_words: list[str],
+    ) -> None:
+        """Boot a machine from its root volume, with more words for its kernel, and attach ``[{volume_id, device}]``."""
         folder = self._paths.run / "hosts" / instance_id
         (folder / "root").mkdir(parents=True, exist_ok=True)
         run("mount", "-o", "loop", self._volume(root_volume_id), folder / "root")
         try:
             namespace = network.add_host(instance_id, private_ip)
-            process = self._boot(instance_id, folder, namespace)
+            process = self._boot(instance_id, folder, namespace, boot_words)
         except Exception:
             run("umount", "--lazy", folder / "root")
             raise
-        host = Host(instance_id, folder, process)
+        host = Host(instance_id, private_ip, folder, process)
         with self._lock:
             self._hosts[instance_id] = host
         threading.Thread(target=self._wait, args=(host,), daemon=True, name=f"wait-{instance_id}").start()
@@ -87,12 +100,12 @@ class Hosts:
             self.kill(instance_id)
             raise
 
-    def _boot(self, instance_id: str, folder: Path, namespace: Path) -> subprocess.Popen[bytes]:
+    def _boot(self, instance_id: str, folder: Path, namespace: Path, boot_words: list[str]) -> subprocess.Popen[bytes]:
         groups = cgroups.create(self._paths.name, instance_id)
         enter = "".join(f"echo $$ > {group}/cgroup.procs; " for group in groups)
         machine = f"systemd-nspawn -q --register=no --keep-unit -M {instance_id} -D {folder}/root --boot"
         machine += f" --network-namespace-path={namespace} --capability=CAP_NET_ADMIN --resolv-conf=off"
-        machine += " --timezone=off --link-journal=no"
+        machine += " ".join([" --timezone=off --link-journal=no", *boot_words])
         with (folder / "console.log").open("ab") as console:
             return subprocess.Popen(
                 ["sh", "-c", f"{enter}exec {machine}"],
@@ -110,7 +123,11 @@ class Hosts:
             self._release(host)
         except (CommandFailed, OSError):
             log.exception("%s was not cleaned up", host.instance_id)
-        self._exited(host.instance_id)
+        if host.lost:
+            network.silence(host.private_ip)
+        else:
+            self._exited(host.instance_id)
+        host.released.set()
 
     def _release(self, host: Host) -> None:
         # A machine outlives its systemd-nspawn when that was killed.
@@ -125,7 +142,9 @@ class Hosts:
 
     def power_off(self, instance_id: str, wait: float = 20.0) -> None:
         """Shut a machine down as a power button does, and by force after ``wait`` seconds."""
-        host = self._get(instance_id)
+        if self._forget(instance_id):
+            return
+        host = self.get(instance_id)
         os.kill(host.process.pid, signal.SIGTERM)  # nspawn asks the machine's init for an orderly power-off
         try:
             host.process.wait(wait)
@@ -134,20 +153,47 @@ class Hosts:
 
     def kill(self, instance_id: str) -> None:
         """End a machine at once; nothing if it has ended."""
+        if self._forget(instance_id):
+            return
         host = self._hosts.get(instance_id)
         if host:
-            cgroups.kill(self._paths.name, instance_id)
-            host.process.kill()
+            self._kill(host)
+
+    def lose(self, instance_id: str) -> None:
+        """Let a machine die and its address fall silent, while EC2 takes it for running."""
+        host = self.get(instance_id)
+        with self._lock:
+            host.lost = True
+            self._lost[instance_id] = host
+        self._kill(host)
+        host.released.wait(_RELEASE_SECONDS)
 
     def freeze(self, instance_id: str) -> None:
-        cgroups.freeze(self._paths.name, self._get(instance_id).instance_id, frozen=True)
+        """Let a machine stand still for the moment of a snapshot; a dead one does already."""
+        if instance_id not in self._lost:
+            cgroups.freeze(self._paths.name, self.get(instance_id).instance_id, frozen=True)
 
     def thaw(self, instance_id: str) -> None:
-        cgroups.freeze(self._paths.name, self._get(instance_id).instance_id, frozen=False)
+        """The end of `freeze`."""
+        if instance_id not in self._lost and not self.get(instance_id).frozen:
+            cgroups.freeze(self._paths.name, instance_id, frozen=False)
+
+    def freeze_on_request(self, instance_id: str) -> None:
+        """Let a machine stand still until it is thawed on request."""
+        host = self.get(instance_id)
+        cgroups.freeze(self._paths.name, instance_id, frozen=True)
+        host.frozen = True
+
+    def thaw_on_request(self, instance_id: str) -> None:
+        host = self.get(instance_id)
+        host.frozen = False
+        cgroups.freeze(self._paths.name, instance_id, frozen=False)
 
     def attach(self, instance_id: str, volume_id: str, device: str) -> None:
-        """Give a running machine a disk under /dev/xvd*."""
-        host = self._get(instance_id)
+        """Give a running machine a disk under /dev/xvd*; a dead one does not notice."""
+        if instance_id in self._lost:
+            return
+        host = self.get(instance_id)
         name = _node(device)
         with host.lock:
             if name in host.disks:
@@ -163,7 +209,9 @@ class Hosts:
 
     def detach(self, instance_id: str, device: str) -> None:
         """Take a disk from a machine (busy or not, as a forced detachment does)."""
-        host = self._get(instance_id)
+        if instance_id in self._lost:
+            return
+        host = self.get(instance_id)
         name = _node(device)
         with host.lock:
             disk = host.disks.pop(name)
@@ -176,14 +224,38 @@ class Hosts:
         """Who runs."""
         with self._lock:
             hosts = list(self._hosts.values())
-        return [
-            {"instance_id": host.instance_id, "pid": host.process.pid, "disks": sorted(host.disks)} for host in hosts
+            lost = [{"instance_id": instance_id, "state": "dead", "disks": []} for instance_id in self._lost]
+        running = [
+            {
+                "instance_id": host.instance_id,
+                "state": "frozen" if host.frozen else "runs",
+                "pid": host.process.pid,
+                "disks": sorted(host.disks),
+            }
+            for host in hosts
         ]
+        return running + lost
 
     def leader(self, instance_id: str) -> int:
-        return self._get(instance_id).leader()
+        return self.get(instance_id).leader()
 
-    def _get(self, instance_id: str) -> Host:
+    def _kill(self, host: Host) -> None:
+        cgroups.kill(self._paths.name, host.instance_id)
+        host.process.kill()
+
+    def _forget(self, instance_id: str) -> bool:
+        """Whether it was dead on request; it has ended then."""
+        with self._lock:
+            host = self._lost.pop(instance_id, None)
+        if host is None:
+            return False
+        host.released.wait(_RELEASE_SECONDS)
+        network.unsilence(host.private_ip)
+        self._exited(instance_id)
+        return True
+
+    def get(self, instance_id: str) -> Host:
+        """A machine that runs; raises KeyError."""
         try:
             return self._hosts[instance_id]
         except KeyError:

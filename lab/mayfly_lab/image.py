@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from mayfly_lab.addresses import RESOLVER
-from mayfly_lab.commands import run
+from mayfly_lab.commands import CommandFailed, run
 
 SIZE_GIB = 8
+_LIMIT = 1800.0  # seconds of a build
 SUITE = "bookworm"
 PACKAGES = [
     "systemd-sysv",
@@ -73,15 +76,35 @@ _MASKED = [
 
 
 def ensure_image(cache: Path) -> Path:
-    """The path of the machine image, built if this recipe has not been built yet (about a minute)."""
+    """The path of the machine image, built if this recipe has not been built yet (about a minute).
+
+    Whoever calls this where others may do the same holds a lock. Raises CommandFailed.
+    """
     authority = (cache / "ca.pem").read_text()
     recipe = repr((SUITE, PACKAGES, sorted(_FILES.items()), _FIRMWARE, _MASKED, SIZE_GIB, authority))
     image = cache / f"debian-12-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.img"
     if not image.exists():
+        remove_unfinished(cache)
         print(f"building the machine image {image.name} (once, about a minute)", flush=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as folder:
-            _build(Path(folder), authority, image)
+            # Whatever kills this process ends the whole build, with its mounts.
+            with_it = ["setpriv", "--pdeathsig", "KILL"]
+            apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+            build = [sys.executable, "-m", "mayfly_lab.image", folder, str(cache), str(image)]
+            done = subprocess.run([*with_it, *apart, *build], stdin=subprocess.DEVNULL, check=False, timeout=_LIMIT)
+            if done.returncode or not image.exists():
+                raise CommandFailed(f"the machine image was not built: exit code {done.returncode}")
     return image
+
+
+def remove_unfinished(cache: Path) -> None:
+    """Remove what builds that were killed have left; raises CommandFailed when something of it is still in use."""
+    for folder in sorted(cache.glob("build-*")):
+        lines = Path("/proc/self/mounts").read_text().splitlines()
+        below = [target for target in (line.split()[1] for line in lines) if target.startswith(f"{folder}/")]
+        for target in reversed(below):
+            run("umount", target)  # else the removal would go on in this machine's own /dev
+        shutil.rmtree(folder)
 
 
 def _build(folder: Path, authority: str, image: Path) -> None:
@@ -110,3 +133,7 @@ def _build(folder: Path, authority: str, image: Path) -> None:
     options = "lazy_itable_init=1,lazy_journal_init=1"
     run("mkfs.ext4", "-q", "-L", "root", "-E", options, "-d", root, unfinished, wait=300)
     unfinished.replace(image)
+
+
+if __name__ == "__main__":
+    _build(Path(sys.argv[1]), (Path(sys.argv[2]) / "ca.pem").read_text(), Path(sys.argv[3]))

@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from mayfly_lab.paths import Paths
 
 _NAMESPACES = ("net", "mnt", "pid")
+_MAKING_SECONDS = 10.0
 
 
 class LabDown(RuntimeError):
@@ -22,8 +24,17 @@ class LabDown(RuntimeError):
 
 
 def create(where: Paths) -> None:
-    """Start process 1 of a new lab, detached from the caller; it writes to log/supervisor.log."""
+    """Start process 1 of a new lab, detached from the caller; it writes to log/supervisor.log.
+
+    The process that will hold the namespaces is written down before it makes them, so that whatever becomes of the
+    caller the lab can be ended. Raises LabDown.
+    """
+    # Waits to be written down, and ends when its caller does not live to do so.
     command = [
+        "sh",
+        "-c",
+        'read -r go && exec "$@" </dev/null',
+        "lab",
         "unshare",
         "--net",
         "--mount",
@@ -39,22 +50,32 @@ def create(where: Paths) -> None:
     with (where.logs / "supervisor.log").open("ab") as output:
         holder = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
             start_new_session=True,
             env=environment,
             cwd="/",
         )
-    limit = time.monotonic() + 10
-    while time.monotonic() < limit and holder.poll() is None:
-        children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
-        if children:
-            pids = [holder.pid, int(children[0])]
-            where.home.write_text(json.dumps([{"pid": pid, "started": _started(pid)} for pid in pids]))
-            return
-        time.sleep(0.01)
-    raise LabDown(f"no namespaces could be made: {(where.logs / 'supervisor.log').read_text()[-2000:]}")
+    try:
+        _write_down(where, holder.pid)
+        assert holder.stdin is not None
+        with holder.stdin as gate:
+            gate.write(b"go\n")
+        limit = time.monotonic() + _MAKING_SECONDS
+        while time.monotonic() < limit and holder.poll() is None:
+            children = _children(holder.pid)
+            if children:
+                _write_down(where, holder.pid, children[0])
+                return
+            time.sleep(0.01)
+        raise LabDown(f"no namespaces could be made: {(where.logs / 'supervisor.log').read_text()[-2000:]}")
+    except BaseException:
+        try:
+            destroy(where)
+        finally:
+            holder.kill()  # if it could not even be written down
+        raise
 
 
 def first_process(where: Paths) -> int:
@@ -68,11 +89,13 @@ def first_process(where: Paths) -> int:
 def destroy(where: Paths) -> None:
     """End every process of the lab; raises TimeoutError when some still live after 20 s."""
     found = _processes(where)
+    # Process 1 may not be written down yet: the holder stands still while it is looked for.
+    for pid in found:
+        _signal(pid, signal.SIGSTOP)
+    for pid in dict.fromkeys(child for each in found[:1] for child in _children(each)):
+        _signal(pid, signal.SIGKILL)
     for pid in reversed(found):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+        _signal(pid, signal.SIGKILL)
     limit = time.monotonic() + 20
     while _processes(where):
         if time.monotonic() > limit:
@@ -109,6 +132,26 @@ def execute(where: Paths, command: list[str], environment: dict[str, str]) -> in
             return code if code >= 0 else 128 - code
         except InterruptedError:
             continue
+
+
+def _write_down(where: Paths, *pids: int) -> None:
+    """Keep [holder, process 1], as a whole."""
+    unfinished = where.home.with_suffix(".new")
+    unfinished.write_text(json.dumps([{"pid": pid, "started": _started(pid)} for pid in pids]))
+    unfinished.replace(where.home)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _children(pid: int) -> list[int]:
+    """The children of a process, none when it is gone."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _started(pid: int) -> str:

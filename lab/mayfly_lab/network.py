@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from mayfly_lab import addresses
 from mayfly_lab.commands import run
 from mayfly_lab.firewall import interface, render
+
+_NOWHERE = "nowhere"  # a link whose other end nobody listens at: what goes there is lost without a word
 
 
 def set_up() -> None:
@@ -22,12 +26,24 @@ def set_up() -> None:
     batch = ["link set lo up", *(f"addr add {address}/32 dev lo scope global" for address in own)]
     run("ip", "-b", "-", text="\n".join(batch) + "\n")
     run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+    run("ip", "link", "add", _NOWHERE, "type", "veth", "peer", "name", f"{_NOWHERE}-end")
+    for link in (_NOWHERE, f"{_NOWHERE}-end"):
+        run("ip", "link", "set", link, "arp", "off", "up")
     apply({"hosts": []})
 
 
-def apply(model: dict[str, object]) -> None:
-    """Put a picture of the network into force, all at once."""
-    run("nft", "-f", "-", text=render(model))
+def apply(model: dict[str, Any], cut: Collection[str] = ()) -> None:
+    """Put a picture of the network into force, all at once; the hosts ``cut`` have none."""
+    run("nft", "-f", "-", text=render(model, cut))
+
+
+def silence(private_ip: str) -> None:
+    """Let an address without a host be one that never answers, not one that there is no way to."""
+    run("ip", "route", "replace", f"{private_ip}/32", "dev", _NOWHERE, "src", addresses.CONTROL_NODE)
+
+
+def unsilence(private_ip: str) -> None:
+    run("ip", "route", "del", f"{private_ip}/32", "dev", _NOWHERE)
 
 
 def add_host(instance_id: str, private_ip: str) -> Path:

@@ -55,6 +55,21 @@ class Paths:
         return self.run / "seed.json"
 
     @property
+    def sessions(self) -> Path:
+        """When sessions of roles end."""
+        return self.run / "sessions"
+
+    @property
+    def lock(self) -> Path:
+        """Held by what starts, ends or fills the lab."""
+        return self.state / "lock"
+
+    @property
+    def cache_lock(self) -> Path:
+        """Held by what makes the authority or the machine image."""
+        return self.cache / "lock"
+
+    @property
     def name(self) -> str:
         """A short name of this state directory, for what the whole machine shares (control groups)."""
         return "mayfly-lab-" + hashlib.sha256(str(self.state).encode()).hexdigest()[:8]

@@ -57,7 +57,10 @@ class Supervisor:
         self._paths = where
         self._events = Events()
         self._services: dict[str, subprocess.Popen[bytes]] = {}
-        self._hosts = Hosts(where, lambda instance_id: self._events.add(instance_id, "exited"))
+        self._hosts = Hosts(where, self._exited)
+        self._model: dict[str, Any] = {"hosts": []}
+        self._cut: set[str] = set()
+        self._network = threading.Lock()
 
     def prepare(self) -> None:
         """Mounts and network, all of them private to the lab's namespaces."""
@@ -105,8 +108,13 @@ class Supervisor:
             "attach": self._hosts.attach,
             "detach": self._hosts.detach,
             "leader": self._hosts.leader,
-            "set_network": network.apply,
-            "hosts": self._hosts.list,
+            "lose_host": self._lose_host,
+            "freeze_host": self._hosts.freeze_on_request,
+            "thaw_host": self._hosts.thaw_on_request,
+            "cut_network": self._cut_network,
+            "mend_network": self._mend_network,
+            "set_network": self._set_network,
+            "hosts": self._list_hosts,
             "services": lambda: {name: process.poll() for name, process in self._services.items()},
             "events": self._events.after,
         }
@@ -114,11 +122,40 @@ class Supervisor:
             self.start_services()
             server.serve_forever()
 
-    def _start_host(
-        self, instance_id: str, private_ip: str, root_volume_id: str, volumes: list[dict[str, str]]
-    ) -> None:
-        self._hosts.start(instance_id, private_ip, root_volume_id, volumes)
+    def _start_host(self, instance_id: str, **options: Any) -> None:
+        self._hosts.start(instance_id, **options)
         self._events.add(instance_id, "started")
+
+    def _exited(self, instance_id: str) -> None:
+        with self._network:
+            self._cut.discard(instance_id)
+        self._events.add(instance_id, "exited")
+
+    def _list_hosts(self) -> list[dict[str, Any]]:
+        cut = self._cut
+        return [{**host, "cut": host["instance_id"] in cut and host["state"] != "dead"} for host in self._hosts.list()]
+
+    def _lose_host(self, instance_id: str) -> None:
+        self._cut_network(instance_id)  # else the kernel would close the connections of what dies
+        self._hosts.lose(instance_id)
+
+    def _set_network(self, model: dict[str, Any]) -> None:
+        with self._network:
+            network.apply(model, self._cut)
+            self._model = model
+
+    def _cut_network(self, instance_id: str) -> None:
+        self._hosts.get(instance_id)
+        with self._network:
+            network.apply(self._model, {*self._cut, instance_id})
+            self._cut.add(instance_id)
+
+    def _mend_network(self, instance_id: str) -> None:
+        with self._network:
+            if instance_id not in self._cut:
+                raise KeyError(f"the network of {instance_id} is not cut")
+            network.apply(self._model, self._cut - {instance_id})
+            self._cut.discard(instance_id)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import ssl
@@ -14,7 +15,7 @@ from typing import Any
 
 from cheroot.server import HTTPConnection
 from cheroot.ssl.builtin import BuiltinSSLAdapter
-from cheroot.wsgi import Server
+from cheroot.wsgi import Gateway_10, Server
 
 log = logging.getLogger(__name__)
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -24,6 +25,14 @@ _BACKLOG = 512
 _DRAIN = 1 << 20
 _LINE = 8192
 _START_SECONDS = 10.0
+
+
+class NoAnswer(ConnectionResetError):
+    """What an application raises for a connection that ends after ``seconds`` without an answer."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(errno.ECONNRESET, "no answer is given on purpose")
+        self.seconds = seconds
 
 
 def serve(
@@ -181,10 +190,22 @@ class _Adapter(BuiltinSSLAdapter):
         return Reader(sock) if "r" in mode else Writer(sock)
 
 
+class _Gateway(Gateway_10):
+    """Tells the connection how long it is to be held."""
+
+    def respond(self) -> None:
+        try:
+            super().respond()
+        except NoAnswer as none:
+            self.req.conn.held_seconds = none.seconds
+            raise
+
+
 class _Connection(HTTPConnection):
-    """A connection that shakes hands before its first request."""
+    """A connection that shakes hands before its first request, and can be held without a thread that waits."""
 
     _shaken = False
+    held_seconds = 0.0
 
     def communicate(self) -> bool:
         if not self._shaken:
@@ -196,6 +217,15 @@ class _Connection(HTTPConnection):
             self._shaken = True
         keep: bool = super().communicate()  # type: ignore[no-untyped-call]  # cheroot's stubs leave it open
         return keep
+
+    def close(self) -> None:
+        if not self.held_seconds:
+            super().close()
+            return
+        seconds, self.held_seconds = self.held_seconds, 0.0
+        later = threading.Timer(seconds, self.close)
+        later.daemon = True
+        later.start()
 
 
 class _Server(Server):
@@ -217,6 +247,7 @@ def _start(application: Application, address: str, certificate: Path, port: int,
         return answer
 
     server = _Server((address, port), addressed, numthreads=threads, server_name="lab", timeout=IDLE_SECONDS)
+    server.gateway = _Gateway
     server.request_queue_size = _BACKLOG
     server.keep_alive_conn_limit = 10_000
     server.ssl_adapter = _Adapter(str(certificate), str(certificate))

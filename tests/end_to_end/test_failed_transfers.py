@@ -24,12 +24,10 @@ class Backup:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self._faults = site.lab.state / "run/faults"
-        self._faults.mkdir(exist_ok=True)
 
     def __enter__(self) -> Backup:
         account = self.site.seed["accounts"]["production"]["id"]
-        (self._faults / "ebs.json").write_text(json.dumps({"throttle": {account: 60}}))
+        self._slow = self._fault("add", "throttle", "--service", "ebs", "--account", account, "--rate", "60")
         words = self.site.lab.words("exec", "--", "ansible-playbook", "-i", "inventories/lab/ec2.aws_ec2.yml")
         self._playbook = subprocess.Popen(
             [*words, "playbooks/ec2_backup.yml"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -38,17 +36,22 @@ class Backup:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.full_speed()
-        (self._faults / "s3.json").unlink(missing_ok=True)
+        self._fault("clear")
         self._playbook.communicate(timeout=300)
 
     def full_speed(self) -> None:
         """Nothing is slow any more."""
-        (self._faults / "ebs.json").unlink(missing_ok=True)
+        self._fault("clear", self._slow)
 
     def take_s3_away(self, resource: str) -> None:
         """No object of the resource can be written."""
-        (self._faults / "s3.json").write_text(json.dumps({"status": 503, "operation": "PUT", "key": resource}))
+        self._fault("add", "throttle", "--service", "s3", "--call", "PutObject", "--resource", f"*{resource}*")
+
+    def _fault(self, *words: str) -> str:
+        """What `lab fault WORDS` prints."""
+        done = self.site.lab.run("fault", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
     def worker(self, host: str) -> str:
         """Id of the host's worker, once it has transferred something."""

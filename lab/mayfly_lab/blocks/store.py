@@ -10,6 +10,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -18,6 +20,7 @@ from pathlib import Path
 from mayfly_lab.blocks.files import BLOCK, clone, written_blocks
 
 GIB = 1 << 30
+_SETTLED_SECONDS = 1.0
 
 
 class SnapshotNotFound(KeyError):
@@ -44,6 +47,12 @@ class SnapshotRecord:
     client_token: str | None = None
     parent_snapshot_id: str | None = None
     from_direct: bool = False
+    root_snapshot_id: str | None = None  # where a chain of snapshots began that came from no volume
+
+    @property
+    def lineage(self) -> str:
+        """What snapshots must have in common to be compared: the volume, or the beginning of the chain."""
+        return self.root_snapshot_id or self.volume_id
 
 
 class BlockStore:
@@ -52,6 +61,7 @@ class BlockStore:
     def __init__(self, root: Path) -> None:
         self._volumes = root / "volumes"
         self._snapshots = root / "snapshots"
+        self._known: dict[str, tuple[tuple[int, int], SnapshotRecord]] = {}
 
     def volume_path(self, volume_id: str) -> Path:
         """Where the data of a volume lies."""
@@ -94,10 +104,21 @@ class BlockStore:
 
     def get(self, snapshot_id: str) -> SnapshotRecord:
         """What is known of a snapshot; raises SnapshotNotFound."""
+        path = f"{self._snapshots}/{snapshot_id}.json"
         try:
-            return SnapshotRecord(**json.loads(self._record_path(snapshot_id).read_text()))
+            found = os.stat(path)  # noqa: PTH116 - asked for every block, and a Path costs more than the call
+            state = (found.st_ino, found.st_mtime_ns)
+            known = self._known.get(snapshot_id)
+            if known and known[0] == state:
+                return known[1]
+            record = SnapshotRecord(**json.loads(Path(path).read_text()))
         except FileNotFoundError:
+            self._known.pop(snapshot_id, None)
             raise SnapshotNotFound(snapshot_id) from None
+        # A young file may be replaced within the same tick of the file system's clock, and look the same.
+        if time.time() - found.st_mtime > _SETTLED_SECONDS:
+            self._known[snapshot_id] = (state, record)
+        return record
 
     def records(self, owner: str | None = None, region: str | None = None) -> list[SnapshotRecord]:
         """Every snapshot of an owner and Region (None: of all)."""
@@ -114,7 +135,7 @@ class BlockStore:
     def save(self, record: SnapshotRecord) -> None:
         """Replace what is known of a snapshot."""
         path = self._record_path(record.snapshot_id)
-        unfinished = path.with_suffix(f".new{os.getpid()}")
+        unfinished = path.with_suffix(f".new{os.getpid()}-{threading.get_ident()}")
         unfinished.write_text(json.dumps(asdict(record)))
         unfinished.replace(path)
 
@@ -126,10 +147,10 @@ class BlockStore:
             yield self.get(snapshot_id)
 
     def delete(self, snapshot_id: str) -> None:
-        """Remove a snapshot; nothing when it is gone."""
+        """Remove a snapshot and all that lies beside it; nothing when it is gone."""
         self._record_path(snapshot_id).unlink(missing_ok=True)
-        self.snapshot_path(snapshot_id).unlink(missing_ok=True)
-        (self._snapshots / f"{snapshot_id}.lock").unlink(missing_ok=True)
+        for path in self._snapshots.glob(f"{snapshot_id}.*"):
+            path.unlink(missing_ok=True)
 
     def written_blocks(self, snapshot_id: str) -> list[int]:
         """Indexes of the 512 KiB blocks that were ever written, ascending."""
@@ -138,8 +159,11 @@ class BlockStore:
 
     def read_block(self, snapshot_id: str, index: int) -> bytes:
         """The 512 KiB of a block."""
-        with self.snapshot_path(snapshot_id).open("rb") as stream:
-            return os.pread(stream.fileno(), BLOCK, index * BLOCK)
+        opened = os.open(f"{self._snapshots}/{snapshot_id}.img", os.O_RDONLY)
+        try:
+            return os.pread(opened, BLOCK, index * BLOCK)
+        finally:
+            os.close(opened)
 
     def _record_path(self, snapshot_id: str) -> Path:
         return self._snapshots / f"{snapshot_id}.json"

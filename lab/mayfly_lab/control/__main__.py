@@ -12,11 +12,29 @@ from mayfly_lab import paths, rpc, web
 from mayfly_lab.accounts import ACCOUNTS, new_access_key_id
 from mayfly_lab.addresses import REGIONS, service_address
 from mayfly_lab.blocks.store import BlockStore
-from mayfly_lab.control import identity, images, instances, lifecycle, metadata, snapshots, volumes, vpcs
+from mayfly_lab.control import (
+    attributes,
+    consistency,
+    groups,
+    identity,
+    images,
+    instances,
+    lifecycle,
+    metadata,
+    regions,
+    snapshots,
+    volumes,
+    vpcs,
+)
 from mayfly_lab.control.application import Application
 from mayfly_lab.control.state import Lab, backends
+from mayfly_lab.faults import Faults
+from mayfly_lab.gate import Gate
+from mayfly_lab.sessions import Sessions
 
 SERVICES = ("ec2", "sts", "iam", "kms", "ssm")
+PARTS = (attributes, consistency, groups, identity, images, instances, lifecycle, regions, snapshots, volumes, vpcs)
+_THREADS = 24  # of each address: calls that are slow on purpose hold one each
 
 
 def main() -> None:
@@ -27,7 +45,9 @@ def main() -> None:
     Lab.paths = where
     Lab.store = BlockStore(where.store)
     Lab.supervisor = rpc.Client(where.supervisor_socket)
-    for part in (identity, images, instances, lifecycle, snapshots, volumes, vpcs):
+    Lab.faults = Faults(where.run)
+    Lab.sessions = Sessions(where.sessions)
+    for part in PARTS:
         part.install()
     images.put_snapshots(REGIONS)
     _write_credentials(where.run / "aws")
@@ -36,7 +56,8 @@ def main() -> None:
     threading.Thread(target=lifecycle.follow_events, name="events", daemon=True).start()
     threading.Thread(target=metadata.Server().serve_forever, name="metadata", daemon=True).start()
     addresses = [service_address(service, region) for service in SERVICES for region in REGIONS]
-    web.serve(Application(SERVICES), addresses, where.server_certificate, threads=8)
+    application = Application(SERVICES, Gate(Lab.faults, Lab.sessions))
+    web.serve(application, addresses, where.server_certificate, threads=_THREADS)
     ready = where.run / "ready"
     ready.mkdir(exist_ok=True)
     (ready / "control").touch()

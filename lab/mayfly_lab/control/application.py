@@ -7,90 +7,111 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qs
 
+from moto.ec2.models import ec2_backends
 from moto.moto_server.werkzeug_app import create_backend_app
 
-from mayfly_lab import accounts
+from mayfly_lab import accounts, refusals
 from mayfly_lab.addresses import service_at
-from mayfly_lab.control import identity, picture
-from mayfly_lab.control.state import LOCK
+from mayfly_lab.control import consistency, errors, picture
+from mayfly_lab.control.state import LOCK, Lab, Now
+from mayfly_lab.faults import Request
+from mayfly_lab.gate import Gate
+from mayfly_lab.refusals import Refusal
 
 log = logging.getLogger(__name__)
 Environment = dict[str, Any]
+Parameters = list[tuple[str, str]]
 StartResponse = Callable[..., Any]
 _MAXIMUM_BODY = 8 << 20
-_JSON_SERVICES = ("kms", "ssm")
 _READING = ("Describe", "Get", "List")
 
 
 class Application:
     """Every service of the control plane; which one, tells the address that was called."""
 
-    def __init__(self, services: tuple[str, ...]) -> None:
+    def __init__(self, services: tuple[str, ...], gate: Gate) -> None:
         self._applications = {service: create_backend_app(service) for service in services}  # type: ignore[arg-type]
+        self._gate = gate
 
     def __call__(self, environ: Environment, start_response: StartResponse) -> Iterable[bytes]:
-        service, _ = service_at(environ["mayfly.address"])
+        service, region = service_at(environ["mayfly.address"])
+        began = time.monotonic()
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if length > _MAXIMUM_BODY:
-            return _refuse(
-                service, start_response, "413 Payload Too Large", "RequestTooLarge", "The request is too long."
-            )
+            return _say(start_response, service, Refusal(413, "RequestTooLarge", "The request is too long."))
         body = environ["wsgi.input"].read(length)
         environ["wsgi.input"] = io.BytesIO(body)
-        refusal = _unknown_caller(environ)
+        key = accounts.access_key_of(environ.get("HTTP_AUTHORIZATION", "") or environ.get("QUERY_STRING", ""))
+        if key is None:
+            missing = "Request is missing Authentication Token"
+            return _say(start_response, service, Refusal(403, "MissingAuthenticationToken", missing))
+        try:
+            account = accounts.account_of(key)
+        except accounts.UnknownAccessKey:
+            return _say(start_response, service, refusals.unknown_caller(service))
+        call, parameters = read(environ, body)
+        request = Request(service, call, account, region, tuple(value for _, value in parameters))
+        refusal = self._gate.enter(request, key)
         if refusal:
-            return _refuse(service, start_response, "403 Forbidden", *refusal)
-        action = _action(environ, body)
-        began = time.monotonic()
-        status = ""
+            return _say(start_response, service, refusal)
+        line, headers, answer = self._answer(environ, request, parameters)
+        self._gate.leave(request, int(line.split()[0]))
+        log.info("%s %s %s %.0f ms", service, call, line, (time.monotonic() - began) * 1000)
+        start_response(line, headers)
+        return [answer]
 
-        def started(line: str, headers: Any, *rest: Any) -> Any:
-            nonlocal status
-            status = line
-            return start_response(line, headers, *rest)
+    def _answer(self, environ: Environment, request: Request, parameters: Parameters) -> errors.Answer:
+        started: list[Any] = []
+
+        def start(*line_and_headers: Any) -> Any:
+            started[:] = line_and_headers
 
         with LOCK:
-            answer = list(self._applications[service](environ, started))
-            if service == "ec2" and not action.startswith(_READING):
-                picture.apply()
-        log.info("%s %s %s %.0f ms", service, action, status, (time.monotonic() - began) * 1000)
-        return answer
+            Lab.now = Now(request)
+            if request.service == "ec2":
+                backend = ec2_backends[request.account][request.region]
+                with consistency.lagging(backend, request, parameters):
+                    answer = b"".join(self._applications["ec2"](environ, start))
+                if not request.call.startswith(_READING):
+                    picture.apply()
+            else:
+                answer = b"".join(self._applications[request.service](environ, start))
+            refusal = Lab.now.refusal
+        if refusal:
+            return errors.written(request.service, refusal)
+        return started[0], started[1], answer
 
 
-def _action(environ: Environment, body: bytes) -> str:
+def read(environ: Environment, body: bytes) -> tuple[str, Parameters]:
+    """(call, its parameters in the order of the request; of JSON, every text in it)"""
     target = environ.get("HTTP_X_AMZ_TARGET")
     if target:
-        return str(target).rpartition(".")[2]
-    return parse_qs(body.decode(errors="replace")).get("Action", ["?"])[0]
+        try:
+            return str(target).rpartition(".")[2], list(_texts("", json.loads(body or b"{}")))
+        except ValueError:  # moto tells the caller
+            return str(target).rpartition(".")[2], []
+    found = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
+    call = found.pop("Action", ["?"])[0]
+    found.pop("Version", None)
+    return call, [(name, value) for name, values in found.items() for value in values]
 
 
-def _unknown_caller(environ: Environment) -> tuple[str, str] | None:
-    """(code, message) when the caller is nobody, or a session that has ended."""
-    key = accounts.access_key_of(environ.get("HTTP_AUTHORIZATION", "") or environ.get("QUERY_STRING", ""))
-    if key is None:
-        return "MissingAuthenticationToken", "Request is missing Authentication Token"
-    try:
-        accounts.account_of(key)
-    except accounts.UnknownAccessKey:
-        return "InvalidClientTokenId", "The security token included in the request is invalid."
-    if identity.has_expired(key):
-        return "ExpiredToken", "The security token included in the request is expired"
-    return None
+def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _texts(f"{name}.{key}" if name else key, each)
+    elif isinstance(value, list):
+        for number, each in enumerate(value, 1):
+            yield from _texts(f"{name}.{number}", each)
 
 
-def _refuse(service: str, start_response: StartResponse, status: str, code: str, message: str) -> Iterable[bytes]:
-    if service in _JSON_SERVICES:
-        body = json.dumps({"__type": code, "message": message}).encode()
-        kind = "application/x-amz-json-1.1"
-    elif service == "ec2":
-        inner = f"<Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
-        body, kind = f"<Response>{inner}<RequestID>0</RequestID></Response>".encode(), "text/xml"
-    else:
-        inner = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
-        body, kind = f"<ErrorResponse>{inner}<RequestId>0</RequestId></ErrorResponse>".encode(), "text/xml"
-    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
+def _say(start_response: StartResponse, service: str, refusal: Refusal) -> Iterable[bytes]:
+    line, headers, body = errors.written(service, refusal)
+    start_response(line, headers)
     return [body]

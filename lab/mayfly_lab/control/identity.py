@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import contextvars
 import json
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 import moto.iam.models
@@ -15,15 +14,25 @@ from moto.sts.models import AssumedRole, STSBackend
 from moto.sts.responses import TokenResponse
 
 from mayfly_lab import accounts
-from mayfly_lab.control.state import replace
+from mayfly_lab.control.state import Lab, replace
 
 _PARTITION = "aws"
-_expiry: dict[str, datetime] = {}
-_caller: contextvars.ContextVar[str] = contextvars.ContextVar("caller")
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html: seconds, and characters of a policy.
+_SHORTEST, _LONGEST, _DEFAULT = 900, 43200, 3600
+_LONGEST_CHAINED = 3600
+_LONGEST_POLICY = 2048
 
 
 class AccessDenied(ServiceException):
     code = "AccessDenied"
+
+
+class ValidationError(ServiceException):
+    code = "ValidationError"
+
+
+class MalformedPolicyDocument(ServiceException):
+    code = "MalformedPolicyDocument"
 
 
 def install() -> None:
@@ -32,25 +41,25 @@ def install() -> None:
     original_assume = STSBackend.assume_role
 
     def assume_role(self: STSBackend, **arguments: Any) -> AssumedRole:
-        _check_trust(arguments["role_arn"], _caller.get(), arguments.get("external_id"))
+        short = Lab.faults.take("short-sessions", Lab.now.request)
+        if short:
+            arguments["duration"] = short.seconds
         role = original_assume(self, **arguments)
-        _expiry[role.access_key_id] = role.expiration.replace(tzinfo=UTC)
+        Lab.sessions.begin(role.access_key_id, role.expiration.replace(tzinfo=UTC).timestamp())
         return role
 
     replace(STSBackend, assume_role=assume_role, _create_access_key=_create_access_key)
     original_response = TokenResponse.assume_role
 
     def respond(self: TokenResponse) -> Any:
-        _caller.set(self.get_access_key())
+        caller, role_arn = self.get_access_key(), self._get_param("RoleArn")
+        seconds = int(self._get_param("DurationSeconds") or _DEFAULT)
+        _check_form(seconds, self._get_param("Policy"))
+        role = _trusting_role(role_arn, caller, self._get_param("ExternalId"))
+        _check_duration(seconds, role, chained=caller.startswith("ASIA"))
         return original_response(self)
 
     replace(TokenResponse, assume_role=respond)
-
-
-def has_expired(access_key_id: str) -> bool:
-    """Whether this is a session's key whose time is over."""
-    expiry = _expiry.get(access_key_id)
-    return expiry is not None and expiry < datetime.now(UTC)
 
 
 def register_root_keys(keys: dict[str, tuple[str, str]]) -> None:
@@ -74,7 +83,33 @@ def _create_access_key(_: STSBackend, role: str) -> tuple[str, AccessKey]:
     return account, key
 
 
-def _check_trust(role_arn: str, caller_key: str, external_id: str | None) -> None:
+def _check_form(seconds: int, policy: str | None) -> None:
+    failed = "1 validation error detected: Value at '{}' failed to satisfy constraint: Member must have {} than or "
+    failed += "equal to {}"
+    if seconds < _SHORTEST:
+        raise ValidationError(failed.format("durationSeconds", "value greater", _SHORTEST))
+    if seconds > _LONGEST:
+        raise ValidationError(failed.format("durationSeconds", "value less", _LONGEST))
+    if policy is None:
+        return
+    if len(policy) > _LONGEST_POLICY:
+        raise ValidationError(failed.format("policy", "length less", _LONGEST_POLICY))
+    try:
+        json.loads(policy)
+    except ValueError:
+        raise MalformedPolicyDocument("The policy is not in the valid JSON format.") from None
+
+
+def _check_duration(seconds: int, role: Any, *, chained: bool) -> None:
+    if chained and seconds > _LONGEST_CHAINED:
+        message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining"
+        raise ValidationError(message)
+    if seconds > int(role.max_session_duration or _DEFAULT):
+        raise ValidationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+
+
+def _trusting_role(role_arn: str, caller_key: str, external_id: str | None) -> Any:
+    """The role, which exists and trusts the caller; raises AccessDenied."""
     caller = accounts.account_of(caller_key)
     refusal = AccessDenied(
         f"User of account {caller} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
@@ -89,6 +124,7 @@ def _check_trust(role_arn: str, caller_key: str, external_id: str | None) -> Non
     statements = document["Statement"] if isinstance(document["Statement"], list) else [document["Statement"]]
     if not any(_allows(statement, caller, external_id) for statement in statements):
         raise refusal
+    return role
 
 
 def _allows(statement: dict[str, Any], caller: str, external_id: str | None) -> bool:

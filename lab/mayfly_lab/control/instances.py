@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from typing import Any
 
 from moto.ec2.exceptions import EC2ClientError
@@ -11,19 +12,33 @@ from moto.ec2.models.instances import InstanceBackend
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses.instances import InstanceResponse
 
-from mayfly_lab.control import lifecycle
+from mayfly_lab.control import launches, lifecycle
+from mayfly_lab.control.attributes import is_true
 from mayfly_lab.control.state import replace
 
 _ABSENT = "ABCDE"  # what moto's response code passes when the request had none
 _run_instances = InstanceBackend.run_instances
+_respond_to_run = InstanceResponse.run_instances
+_parse_disks = InstanceResponse._parse_block_device_mapping
 
 
 def install() -> None:
     """Put these functions into moto."""
     replace(InstanceBackend, run_instances=run_instances)
     # A disk of the image needs no size in a request; moto would refuse that before the two are put together.
-    replace(InstanceResponse, _validate_block_device_mapping=staticmethod(lambda _mapping: None))
+    replace(
+        InstanceResponse,
+        run_instances=respond_to_run,
+        _validate_block_device_mapping=staticmethod(lambda _mapping: None),
+        _parse_block_device_mapping=_parse_block_device_mapping,
+    )
     replace(Subnet, get_available_subnet_ip=get_available_subnet_ip)
+
+
+def respond_to_run(self: Any) -> Any:
+    """RunInstances with its termination protection, which moto does not pass on."""
+    self.ec2_backend.lab_protected = is_true(self._get_param("DisableApiTermination"))
+    return _respond_to_run(self)
 
 
 def run_instances(
@@ -31,6 +46,7 @@ def run_instances(
 ) -> Any:
     """Launch; the same client token with the same request gives the same reservation, with another one an error."""
     token = arguments.get("client_token", _ABSENT)
+    arguments["disable_api_termination"] = getattr(self, "lab_protected", False)
     request = repr(
         (image_id, count, str(user_data), security_group_names, sorted(arguments.items(), key=lambda item: item[0]))
     )
@@ -46,6 +62,8 @@ def run_instances(
     if not arguments.get("subnet_id") and not arguments.get("nics"):
         arguments["subnet_id"] = _default_subnet(self, arguments.get("placement"))
     arguments["block_device_mappings"] = _disks(image, arguments.get("block_device_mappings") or [])
+    kind, zone = str(arguments["instance_type"]), _zone(self, arguments)
+    launches.check_capacity(kind, zone)
     reservation = _run_instances(self, image_id, count, user_data, security_group_names, **copy.copy(arguments))
     settings = {disk["DeviceName"]: disk["Ebs"] for disk in arguments["block_device_mappings"] if disk.get("Ebs")}
     for instance in reservation.instances:
@@ -56,20 +74,28 @@ def run_instances(
             volume.throughput = int(wanted.get("Throughput") or 125)
         if not security_group_names and not instance.security_groups:
             instance.security_groups = list(instance.nics[0].group_set)
-        lifecycle.launch(instance)
+        instance.lab_made = time.monotonic()  # type: ignore[attr-defined]
+        instance.client_token = None if token == _ABSENT else token
+        _keep_interfaces(instance, arguments.get("nics") or [])
+        lifecycle.launch(instance, launches.course(kind, zone))
     if token != _ABSENT:
         known[token] = (request, reservation)
     return reservation
 
 
 def get_available_subnet_ip(self: Any, instance: Any) -> str:
-    """The lowest free address of the subnet: the first four and the last one are Amazon's."""
-    usable = list(self.cidr)[4:-1]
-    for address in usable:
-        text = str(address)
+    """The next free address of the subnet: the first four and the last one are Amazon's.
+
+    An address that was given back is the last to be given again, so that nobody mistakes a new host for an old one.
+    """
+    first, last = 4, self.cidr.num_addresses - 2
+    at = getattr(self, "lab_next_address", first)
+    for number in (*range(at, last + 1), *range(first, at)):
+        text = str(self.cidr[number])
         if text not in self._subnet_ips:
             self._subnet_ips[text] = instance
             self._unused_ips.discard(text)
+            self.lab_next_address = number + 1
             return text
     raise EC2ClientError("InsufficientFreeAddressesInSubnet", f"The subnet {self.id} has no free addresses.")
 
@@ -80,6 +106,31 @@ def _default_subnet(backend: Any, zone: str | None) -> str:
         if zone in (None, name):
             return str(subnet.id)
     raise EC2ClientError("MissingInput", "No default subnet: specify a subnet.")
+
+
+def _zone(backend: Any, arguments: dict[str, Any]) -> str:
+    """The Availability Zone that a launch asks for."""
+    subnets = [arguments.get("subnet_id"), *(nic.get("SubnetId") for nic in arguments.get("nics") or [])]
+    subnet = next((each for each in subnets if each), None)
+    return str(backend.get_subnet(subnet).availability_zone if subnet else arguments.get("placement") or "")
+
+
+def _keep_interfaces(instance: Any, asked: list[dict[str, Any]]) -> None:
+    """A network interface made with an instance goes with it, unless the request says otherwise."""
+    wanted = {int(nic["DeviceIndex"]): nic for nic in asked}
+    for index, interface in instance.nics.items():
+        nic = wanted.get(index, {})
+        given = nic.get("DeleteOnTermination")
+        interface.delete_on_termination = is_true(given) if given is not None else "NetworkInterfaceId" not in nic
+
+
+def _parse_block_device_mapping(self: Any) -> list[dict[str, Any]]:
+    """As moto does, but what a request leaves open stays so: the image's own disk has other defaults than a new one."""
+    mappings = _parse_disks(self)
+    for parsed, asked in zip(mappings, self._get_param("BlockDeviceMappings", []), strict=True):
+        for name in ("DeleteOnTermination", "Encrypted"):
+            parsed["Ebs"][name] = asked.get("Ebs", {}).get(name)
+    return mappings
 
 
 def _disks(image: Any, wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -97,4 +148,7 @@ def _disks(image: Any, wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 raise EC2ClientError("MissingParameter", "The request must contain the parameter size or snapshotId")
             disks[device] = copy.deepcopy(change)
             disks[device].get("Ebs", {}).setdefault("VolumeType", "gp3")
+    for disk in disks.values():
+        for name in ("DeleteOnTermination", "Encrypted"):
+            disk.get("Ebs", {})[name] = bool(disk.get("Ebs", {}).get(name))
     return list(disks.values())

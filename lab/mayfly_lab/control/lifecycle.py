@@ -16,7 +16,8 @@ from typing import Any
 from moto.ec2.models.instances import Instance, InstanceState, StateReason
 
 from mayfly_lab import rpc
-from mayfly_lab.control import picture
+from mayfly_lab.control import groups, picture
+from mayfly_lab.control.launches import Course
 from mayfly_lab.control.state import LOCK, Lab, backend_of, replace
 
 log = logging.getLogger(__name__)
@@ -40,10 +41,11 @@ def install() -> None:
     replace(Instance, start=start, stop=stop, terminate=terminate, reboot=reboot)
 
 
-def launch(instance: Any) -> None:
-    """A new instance: pending now, running once its host has booted."""
+def launch(instance: Any, course: Course | None = None) -> None:
+    """A new instance: pending now, running once its host has booted, unless its course is another one."""
     _enter(instance, PENDING)
     instance._reason, instance.state_reason = "", StateReason()
+    instance.lab_course = course or Course()
     _in_background(_boot, instance)
 
 
@@ -112,7 +114,7 @@ def _in_background(work: Callable[[Any], None], instance: Any) -> None:
             with LOCK:
                 instance.state_reason = StateReason("Server.InternalError: the host failed", "Server.InternalError")
                 instance.lab_host = False
-                if instance.state_code == PENDING:
+                if instance.state_code in (PENDING, RUNNING):
                     _enter(instance, SHUTTING_DOWN)
                 _finish(instance)
 
@@ -120,11 +122,30 @@ def _in_background(work: Callable[[Any], None], instance: Any) -> None:
 
 
 def _boot(instance: Any) -> None:
-    _start_host(instance)
+    course: Course = instance.lab_course
+    if course.ends is not None:
+        _end_while_pending(instance, course.ends, course.ends_after_seconds)
+        return
+    if not course.late_seconds:
+        _start_host(instance)
     _wait_for_transition(instance)
     with LOCK:
         if instance.state_code == PENDING:
             _enter(instance, RUNNING)
+    if course.late_seconds:  # EC2 tells that it runs, whatever its operating system does
+        time.sleep(course.late_seconds)
+        if instance.lab_course is course:  # neither stopped nor started again meanwhile
+            _start_host(instance)
+
+
+def _end_while_pending(instance: Any, reason: StateReason, seconds: float) -> None:
+    time.sleep(seconds)
+    with LOCK:
+        if instance.state_code != PENDING:
+            return
+        instance.state_reason = reason
+        _enter(instance, SHUTTING_DOWN)
+    _settle(instance)
 
 
 def _start_host(instance: Any) -> None:
@@ -140,7 +161,12 @@ def _start_host(instance: Any) -> None:
         instance.lab_host = True
     try:
         Lab.supervisor.call(
-            "start_host", instance_id=instance.id, private_ip=instance.private_ip, root_volume_id=root, volumes=disks
+            "start_host",
+            instance_id=instance.id,
+            private_ip=instance.private_ip,
+            root_volume_id=root,
+            volumes=disks,
+            boot_words=list(instance.lab_course.boot_words),
         )
     finally:
         started.set()
@@ -161,6 +187,8 @@ def _kill(instance: Any) -> None:
 
 
 def _reboot(instance: Any) -> None:
+    if not has_host(instance):
+        return
     with LOCK:
         if instance.state_code != RUNNING:
             return
@@ -193,12 +221,24 @@ def _settle(instance: Any) -> None:
 def _finish(instance: Any) -> None:
     reason = instance.state_reason
     if instance.state_code == SHUTTING_DOWN:
+        instance.lab_former_groups = groups.members(instance)
         _moto_terminate(instance)
+        _let_go(instance)
+        instance.lab_ended = time.monotonic()
     elif instance.state_code == STOPPING:
         _moto_stop(instance)
     instance.state_reason = reason
     instance._reason = reason.message if reason is not _BY_USER else instance._reason
     picture.apply()
+
+
+def _let_go(instance: Any) -> None:
+    """What a terminated instance leaves behind belongs to it no more; its groups neither."""
+    for interface in instance.nics.values():
+        if not interface.delete_on_termination:
+            interface.instance, interface.attachment_id, interface.attach_time = None, None, None
+            interface.status, interface.device_index = "available", None
+    instance.security_groups = []
 
 
 def _wait_for_transition(instance: Any) -> None:

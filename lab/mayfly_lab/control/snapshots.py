@@ -48,7 +48,8 @@ def visible(backend: Any, snapshot_id: str) -> SnapshotRecord:
         record = Lab.store.get(snapshot_id)
     except SnapshotNotFound:
         raise _not_found(snapshot_id) from None
-    if record.region != backend.region_name or not _may_use(record, backend.account_id):
+    hidden = snapshot_id in Lab.now.hidden
+    if hidden or record.region != backend.region_name or not _may_use(record, backend.account_id):
         raise _not_found(snapshot_id)
     return record
 
@@ -118,7 +119,13 @@ def describe_snapshots(self: Any) -> ActionResult:
         records = [visible(backend, snapshot_id) for snapshot_id in wanted]
     else:
         records = [
-            record for record in Lab.store.records(region=backend.region_name) if _may_use(record, backend.account_id)
+            record
+            for record in Lab.store.records(region=backend.region_name)
+            if _may_use(record, backend.account_id) and record.snapshot_id not in Lab.now.hidden
+        ]
+    if Lab.now.tags:
+        records = [
+            dataclasses.replace(record, tags=Lab.now.tags.get(record.snapshot_id, record.tags)) for record in records
         ]
     if owners:
         records = [record for record in records if record.owner in owners]

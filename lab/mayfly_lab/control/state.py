@@ -5,25 +5,49 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import EC2Backend, ec2_backends
 
 from mayfly_lab import rpc
 from mayfly_lab.accounts import ACCOUNTS
 from mayfly_lab.addresses import REGIONS
 from mayfly_lab.blocks.store import BlockStore
+from mayfly_lab.faults import Faults, Request
 from mayfly_lab.paths import Paths
+from mayfly_lab.refusals import Refusal
+from mayfly_lab.sessions import Sessions
 
 LOCK = threading.RLock()
 
 
+@dataclass
+class Now:
+    """The one request that is being answered under the lock, and how far behind its answer is."""
+
+    request: Request = field(default_factory=Request)
+    refusal: Refusal | None = None
+    hidden: set[str] = field(default_factory=set)  # ids of snapshots
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)  # of snapshots, as they were
+
+
 class Lab:
-    """The block store and the supervisor, set once by the process's main function."""
+    """What the process's main function sets once, and the request of the moment."""
 
     store: BlockStore
     supervisor: rpc.Client
     paths: Paths
+    faults: Faults
+    sessions: Sessions
+    now: Now = Now()
+
+
+def refuse(refusal: Refusal) -> EC2ClientError:
+    """What to raise for an error with its own HTTP status: moto gives every error of EC2's the same."""
+    Lab.now.refusal = refusal
+    return EC2ClientError(refusal.code, refusal.message)
 
 
 def replace(owner: Any, **functions: Any) -> None:

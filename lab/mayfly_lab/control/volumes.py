@@ -102,7 +102,8 @@ def attach_volume(
 ) -> Any:
     """Attach a volume: at once on a host that runs, else when it boots."""
     volume, instance = self.get_volume(volume_id), self.get_instance(instance_id)
-    if volume.status != "available" and not delete_on_termination and instance.state_code != lifecycle.PENDING:
+    launched = hasattr(instance, "lab_since")  # else the volume was made with it, and is not told from others yet
+    if launched and volume.status != "available":
         if volume.attachment:
             raise EC2ClientError("VolumeInUse", f"{volume_id} is already attached to an instance")
         raise EC2ClientError("IncorrectState", f"Volume '{volume_id}' is not 'available'.")

@@ -15,17 +15,17 @@ from urllib.parse import parse_qsl
 from mayfly_lab import accounts
 from mayfly_lab.blocks.files import BLOCK
 from mayfly_lab.blocks.store import BlockStore
-from mayfly_lab.ebs.errors import DirectError, invalid
+from mayfly_lab.ebs.errors import DirectError, check_id, invalid
 from mayfly_lab.ebs.faults import Faults
 from mayfly_lab.ebs.reading import Caller, Reading
 from mayfly_lab.ebs.tokens import Tokens
-from mayfly_lab.ebs.writing import Writing
+from mayfly_lab.ebs.writing import SEALING_SECONDS, Writing
 
 log = logging.getLogger(__name__)
 Environment = dict[str, Any]
 Answer = tuple[int, dict[str, str], bytes]
 
-_SNAPSHOT = r"/snapshots/(?P<snapshot>snap-[0-9a-f]+)"
+_SNAPSHOT = r"/snapshots/(?P<snapshot>[^/]+)"
 _ROUTES = [
     (method, re.compile(pattern + r"$"), name)
     for method, pattern, name in (
@@ -34,7 +34,7 @@ _ROUTES = [
         ("GET", _SNAPSHOT + r"/blocks/(?P<index>\d+)", "GetSnapshotBlock"),
         ("PUT", _SNAPSHOT + r"/blocks/(?P<index>\d+)", "PutSnapshotBlock"),
         ("POST", "/snapshots", "StartSnapshot"),
-        ("POST", r"/snapshots/completion/(?P<snapshot>snap-[0-9a-f]+)", "CompleteSnapshot"),
+        ("POST", r"/snapshots/completion/(?P<snapshot>[^/]+)", "CompleteSnapshot"),
     )
 ]
 
@@ -42,10 +42,17 @@ _ROUTES = [
 class Application:
     """EBS direct for WSGI servers that tell the address of a request as ``mayfly.address``."""
 
-    def __init__(self, store: BlockStore, tokens: Tokens, faults: Faults, regions: dict[str, str]) -> None:
-        """``regions``: by the address that a request came to."""
+    def __init__(
+        self,
+        store: BlockStore,
+        tokens: Tokens,
+        faults: Faults,
+        regions: dict[str, str],
+        sealing_seconds: float = SEALING_SECONDS,
+    ) -> None:
+        """``regions``: by the address that a request came to. ``sealing_seconds``: after CompleteSnapshot."""
         self._reading = Reading(store, tokens, faults)
-        self._writing = Writing(store, self._reading, faults)
+        self._writing = Writing(store, self._reading, faults, sealing_seconds)
         self._faults = faults
         self._regions = regions
 
@@ -77,26 +84,24 @@ class Application:
 
     def _call(self, name: str, parts: dict[str, str], environ: Environment, body: bytes) -> Answer:
         caller = self._caller(environ)
-        snapshot, index = parts.get("snapshot", ""), int(parts.get("index", 0))
+        snapshot, index = parts.get("snapshot"), int(parts.get("index", 0))
+        if snapshot is None:
+            self._faults.check(name, caller.account, "")
+            return _json(201, self._writing.start(caller, _object(body)))
+        check_id(snapshot)
         self._faults.check(name, caller.account, snapshot)
         query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
-        headers = {key[5:].replace("_", "-").lower(): each for key, each in environ.items() if key.startswith("HTTP_")}
         if name == "GetSnapshotBlock":
             data, more = self._reading.get_block(caller, snapshot, index, query.get("blockToken", ""))
             return 200, more, data
+        headers = {key[5:].replace("_", "-").lower(): each for key, each in environ.items() if key.startswith("HTTP_")}
         if name == "PutSnapshotBlock":
             return 201, self._writing.put(caller, snapshot, index, headers, body), b"{}"
         if name == "ListSnapshotBlocks":
             return _json(200, self._reading.list_blocks(caller, snapshot, query))
         if name == "ListChangedBlocks":
             return _json(200, self._reading.list_changed(caller, snapshot, query))
-        if name == "CompleteSnapshot":
-            return _json(202, self._writing.complete(caller, snapshot, headers))
-        try:
-            value = json.loads(body or b"{}")
-        except ValueError as error:
-            raise invalid("INVALID_PARAMETER_VALUE", "The body is no JSON.") from error
-        return _json(201, self._writing.start(caller, value))
+        return _json(202, self._writing.complete(caller, snapshot, headers))
 
     def _caller(self, environ: Environment) -> Caller:
         key = accounts.access_key_of(environ.get("HTTP_AUTHORIZATION", ""))
@@ -105,6 +110,16 @@ class Application:
         except accounts.UnknownAccessKey as error:
             raise DirectError(403, "UnrecognizedClientException", None, str(error)) from error
         return Caller(account, self._regions[environ["mayfly.address"]])
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body or b"{}")
+    except ValueError as error:
+        raise invalid("INVALID_PARAMETER_VALUE", "The body is no JSON.") from error
+    if not isinstance(value, dict):
+        raise invalid("INVALID_PARAMETER_VALUE", "The body is no JSON object.")
+    return value
 
 
 def _json(status: int, value: dict[str, Any]) -> Answer:

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import re
+
+_SNAPSHOT_ID = re.compile(r"snap-[0-9a-f]{1,59}")
 
 
 class DirectError(Exception):
@@ -24,6 +27,12 @@ class DirectError(Exception):
 def invalid(reason: str, message: str) -> DirectError:
     """400 ValidationException."""
     return DirectError(400, "ValidationException", reason, message)
+
+
+def check_id(snapshot_id: object) -> None:
+    """Raises 400 for what cannot be the id of a snapshot."""
+    if not isinstance(snapshot_id, str) or not _SNAPSHOT_ID.fullmatch(snapshot_id):
+        raise invalid("INVALID_SNAPSHOT_ID", f"{snapshot_id} is no id of a snapshot.")
 
 
 def not_found(snapshot_id: str) -> DirectError:

@@ -2,12 +2,16 @@
 """Faults on request, from a file that tests write.
 
 {"throttle": {ACCOUNT or SNAPSHOT: requests a second}, "missing_after_start_seconds": n, "token_seconds": n,
-"empty_pages": true, "corrupt": {SNAPSHOT: [indexes]}, "fail": {OPERATION: {"count": n, "status": 500}}}
+"empty_pages": true, "corrupt": {SNAPSHOT: [indexes]},
+"fail": {OPERATION: {"count": n, "status": 500, "code": NAME, "reason": REASON, "message": TEXT}}}
+
+A file that is written again starts its counts anew. Write it whole (by a rename): it is read at every request.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -15,12 +19,15 @@ from typing import Any
 
 from mayfly_lab.ebs.errors import DirectError
 
+# https://docs.aws.amazon.com/ebs/latest/userguide/error-retries.html: who throws RequestThrottledException.
+_OF_A_SNAPSHOT = ("GetSnapshotBlock", "PutSnapshotBlock")
+
 
 class Faults:
     """What is to go wrong."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = str(path)
         self._seen: tuple[int, int] | None = None
         self._value: dict[str, Any] = {}
         self._used: dict[str, tuple[float, float]] = {}
@@ -41,26 +48,31 @@ class Faults:
             fail = self._value.get("fail", {}).get(operation)
             if fail and fail.get("count", 1) > 0:
                 fail["count"] = fail.get("count", 1) - 1
-                raise DirectError(int(fail.get("status", 500)), "InternalServerException", None, "This was to fail.")
-            limits = self._value.get("throttle", {})
-            for name, reason in ((account, "ACCOUNT_THROTTLED"), (snapshot_id, "RESOURCE_LEVEL_THROTTLE")):
-                if name in limits and not self._take(name, float(limits[name])):
-                    raise DirectError(400, "RequestThrottledException", reason, "Rate exceeded.")
+                code, message = fail.get("code", "InternalServerException"), fail.get("message", "This was to fail.")
+                raise DirectError(int(fail.get("status", 500)), code, fail.get("reason"), message)
+            if self._exceeds(account):
+                raise DirectError(400, "ThrottlingException", None, "Rate exceeded.")
+            if operation in _OF_A_SNAPSHOT and self._exceeds(snapshot_id):
+                raise DirectError(400, "RequestThrottledException", "RESOURCE_LEVEL_THROTTLE", "Rate exceeded.")
+
+    def _exceeds(self, name: str) -> bool:
+        rate = self._value.get("throttle", {}).get(name)
+        return rate is not None and not self._take(name, float(rate))
 
     def _take(self, name: str, rate: float) -> bool:
-        """A token bucket that holds one second's worth."""
-        now = time.monotonic()
-        held, then = self._used.get(name, (rate, now))
-        held = min(rate, held + (now - then) * rate)
+        """A token bucket that holds one second's worth, one request at least."""
+        now, size = time.monotonic(), max(rate, 1.0)
+        held, then = self._used.get(name, (size, now))
+        held = min(size, held + (now - then) * rate)
         self._used[name] = (held - 1 if held >= 1 else held, now)
         return held >= 1
 
     def _read(self) -> None:
         try:
-            found = self._path.stat()
+            found = os.stat(self._path)  # noqa: PTH116 - asked at every request, and a Path costs more than the call
         except FileNotFoundError:
             self._seen, self._value = None, {}
             return
         if self._seen != (found.st_mtime_ns, found.st_ino):
             self._seen = (found.st_mtime_ns, found.st_ino)
-            self._value = json.loads(self._path.read_text() or "{}")
+            self._value = json.loads(Path(self._path).read_text() or "{}")

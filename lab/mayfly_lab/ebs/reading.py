@@ -1,22 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ListSnapshotBlocks, ListChangedBlocks and GetSnapshotBlock."""
+"""ListSnapshotBlocks, ListChangedBlocks and GetSnapshotBlock.
+
+Where AWS's documentation leaves a choice: a block that was written in both snapshots is listed as changed only when
+its bytes differ (AWS may list more), and one that was written in only one of them always; the first snapshot must be
+the older one.
+"""
 
 from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 from mayfly_lab.blocks.files import BLOCK
 from mayfly_lab.blocks.store import BlockStore, SnapshotNotFound, SnapshotRecord
 from mayfly_lab.ebs import tokens
-from mayfly_lab.ebs.errors import denied, invalid, not_found
+from mayfly_lab.ebs.errors import check_id, denied, invalid, not_found
 from mayfly_lab.ebs.faults import Faults
 
 BLOCKS_PER_GIB = (1 << 30) // BLOCK
+# https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-faq.html: asked for less than 100, AWS still gives 100.
 _LEAST, _MOST = 100, 10_000
 
 
@@ -37,14 +44,19 @@ class Reading:
         self._faults = faults
 
     def readable(self, caller: Caller, snapshot_id: str) -> SnapshotRecord:
-        """A completed snapshot of the caller's, or shared with it; raises DirectError."""
+        """A completed snapshot of the caller's, or shared with it by name; raises DirectError.
+
+        What everybody may use is not readable by this: "Public snapshots are not supported by the EBS direct APIs"
+        (https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-elements.html).
+        """
+        check_id(snapshot_id)
         try:
             record = self._store.get(snapshot_id)
         except SnapshotNotFound:
             raise not_found(snapshot_id) from None
         if record.region != caller.region:
             raise not_found(snapshot_id)
-        if caller.account != record.owner and not {caller.account, "all"} & set(record.shared_with):
+        if caller.account != record.owner and caller.account not in record.shared_with:
             raise denied(f"Account {caller.account} may not read {snapshot_id}.")
         if record.state != "completed":
             raise invalid("INVALID_SNAPSHOT_ID", f"The snapshot {snapshot_id} is not completed.")
@@ -55,29 +67,38 @@ class Reading:
         record = self.readable(caller, snapshot_id)
         written = self._store.written_blocks(snapshot_id)
         place = f"list {caller.account} {snapshot_id}"
-        page, following = self._page(place, written, query)
-        blocks = [{"BlockIndex": each, "BlockToken": self._block_token(caller, snapshot_id, each)} for each in page]
+        page, following = self._page(place, query, lambda start: (each for each in written if each >= start))
+        token = self._block_tokens(caller, snapshot_id)
+        blocks = [{"BlockIndex": index, "BlockToken": token(index)} for index in page]
         return {"Blocks": blocks, **self._described(record, place, following)}
 
     def list_changed(self, caller: Caller, second_id: str, query: dict[str, str]) -> dict[str, Any]:
         """GET /snapshots/SECOND/changedblocks"""
         record = self.readable(caller, second_id)
         first_id = query.get("firstSnapshotId")
-        first = self.readable(caller, first_id) if first_id else None
-        if first and (first.volume_id != record.volume_id or first.start_time > record.start_time):
+        if not first_id:
+            raise invalid("INVALID_PARAMETER_VALUE", "FirstSnapshotId must be specified.")
+        first = self.readable(caller, first_id)
+        if first.lineage != record.lineage or first.start_time > record.start_time:
             raise invalid("UNRELATED_SNAPSHOTS", f"{first_id} is not an older snapshot of the same volume.")
-        in_first = set(self._store.written_blocks(first_id)) if first_id else set()
+        in_first = set(self._store.written_blocks(first_id))
         in_second = set(self._store.written_blocks(second_id))
-        changed = list(self._changed(first_id, second_id, in_first, in_second))
+
+        def changed(start: int) -> Iterator[int]:
+            for index in sorted(index for index in in_first | in_second if index >= start):
+                if not (index in in_first and index in in_second and self._equal(first_id, second_id, index)):
+                    yield index
+
         place = f"changed {caller.account} {first_id} {second_id}"
-        page, following = self._page(place, changed, query)
+        page, following = self._page(place, query, changed)
+        of_first, of_second = self._block_tokens(caller, first_id), self._block_tokens(caller, second_id)
         shown = []
         for index in page:
             entry: dict[str, Any] = {"BlockIndex": index}
-            if first_id and index in in_first:
-                entry["FirstBlockToken"] = self._block_token(caller, first_id, index)
+            if index in in_first:
+                entry["FirstBlockToken"] = of_first(index)
             if index in in_second:
-                entry["SecondBlockToken"] = self._block_token(caller, second_id, index)
+                entry["SecondBlockToken"] = of_second(index)
             shown.append(entry)
         return {"ChangedBlocks": shown, **self._described(record, place, following)}
 
@@ -100,32 +121,31 @@ class Reading:
         }
         return data, headers
 
-    def _changed(self, first_id: str | None, second_id: str, in_first: set[int], in_second: set[int]) -> Iterator[int]:
-        for index in sorted(in_first | in_second):
-            both = first_id is not None and index in in_first and index in in_second
-            if both and self._store.read_block(str(first_id), index) == self._store.read_block(second_id, index):
-                continue
-            yield index
+    def _equal(self, first_id: str, second_id: str, index: int) -> bool:
+        return self._store.read_block(first_id, index) == self._store.read_block(second_id, index)
 
-    def _page(self, place: str, indexes: list[int], query: dict[str, str]) -> tuple[list[int], int | None]:
-        """(the indexes of a page, where the next begins)"""
+    def _page(
+        self, place: str, query: dict[str, str], indexes: Callable[[int], Iterable[int]]
+    ) -> tuple[list[int], int | None]:
+        """(the indexes of a page, where the next begins); ``indexes`` gives those from one on, ascending."""
         try:
             most = int(query.get("maxResults", _MOST))
             start = int(query.get("startingBlockIndex", 0))
         except ValueError as error:
             raise invalid("INVALID_PARAMETER_VALUE", str(error)) from error
-        if not _LEAST <= most <= _MOST:
-            raise invalid("INVALID_PARAMETER_VALUE", f"MaxResults must be {_LEAST} to {_MOST}.")
+        if not 1 <= most <= _MOST or start < 0:
+            raise invalid("INVALID_PARAMETER_VALUE", f"MaxResults must be {_LEAST} to {_MOST}, and no index below 0.")
+        most = max(most, _LEAST)
         token = query.get("pageToken")
         if token:
             try:
                 start = self._tokens.read(place, token)
             except tokens.TokenRefused as error:
                 raise invalid("INVALID_PAGE_TOKEN", f"The page token was refused: {error}.") from error
-        elif self._faults.get("empty_pages") and indexes:
+        elif self._faults.get("empty_pages"):
             return [], start
-        rest = [index for index in indexes if index >= start]
-        return rest[:most], rest[most] if len(rest) > most else None
+        page = list(islice(indexes(start), most + 1))
+        return page[:most], page[most] if len(page) > most else None
 
     def _described(self, record: SnapshotRecord, place: str, following: int | None) -> dict[str, Any]:
         seconds = self._faults.get("token_seconds", tokens.BLOCK_SECONDS)
@@ -139,6 +159,6 @@ class Reading:
             value["NextToken"] = self._tokens.make(place, following, page)
         return value
 
-    def _block_token(self, caller: Caller, snapshot_id: str, index: int) -> str:
+    def _block_tokens(self, caller: Caller, snapshot_id: str) -> Callable[[int], str]:
         seconds = self._faults.get("token_seconds", tokens.BLOCK_SECONDS)
-        return self._tokens.make(f"block {caller.account} {snapshot_id} {index}", index, seconds)
+        return lambda index: self._tokens.make(f"block {caller.account} {snapshot_id} {index}", index, seconds)

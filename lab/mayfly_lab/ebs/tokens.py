@@ -29,9 +29,9 @@ class Tokens:
             key_file.write_bytes(os.urandom(32))
         self._key = key_file.read_bytes()
 
-    def make(self, place: str, value: int, seconds: int) -> str:
+    def make(self, place: str, value: int, seconds: float) -> str:
         """A token that carries a number for a place."""
-        body = value.to_bytes(8, "big") + int(time.time() + seconds).to_bytes(8, "big")
+        body = value.to_bytes(8, "big") + int((time.time() + seconds) * 1000).to_bytes(8, "big")
         return base64.b64encode(body + self._sign(place, body)).decode()
 
     def read(self, place: str, token: str) -> int:
@@ -43,7 +43,7 @@ class Tokens:
         body, signature = raw[:16], raw[16:]
         if not hmac.compare_digest(signature, self._sign(place, body)):
             raise TokenRefused("it is not for this")
-        if int.from_bytes(body[8:], "big") < time.time():
+        if int.from_bytes(body[8:], "big") < time.time() * 1000:
             raise TokenRefused("it has expired")
         return int.from_bytes(body[:8], "big")
 

@@ -15,16 +15,18 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
 
 from moto.core.request import Request
 from moto.s3.models import FakeBucket, s3_backends
-from moto.s3.responses import S3Response
 from werkzeug.exceptions import HTTPException
 
 from mayfly_lab import accounts, addresses
-from mayfly_lab.s3 import policy
+from mayfly_lab.faults import Request as Asked
+from mayfly_lab.gate import Gate
+from mayfly_lab.s3 import operations, policy
 from mayfly_lab.s3.body import Upload
 from mayfly_lab.s3.content import Content, Spool
 from mayfly_lab.s3.errors import S3Error, access_denied
-from mayfly_lab.s3.faults import Faults
 from mayfly_lab.s3.keys import TaggedContent, patch_moto
+from mayfly_lab.s3.uploads import UploadResponse
+from mayfly_lab.web import NoAnswer
 
 log = logging.getLogger(__name__)
 Environment = dict[str, Any]
@@ -43,6 +45,15 @@ class Call:
     key: str
     query: dict[str, str]
     headers: dict[str, str]
+    access_key_id: str
+
+    @property
+    def asked(self) -> Asked:
+        """What faults are matched against."""
+        named = bool(self.bucket), bool(self.key)
+        call = operations.name(self.method, self.query, self.headers, bucket=named[0], key=named[1])
+        resources = (self.key, self.bucket, f"{self.bucket}/{self.key}", self.query.get("prefix", ""))
+        return Asked("s3", call, self.account, self.region, tuple(each for each in resources if each))
 
     @property
     def carries_object(self) -> bool:
@@ -59,7 +70,7 @@ class _Request(Request):
     from_wsgi_server = True
 
 
-class _Response(S3Response):
+class _Response(UploadResponse):
     """moto's answers to one request, whose object data was taken in before."""
 
     def __init__(self, content: Content | None) -> None:
@@ -75,10 +86,10 @@ class _Response(S3Response):
 class Application:
     """S3 for WSGI servers that tell the address of a request as ``mayfly.address``."""
 
-    def __init__(self, spool: Spool, faults: Faults) -> None:
+    def __init__(self, spool: Spool, gate: Gate) -> None:
         patch_moto()
         self._spool = spool
-        self._faults = faults
+        self._gate = gate
         # moto's state knows no threads, and a conditional put must look and write in one step. Data comes in and
         # goes out outside of this lock.
         self._lock = threading.Lock()
@@ -93,6 +104,8 @@ class Application:
         except HTTPException as error:  # what moto did not turn into an answer itself
             failure = S3Error(error.code or 500, type(error).__name__, str(error.description))
             status, headers, body = failure.status, failure.headers, failure.document()
+        except NoAnswer:
+            raise
         except Exception:
             log.exception("%s %s", method, environ.get("REQUEST_URI"))
             failure = S3Error(500, "InternalError", "The lab's S3 failed; its log says how.")
@@ -113,7 +126,10 @@ class Application:
 
     def _answer(self, environ: Environment) -> tuple[int, dict[str, Any], Content | bytes]:
         call = read_call(environ)
-        self._faults.check(call.method, call.key)
+        asked = call.asked
+        refusal = self._gate.enter(asked, call.access_key_id)
+        if refusal:
+            raise S3Error(refusal.status, refusal.code, refusal.message)
         owner, bucket = self._admit(call)
         content = None
         passed: dict[str, str] = {}
@@ -125,6 +141,7 @@ class Application:
             response = _Response(content)
             handler = response.key_response if call.key else response.bucket_response
             status, headers, body = handler(request, request.raw_url, dict(request.headers))
+        self._gate.leave(asked, int(status))
         return int(status), headers, body.encode() if isinstance(body, str) else body
 
     def _admit(self, call: Call) -> tuple[str, FakeBucket | None]:
@@ -202,7 +219,7 @@ def read_call(environ: Environment) -> Call:
         bucket, _, rest = rest.partition("/")
     query = dict(parse_qsl(query_string, keep_blank_values=True))
     key = unquote_to_bytes(rest).decode("utf-8", "replace")
-    return Call(environ["REQUEST_METHOD"], region, account, bucket, key, query, headers)
+    return Call(environ["REQUEST_METHOD"], region, account, bucket, key, query, headers, access_key)
 
 
 def bucket_of_host(host: str) -> str | None:

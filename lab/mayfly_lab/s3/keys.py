@@ -16,6 +16,7 @@ from moto.s3 import models, responses
 from moto.s3.exceptions import EntityTooSmall, InvalidPart, MalformedXML
 
 from mayfly_lab.s3.content import Content
+from mayfly_lab.s3.uploads import TimedMultipart, complete_multipart_upload
 
 _SMALLEST_PART = 5 << 20
 
@@ -102,5 +103,7 @@ def patch_moto() -> None:
     models.FakeKey = DiskKey  # type: ignore[misc]
     responses.FakeKey = DiskKey  # type: ignore[attr-defined]
     models.FakeMultipart.complete = _complete  # type: ignore[method-assign, assignment]
+    models.FakeMultipart = TimedMultipart  # type: ignore[misc]
+    models.S3Backend.complete_multipart_upload = complete_multipart_upload  # type: ignore[method-assign]
     # The policy of a bucket is judged before moto is asked, with its principals and conditions.
     models.FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL  # type: ignore[method-assign]

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 from mayfly_agent.errors import AgentError
+from mayfly_agent.progress import Progress
 from mayfly_agent.status import Status
+
+from tests.unit.agent.hostile import FastClock
 
 
 def test_counters_and_the_end_are_written(tmp_path: Path) -> None:
@@ -24,6 +27,41 @@ def test_counters_and_the_end_are_written(tmp_path: Path) -> None:
     assert (written["state"], written["result"]) == ("succeeded", {"restore_point": "p"})
     assert written["volumes"]["vol-1"]["blocks_done"] == 3
     assert written["volumes"]["vol-1"]["bytes_read"] == 7
+
+
+def test_what_moves_and_what_waits_is_written(tmp_path: Path, progress: Progress, clock: FastClock) -> None:
+    path, request = tmp_path / "status.json", object()
+    with Status(path, progress) as status:
+        status.stage("Reading", "vol-1")
+        status.count("vol-1", blocks_total=5)  # says what is to do, and is no move
+        progress.moved()
+        progress.waits(request, clock.now())
+        clock.time += 7
+    written = json.loads(path.read_text())
+    assert (written["progress"], written["waiting"]) == (1, 7)
+    progress.goes_on(request)
+    with Status(path, progress):
+        assert json.loads(path.read_text())["waiting"] == 0
+
+
+def test_a_snapshot_is_written_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    with Status(path) as status:
+        assert json.loads(path.read_text())["snapshots"] == {}
+        before = json.loads(path.read_text())["serial"]
+        status.started("vol-1", "snap-1")
+        written = json.loads(path.read_text())
+    assert written["snapshots"] == {"vol-1": "snap-1"}
+    assert written["serial"] > before
+
+
+def test_a_snapshot_that_nobody_would_hear_of_is_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "transfer"
+    folder.mkdir()
+    status = Status(folder / "status.json")
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(AgentError, match="cannot be written"):
+        status.started("vol-1", "snap-1")
 
 
 def count_for_ever(status: Status) -> None:

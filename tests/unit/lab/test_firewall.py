@@ -86,3 +86,16 @@ def test_ingress_rules(rule: dict[str, Any], expected: str) -> None:
 def test_a_rule_for_a_group_without_members_lets_nobody_in() -> None:
     entry = host(1, "vpc-a", ingress=[{**ANY, "cidrs": []}])
     assert "accept" not in chain(firewall.render({"hosts": [entry]}), f"ingress_{own(entry)}")
+
+
+def test_every_packet_of_a_host_that_is_cut_off_is_dropped_before_anything_is_let_through() -> None:
+    first, second = host(1, "vpc-a"), host(2, "vpc-a")
+    cut, whole = firewall.interface(first["instance_id"]), firewall.interface(second["instance_id"])
+    text = firewall.render({"hosts": [first, second]}, [first["instance_id"]])
+    for name, sides in (("forward", ("iifname", "oifname")), ("input", ("iifname",)), ("output", ("oifname",))):
+        rules = chain(text, name).splitlines()
+        established = next(number for number, rule in enumerate(rules) if "established" in rule)
+        dropped = [rule.strip() for rule in rules[:established] if "drop" in rule and "policy" not in rule]
+        assert dropped == [f'{side} {{ "{cut}" }} drop' for side in sides]
+        assert not any(whole in rule for rule in rules[:established])
+    assert cut not in firewall.render({"hosts": [second]})

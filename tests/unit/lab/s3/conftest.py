@@ -13,9 +13,11 @@ import boto3
 import pytest
 from botocore.config import Config
 from mayfly_lab import accounts, addresses, certificates, web
+from mayfly_lab.faults import Faults
+from mayfly_lab.gate import Gate
 from mayfly_lab.s3.application import Application
 from mayfly_lab.s3.content import Spool
-from mayfly_lab.s3.faults import Faults
+from mayfly_lab.sessions import Sessions
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,18 @@ class Server:
         return self.folder / "spool"
 
     @property
-    def faults(self) -> Path:
-        return self.folder / "s3.json"
+    def sessions(self) -> Sessions:
+        return Sessions(self.folder / "sessions")
 
-    def client(self, account: str = accounts.BACKUP, region: str = "us-east-1", **options: Any) -> Any:
+    def client(
+        self, account: str = accounts.BACKUP, region: str = "us-east-1", key: str | None = None, **options: Any
+    ) -> Any:
         config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, **options)
         return boto3.client(
             "s3",
             region_name=region,
             endpoint_url=f"https://localhost:{self.ports[region]}",
-            aws_access_key_id=accounts.new_access_key_id(account, temporary=False),
+            aws_access_key_id=key or accounts.new_access_key_id(account, temporary=False),
             aws_secret_access_key="secret",
             verify=str(self.folder / "ca.pem"),
             config=config,
@@ -51,7 +55,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         patch.setattr(certificates, "certificate_names", lambda: ["localhost"])
         certificates.ensure_authority(folder)
         certificates.issue_server_certificate(folder, folder / "server.pem")
-    application = Application(Spool(folder / "spool"), Faults(folder / "s3.json"))
+    gate = Gate(Faults(folder), Sessions(folder / "sessions"))
+    application = Application(Spool(folder / "spool"), gate)
     started, ports = [], {}
     for region in addresses.REGIONS:
         at = _at(application, addresses.service_address("s3", region))
@@ -68,6 +73,14 @@ def _at(application: Application, address: str) -> web.Application:
         return application(environ, start_response)
 
     return moved
+
+
+@pytest.fixture
+def faults(server: Server) -> Iterator[Faults]:
+    """The faults of the service; they end with the test."""
+    asked = Faults(server.folder)
+    yield asked
+    asked.clear()
 
 
 @pytest.fixture

@@ -6,12 +6,13 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import time
 
 import boto3
 import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 from mayfly_lab import accounts
 from mayfly_lab.s3 import policy
 from mayfly_lab.s3.application import bucket_of_host
@@ -19,6 +20,10 @@ from mayfly_lab.s3.application import bucket_of_host
 
 def code(caught: pytest.ExceptionInfo[ClientError]) -> str:
     return caught.value.response["Error"]["Code"]
+
+
+def status(caught: pytest.ExceptionInfo[ClientError]) -> int:
+    return caught.value.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 def test_another_account_is_kept_out(server, bucket):
@@ -110,17 +115,54 @@ def test_missing_things(s3, bucket):
     assert code(caught) == "NoSuchBucket"
 
 
-def test_faults_on_request(server, s3, bucket):
-    server.faults.write_text(json.dumps({"status": 503, "count": 2, "operation": "PUT"}))
-    try:
-        for _ in range(2):
-            with pytest.raises(ClientError) as caught:
-                s3.put_object(Bucket=bucket, Key="k", Body=b"data" * 100_000)
-            assert code(caught) == "SlowDown"
-            assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
-        s3.put_object(Bucket=bucket, Key="k", Body=b"data")
-    finally:
-        server.faults.unlink()
+def test_an_error_on_request_ends_with_its_count_and_spoils_no_other_call(s3, bucket, faults):
+    faults.add("throttle", times=2, call="PutObject", resource=f"{bucket}/k*")
+    for _ in range(2):
+        with pytest.raises(ClientError) as caught:
+            s3.put_object(Bucket=bucket, Key="key", Body=b"data" * 100_000)
+        assert (code(caught), status(caught)) == ("SlowDown", 503)
+        assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    s3.put_object(Bucket=bucket, Key="key", Body=b"data")
+    assert [fault.left for fault in faults.all()] == [0]
+
+
+def test_an_error_on_request_has_the_code_that_goes_with_its_status(s3, bucket, faults):
+    for asked, expected in ((403, "AccessDenied"), (500, "InternalError"), (503, "SlowDown")):
+        faults.add("error", times=1, status=asked)
+        with pytest.raises(ClientError) as caught:
+            s3.get_object(Bucket=bucket, Key="key")
+        assert (code(caught), status(caught)) == (expected, asked)
+
+
+def test_an_answer_that_is_lost_was_given_all_the_same(s3, bucket, faults):
+    faults.add("lost-answer", times=1, call="PutObject")
+    with pytest.raises(ConnectionClosedError):
+        s3.put_object(Bucket=bucket, Key="key", Body=b"data")
+    assert s3.get_object(Bucket=bucket, Key="key")["Body"].read() == b"data"
+
+
+def test_a_connection_that_is_held_holds_up_nobody_else(server, bucket, faults):
+    faults.add("time-out", call="GetObject", seconds=2)
+    one, other = server.client(read_timeout=0.3), server.client()
+    for _ in range(12):  # more than the server has threads
+        with pytest.raises(ReadTimeoutError):
+            one.get_object(Bucket=bucket, Key="key")
+    began = time.monotonic()
+    other.put_object(Bucket=bucket, Key="key", Body=b"data")
+    assert time.monotonic() - began < 1
+    faults.clear()
+    assert one.get_object(Bucket=bucket, Key="key")["Body"].read() == b"data"
+
+
+def test_a_session_ends(server, bucket):
+    key = accounts.new_access_key_id(accounts.BACKUP, temporary=True)
+    server.sessions.begin(key, time.time() + 0.5)
+    s3 = server.client(key=key)
+    s3.list_objects_v2(Bucket=bucket)
+    time.sleep(0.6)
+    with pytest.raises(ClientError) as caught:
+        s3.list_objects_v2(Bucket=bucket)
+    assert (code(caught), status(caught)) == ("ExpiredToken", 400)
 
 
 @pytest.mark.parametrize(

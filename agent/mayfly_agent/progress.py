@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How far the agent's requests are: what tells a transfer that hangs from one that AWS throttles."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from .errors import AgentError
+
+
+class Clock:
+    """Time as requests see it; a test has one of its own."""
+
+    def now(self) -> float:
+        """Seconds since some moment, never going back."""
+        return time.monotonic()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait so long, or until the event; whether it came."""
+        return event.wait(seconds)
+
+
+class Progress:
+    """A counter of requests that did what they were for, and what those wait for that did not. For all threads."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self._lock = threading.Lock()
+        self._halted = threading.Event()
+        self._moves = 0
+        self._waiting: dict[object, float] = {}
+
+    def moved(self) -> None:
+        """A block was read or written, an object stored or read, a page listed."""
+        with self._lock:
+            self._moves += 1
+
+    def waits(self, request: object, since: float) -> None:
+        """AWS has told a request to come again, the first time at ``since`` of the clock."""
+        with self._lock:
+            self._waiting.setdefault(request, since)
+
+    def goes_on(self, request: object) -> None:
+        """The request waits no longer, whatever became of it."""
+        with self._lock:
+            self._waiting.pop(request, None)
+
+    def shown(self) -> dict[str, int | float]:
+        """{progress, waiting}: the counter, and seconds since the first "later" to a request that still waits."""
+        with self._lock:
+            since = min(self._waiting.values(), default=None)
+            waiting = 0.0 if since is None else max(0.0, self.clock.now() - since)
+            return {"progress": self._moves, "waiting": round(waiting, 3)}
+
+    def halt(self) -> None:
+        """The transfer has failed: nobody waits any more, and nothing is asked again."""
+        self._halted.set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait before a request; raises AgentError Stopped when the transfer has failed meanwhile."""
+        if self.clock.wait(self._halted, seconds):
+            raise AgentError("Stopped", "The transfer has failed already: nothing is asked again.")

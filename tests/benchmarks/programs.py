@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is measured, each in a process of its own inside the lab: ``python -m tests.benchmarks.programs NAME JSON``.
+
+Prints what it did, in what time and with what as one line of JSON: see Measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from mayfly_agent.backup import Backup
+from mayfly_agent.blocks import BLOCK_SIZE, VolumeDigest
+from mayfly_agent.ebs import DirectSnapshots
+from mayfly_agent.job import Job, JobVolume, RepositoryPlace
+from mayfly_agent.pipeline import ordered
+from mayfly_agent.repository import keys, repository
+from mayfly_agent.s3 import CONFIG, S3Objects
+from mayfly_agent.status import Status
+
+from tests.benchmarks.data import Source
+from tests.labs import Lab
+
+_REGION = "us-east-1"
+Get = Callable[[int, str], tuple[bytes, bytes]]  # index and token of a block: the block and its SHA-256
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Blocks read and the digest over them, seconds on the clock and of processors, the largest memory in MiB."""
+
+    blocks: int
+    digest: str
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+
+    @property
+    def blocks_per_second(self) -> float:
+        return self.blocks / self.seconds
+
+    @property
+    def mib_per_second(self) -> float:
+        return self.blocks_per_second * BLOCK_SIZE / (1 << 20)
+
+    @property
+    def cpu_seconds_per_gib(self) -> float:
+        return self.cpu_seconds / (self.blocks * BLOCK_SIZE / (1 << 30))
+
+
+def best(lab: Lab, name: str, source: Source, concurrency: int, repeats: int) -> Measured:
+    """The fastest of several runs of a program; each must have read what the snapshot holds."""
+    value = json.dumps({**asdict(source), "concurrency": concurrency})
+    found = []
+    for _ in range(repeats):
+        text = lab.exec(sys.executable, "-m", "tests.benchmarks.programs", name, value, wait=300)
+        found.append(Measured(**json.loads(text.splitlines()[-1])))
+        print(f"{name}: {found[-1]}")
+        assert found[-1].digest == source.digest, f"{name} has not read what the snapshot holds"
+    return min(found, key=lambda each: each.seconds)
+
+
+def direct(source: Source, concurrency: int) -> Measured:
+    """All blocks through the agent's client."""
+    client = DirectSnapshots(boto3.Session().get_credentials(), _REGION, concurrency)
+    return _read(client.list_blocks(source.snapshot_id), _get(client, source), concurrency)
+
+
+def plain(source: Source, concurrency: int) -> Measured:
+    """All blocks through boto3's client, verified as the agent's does."""
+    client = _boto3(concurrency)
+    return _read(_listed(client, source.snapshot_id), _plain_get(client, source), concurrency)
+
+
+def download(source: Source, concurrency: int) -> Measured:
+    """All blocks through boto3's client, verified, into a sparse file."""
+    client = _boto3(concurrency)
+    get = _plain_get(client, source)
+    with tempfile.TemporaryFile(dir=os.environ["MAYFLY_LAB_STATE"]) as file:
+        file.truncate(source.size_gib << 30)
+
+        def write(index: int, token: str) -> tuple[bytes, bytes]:
+            block, digest = get(index, token)
+            os.pwrite(file.fileno(), block, index * BLOCK_SIZE)
+            return block, digest
+
+        return _read(_listed(client, source.snapshot_id), write, concurrency)
+
+
+def backup(source: Source, concurrency: int) -> Measured:
+    """A backup of the volume into a new repository."""
+    session = boto3.Session()
+    s3 = session.client("s3", region_name=_REGION, config=CONFIG)
+    bucket = f"bench-{secrets.token_hex(6)}"
+    s3.create_bucket(Bucket=bucket)
+    store = S3Objects(s3, bucket, "", None)
+    key = secrets.token_bytes(32)
+    repository.create(store, lambda identity: [keys.wrap_with_recovery_key(key, key, identity)])
+    now = datetime.now(UTC)
+    job = Job(
+        operation="backup",
+        run=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+        deadline=now + timedelta(hours=1),
+        resource={"account": "111122223333", "region": _REGION, "kind": "ec2", "id": "i-1", "name": "bench"},
+        repository=RepositoryPlace(bucket, "", _REGION),
+        resource_key=key,
+        concurrency=concurrency,
+        source_region=_REGION,
+        restore_point_time=now,
+        volumes=(JobVolume(source.volume_id, source.snapshot_id, "/dev/xvdf", source.size_gib),),
+    )
+    direct = DirectSnapshots(session.get_credentials(), _REGION, concurrency)
+    with tempfile.TemporaryDirectory() as folder, Status(Path(folder, "status.json")) as status:
+        clock = _Clock()
+        digests: dict[str, str] = Backup(job, direct, store, status).run()["digests"]
+        return clock.measured(status.volume(source.volume_id).blocks_done, digests[source.volume_id])
+
+
+class _Clock:
+    """Begins when it is made."""
+
+    def __init__(self) -> None:
+        self._began, self._cpu = time.monotonic(), _cpu_seconds()
+
+    def measured(self, blocks: int, digest: str) -> Measured:
+        """What was done since."""
+        seconds, cpu = time.monotonic() - self._began, _cpu_seconds() - self._cpu
+        # Not ru_maxrss: Linux counts what the process was before it became this program into that.
+        status = Path("/proc/self/status").read_text()
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return Measured(blocks, digest, seconds, cpu, int(peak.split()[1]) / 1024)
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _read(listed: Iterator[tuple[int, str]], get: Get, concurrency: int) -> Measured:
+    digest, blocks = VolumeDigest(), 0
+
+    def one(each: tuple[int, str]) -> tuple[int, bytes]:
+        return each[0], get(*each)[1]
+
+    clock = _Clock()
+    with ThreadPoolExecutor(concurrency) as pool:
+        for index, sha256 in ordered(pool, one, listed, 2 * concurrency):
+            digest.add(index, sha256)
+            blocks += 1
+    return clock.measured(blocks, digest.hexdigest())
+
+
+def _get(client: DirectSnapshots, source: Source) -> Get:
+    return lambda index, token: client.get_block(source.snapshot_id, index, token)
+
+
+def _boto3(concurrency: int) -> Any:
+    return boto3.client("ebs", region_name=_REGION, config=Config(max_pool_connections=concurrency))
+
+
+def _listed(client: Any, snapshot_id: str) -> Iterator[tuple[int, str]]:
+    more: dict[str, str] = {}
+    while True:
+        page = client.list_snapshot_blocks(SnapshotId=snapshot_id, MaxResults=10_000, **more)
+        yield from ((each["BlockIndex"], each["BlockToken"]) for each in page["Blocks"])
+        if not page.get("NextToken"):
+            return
+        more = {"NextToken": page["NextToken"]}
+
+
+def _plain_get(client: Any, source: Source) -> Get:
+    def get(index: int, token: str) -> tuple[bytes, bytes]:
+        answer = client.get_snapshot_block(SnapshotId=source.snapshot_id, BlockIndex=index, BlockToken=token)
+        block = answer["BlockData"].read()
+        return block, hashlib.sha256(block).digest()
+
+    return get
+
+
+PROGRAMS = {"direct": direct, "plain": plain, "download": download, "backup": backup}
+
+if __name__ == "__main__":
+    wanted = json.loads(sys.argv[2])
+    at_once = wanted.pop("concurrency")
+    print(json.dumps(asdict(PROGRAMS[sys.argv[1]](Source(**wanted), at_once))))

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Things of EC2's, made and looked at through boto3, and how calls are refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.integration.lab.calls import Calls, Refused
+
+ZONE = "us-east-1a"
+
+
+@contextmanager
+def refused(code: str, status: int | None = None) -> Iterator[None]:
+    """What is done inside is refused so."""
+    with pytest.raises(Refused) as caught:
+        yield
+    assert caught.value.code == code, repr(caught.value)
+    assert status in (None, caught.value.status)
+
+
+def meets(code: str, status: int | None, call: Callable[[], Any]) -> bool:
+    """Whether a call is refused so; what refuses it in another way is raised."""
+    try:
+        call()
+    except Refused as error:
+        if error.code != code or status not in (None, error.status):
+            raise
+        return True
+    return False
+
+
+def image(calls: Calls) -> str:
+    return str(calls("ec2", "describe_images", Owners=["136693071363"])["Images"][0]["ImageId"])
+
+
+def launch(calls: Calls, **more: Any) -> dict[str, Any]:
+    words = {"ImageId": image(calls), "InstanceType": "c6a.large", "MinCount": 1, "MaxCount": 1}
+    made: dict[str, Any] = calls("ec2", "run_instances", **words, **more)["Instances"][0]
+    return made
+
+
+def terminate(calls: Calls, *instances: str) -> None:
+    calls("ec2", "terminate_instances", InstanceIds=list(instances))
+
+
+def instance(calls: Calls, identity: str) -> dict[str, Any]:
+    found = calls("ec2", "describe_instances", InstanceIds=[identity])
+    one: dict[str, Any] = found["Reservations"][0]["Instances"][0]
+    return one
+
+
+def wait_for(calls: Calls, identity: str, state: str, seconds: float = 15) -> dict[str, Any]:
+    ends = time.monotonic() + seconds
+    while (found := instance(calls, identity))["State"]["Name"] != state:
+        assert time.monotonic() < ends, found["State"]
+        time.sleep(0.1)
+    return found
+
+
+def new_volume(calls: Calls, **more: Any) -> str:
+    return str(calls("ec2", "create_volume", Size=1, AvailabilityZone=ZONE, **more)["VolumeId"])
+
+
+def new_group(calls: Calls) -> str:
+    vpc = calls("ec2", "describe_vpcs", Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    name = f"group-{time.monotonic_ns()}"
+    return str(calls("ec2", "create_security_group", GroupName=name, Description="tried", VpcId=vpc)["GroupId"])
+
+
+def count_volumes(calls: Calls) -> int:
+    return len(calls("ec2", "describe_volumes")["Volumes"])

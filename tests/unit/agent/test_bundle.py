@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The bundles that workers get: the same bytes for the same content, and nothing lacks in them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+import zstandard
+from mayfly_agent.bundle import ARCHITECTURES, PYTHONS, file_name, pack, without_symbols
+
+ROOT = Path(__file__).parents[3]
+BUNDLES = ROOT / "roles/transfer_agent/files"
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+LIBRARY = Path(zstandard.backend_c.__file__)  # type: ignore[attr-defined]  # pinned, so it is the same everywhere
+# As the launcher does, but for the folder: the client, and every part that is compiled.
+USE = """
+import sys
+sys.path[:0] = [sys.argv[1], f"{sys.argv[1]}/lib"]
+from mayfly_agent import main, s3
+from mayfly_agent.repository import compression, keys
+import botocore.session
+session = botocore.session.Session()
+session.set_credentials("key", "secret")
+client = session.create_client("s3", region_name="eu-central-1", config=s3.CONFIG)
+assert all(sys.argv[1] in module.__file__ for module in (main, botocore))
+sealed = keys.wrap_with_recovery_key(b"m" * 32, b"r" * 32, "id")
+assert keys.unwrap_with_recovery_key(sealed, b"r" * 32, "id") == b"m" * 32
+assert compression.decompress(compression.compress(b"plain"), 5, "it") == b"plain"
+print(client.meta.endpoint_url)
+"""
+
+
+def tree(top: Path, order: list[str], mode: int, time: float) -> Path:
+    """The same files, made in some order at some time by somebody."""
+    for name in order:
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode() * 1000)
+        path.chmod(mode | (0o100 if name.startswith("bin") else 0))
+        os.utime(path, (time, time))
+    return top
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    names = ["lib/b.py", "bin/agent", "lib/a/c.so", "lib/a.py"]
+    first = tree(tmp_path / "one/agent-1", names, 0o644, 1e9)
+    second = tree(tmp_path / "two/agent-1", names[::-1], 0o600, 1.7e9)
+    pack(first, tmp_path / "first.tar.gz")
+    pack(second, tmp_path / "second.new")  # the name stands in no header either
+    assert (tmp_path / "first.tar.gz").read_bytes() == (tmp_path / "second.new").read_bytes()
+    with tarfile.open(tmp_path / "first.tar.gz") as tar:
+        entries = {entry.name: entry for entry in tar}
+    assert {(entry.uid, entry.gid, entry.uname, entry.mtime) for entry in entries.values()} == {(0, 0, "root", 0)}
+    assert entries["mayfly/agent"].linkname == "agent-1"
+    modes = {name.removeprefix("mayfly/agent-1/"): entry.mode for name, entry in entries.items() if entry.isfile()}
+    assert modes == {"bin/agent": 0o755, "lib/b.py": 0o644, "lib/a.py": 0o644, "lib/a/c.so": 0o644}
+
+
+def test_a_library_works_without_its_symbols(tmp_path: Path) -> None:
+    whole = LIBRARY.read_bytes()
+    short = without_symbols(whole)
+    assert len(short) < len(whole) / 2
+    assert without_symbols(short) == short
+    path = tmp_path / LIBRARY.name
+    path.write_bytes(short)
+    code = (
+        "import importlib.util, sys\n"
+        "spec = importlib.util.spec_from_file_location('zstandard.backend_c', sys.argv[1])\n"
+        "module = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(module)\n"
+        "frame = module.ZstdCompressor().compress(b'plain' * 1000)\n"
+        "assert module.ZstdDecompressor().decompress(frame) == b'plain' * 1000\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("content", [b"", b"MZ", b"\x7fELF\x01\x01" + bytes(100), b"\x7fELF\x02\x02" + bytes(100)])
+def test_what_is_no_library_of_ours_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="ELF"):
+        without_symbols(content)
+
+
+def test_make_and_the_role_know_the_same_bundles() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    lists = {name: found.split() for name, found in re.findall(r"^(\w+) := (.*)$", makefile, re.M)}
+    assert (lists["ARCHITECTURES"], lists["AGENT_PYTHONS"]) == ([*ARCHITECTURES], [*PYTHONS])
+    role = yaml.safe_load((ROOT / "roles/transfer_agent/vars/main.yml").read_text())
+    named = role["__transfer_agent_architectures"], role["__transfer_agent_pythons"]
+    assert named == ([*ARCHITECTURES], [*PYTHONS])
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_bundle_is_small_and_of_its_kind(arch: str, python: str) -> None:
+    """They come from `make agent`, which every other target of the Makefile runs first."""
+    path = BUNDLES / file_name(arch, python)
+    assert path.is_file(), "run make agent"
+    with tarfile.open(path) as tar:
+        entries = tar.getmembers()
+    compiled = [entry.name for entry in entries if entry.name.endswith(".so")]
+    own = [name for name in compiled if "abi3" not in name]
+    assert len(compiled) == 3  # cryptography's, cffi's, zstandard's
+    assert all(f"cpython-{python.replace('.', '')}-{arch}" in name for name in own)
+    assert path.stat().st_size < 8_000_000
+    assert sum(entry.size for entry in entries) < 24_000_000
+
+
+def test_the_bundle_for_this_machine_has_all_that_the_agent_loads(tmp_path: Path) -> None:
+    with tarfile.open(BUNDLES / file_name(platform.machine(), VERSION)) as tar:
+        tar.extractall(tmp_path, filter="data")
+    command = [sys.executable, "-I", "-S", "-c", USE, str(tmp_path / "mayfly/agent")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "https://s3.eu-central-1.amazonaws.com\n", done.stderr
+
+
+class TestAWheel:
+    """Of the controller's package: hatch_build.py."""
+
+    @staticmethod
+    def initialize(root: Path, version: str) -> dict[str, str]:
+        spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        build_data: dict[str, dict[str, str]] = {"force_include": {}}
+        hook = module.CustomBuildHook(str(root), {}, None, None, str(root), "wheel")
+        hook.initialize(version, build_data)
+        return build_data["force_include"]
+
+    @staticmethod
+    def checkout(folder: Path) -> Path:
+        (folder / "agent").symlink_to(ROOT / "agent")
+        (folder / "roles/transfer_agent/files").mkdir(parents=True)
+        for arch in ARCHITECTURES:
+            for python in PYTHONS:
+                (folder / "roles/transfer_agent/files" / file_name(arch, python)).touch()
+        return folder
+
+    def test_holds_the_roles_with_their_bundles(self, tmp_path: Path) -> None:
+        included = self.initialize(self.checkout(tmp_path), "standard")
+        assert included[str(tmp_path / "roles")].endswith("mayfly/workers/roles")
+
+    def test_is_not_built_without_them(self, tmp_path: Path) -> None:
+        name = file_name("aarch64", "3.13")
+        (self.checkout(tmp_path) / "roles/transfer_agent/files" / name).unlink()
+        with pytest.raises(RuntimeError, match="make agent") as raised:
+            self.initialize(tmp_path, "standard")
+        assert name in str(raised.value)
+        assert file_name("x86_64", "3.13") not in str(raised.value)
+
+    def test_that_is_editable_needs_none(self, tmp_path: Path) -> None:
+        assert self.initialize(tmp_path, "editable") == {}

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jobs, and both sides of the EBS direct APIs in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from mayfly_agent.backup import Backup
+from mayfly_agent.blocks import BLOCK_SIZE
+from mayfly_agent.job import Job, JobVolume, RepositoryPlace, Target
+from mayfly_agent.objects import ObjectStore
+from mayfly_agent.restore import Restore
+from mayfly_agent.status import Status
+
+ZEROS = 5
+RUN = "20261124T000000Z-abcdef"
+
+
+class Snapshots:
+    """Snapshots that are read, and that are written; ``options`` are those of each start."""
+
+    def __init__(self, indexes: Iterator[int] | list[int] | None = None) -> None:
+        wanted = [*range(40), *range(3000, 3010), 204_799] if indexes is None else list(indexes)
+        self.blocks = {each: os.urandom(1000) + bytes(BLOCK_SIZE - 1000) for each in wanted}
+        if indexes is None:
+            self.blocks[ZEROS] = bytes(BLOCK_SIZE)
+        self.written: dict[int, bytes] = {}
+        self.completed: tuple[int, bytes] | None = None
+        self.options: list[dict[str, Any]] = []
+
+    def list_blocks(self, snapshot_id: str) -> Iterator[tuple[int, str]]:
+        yield from ((index, "token") for index in sorted(self.blocks))
+
+    def get_block(self, snapshot_id: str, index: int, token: str) -> tuple[bytes, bytes]:
+        return self.blocks[index], hashlib.sha256(self.blocks[index]).digest()
+
+    def start_snapshot(self, size_gib: int, client_token: str, description: str, **options: Any) -> str:
+        self.options.append(options)
+        return f"snap-new-{len(self.options)}"
+
+    def put_block(self, snapshot_id: str, index: int, block: bytes, digest: bytes) -> None:
+        self.written[index] = block
+
+    def complete_snapshot(self, snapshot_id: str, blocks: int, aggregate: bytes) -> None:
+        self.completed = (blocks, aggregate)
+
+
+def job(**parts: Any) -> Job:
+    common: dict[str, Any] = {
+        "run": RUN,
+        "deadline": datetime.now(UTC) + timedelta(hours=1),
+        "resource": {"account": "444455556666", "region": "us-east-1", "kind": "ec2", "id": "i-1", "name": "web-1"},
+        "repository": RepositoryPlace("bucket", "", "us-east-1"),
+        "resource_key": b"k" * 32,
+        "concurrency": 4,
+        "source_region": "us-east-1",
+    }
+    return Job(**{**common, **parts})
+
+
+def back_up(store: ObjectStore, source: Any, folder: Path, **parts: Any) -> dict[str, Any]:
+    """A backup of vol-1, of 100 GiB unless said otherwise."""
+    volumes = {"volumes": (JobVolume("vol-1", "snap-1", "/dev/xvdf", 100),), "restore_point_time": datetime.now(UTC)}
+    wanted = job(operation="backup", **{**volumes, **parts})
+    with Status(folder / "status.json") as status:
+        return Backup(wanted, source, store, status).run()
+
+
+def restore(store: ObjectStore, sink: Any, folder: Path, point: str, **parts: Any) -> dict[str, Any]:
+    """A restore of all volumes of a restore point."""
+    wanted = job(operation="restore", **{"restore_point": point, "target": Target("us-east-1"), **parts})
+    with Status(folder / "status.json") as status:
+        return Restore(wanted, sink, store, status).run()
