@@ -60,15 +60,14 @@ def refused(site: Site, name: str, *words: str, inventory: str = "") -> str:
 
 
 @contextmanager
-def faulty(site: Site, fault: dict[str, Any]) -> Iterator[None]:
-    """S3 answers with errors meanwhile."""
-    path = site.lab.state / "run/faults/s3.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(fault))
+def faulty(site: Site, *fault: str) -> Iterator[None]:
+    """A fault of the lab's meanwhile."""
+    done = site.lab.run("fault", "add", *fault)
+    assert done.returncode == 0, done.stderr
     try:
         yield
     finally:
-        path.unlink()
+        assert site.lab.run("fault", "clear", done.stdout.strip()).returncode == 0
 
 
 # group_vars of the lab's, and no host of ec2_backup
@@ -133,7 +132,8 @@ class TestRepository:
         assert "account of mayfly_repository" in said
 
     def test_not_writable(self, backed_up: Site, settings: Any) -> None:
-        with faulty(backed_up, {"status": 403, "operation": "PUT"}):
+        refusal = ("--service", "s3", "--call", "PutObject", "--code", "AccessDenied", "--status", "403")
+        with faulty(backed_up, "error", *refusal):
             said = self.refused(backed_up, settings)
         assert "mayfly-repository-111122223333" in said
         assert "The role lacks rights" in said
@@ -185,13 +185,18 @@ def test_a_restore_point_that_is_damaged(backed_up: Site, settings: Any, tmp_pat
 def test_an_availability_zone_that_does_not_exist(backed_up: Site, settings: Any) -> None:
     words = settings(mayfly_restore_availability_zone="us-east-1z")
     said = refused(backed_up, "volume_restore", "--limit", backed_up.web, *words)
-    assert f"{backed_up.web} cannot be restored to us-east-1z" in said
+    where = "account 444455556666: us-east-1 has no Availability Zone us-east-1z"
+    assert f"{backed_up.web} cannot be restored to {where}" in said
     assert "Set mayfly_restore_availability_zone to one of us-east-1a" in said
 
 
 @pytest.mark.parametrize("name", ["ec2_backup", "volume_restore"])
 def test_no_resource_at_all(backed_up: Site, name: str) -> None:
     refused(backed_up, name, "--limit", "nobody")
+
+
+def test_an_inventory_without_any_resource(backed_up: Site) -> None:
+    assert "there is no resource to work on" in refused(backed_up, "ec2_backup", inventory=BASE)
 
 
 def test_an_inventory_that_cannot_be_read(backed_up: Site, tmp_path: Path) -> None:
