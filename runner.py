@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import sys
 
-from mayfly import BadInput, Event, Failure, ResourceResult, RunResult, Stage, run
+from mayfly import BadInput, Event, Failure, ResourceResult, Run, RunResult, Stage, run, start
 from mayfly.cli import main
 
-__all__ = ["BadInput", "Event", "Failure", "ResourceResult", "RunResult", "Stage", "main", "run"]
+__all__ = ["BadInput", "Event", "Failure", "ResourceResult", "Run", "RunResult", "Stage", "main", "run", "start"]
 
 if __name__ == "__main__":
     sys.exit(main())

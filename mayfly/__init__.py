@@ -11,9 +11,9 @@
 
 from __future__ import annotations
 
-from mayfly.execution import run
+from mayfly.execution import Run, run, start
 from mayfly.progress import Event
 from mayfly.project import BadInput
 from mayfly.results import Failure, ResourceResult, RunResult, Stage
 
-__all__ = ["BadInput", "Event", "Failure", "ResourceResult", "RunResult", "Stage", "run"]
+__all__ = ["BadInput", "Event", "Failure", "ResourceResult", "Run", "RunResult", "Stage", "run", "start"]

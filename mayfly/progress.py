@@ -21,8 +21,8 @@ _NOISE = "Validating arguments against arg spec"
 class Event:
     """One thing that happened. ``host`` is None when it concerns the whole run.
 
-    Kinds: ``task`` (a task begins on a host), ``stage`` (a resource enters a stage), ``bytes`` (how far its transfer is;
-    in ``data`` are ``read``, ``stored``, ``blocks_done``, ``blocks_total``), ``failed``, ``warning``.
+    Kinds: ``task`` (a task begins on a host), ``stage`` (a resource enters a stage), ``bytes`` (how far its transfer
+    is; in ``data`` are ``read``, ``stored``, ``blocks_done``, ``blocks_total``), ``failed``, ``warning``.
     """
 
     kind: Literal["task", "stage", "bytes", "failed", "warning"]

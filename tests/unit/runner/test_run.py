@@ -176,3 +176,34 @@ def test_secrets_stay_in_memory(small_project: Path) -> None:
     assert not any(secret in line for line in seen)
     files = [path for path in small_project.rglob("*") if path.is_file()]
     assert not any(secret.encode() in path.read_bytes() for path in files)
+
+
+def test_a_run_is_canceled_from_another_thread(small_project: Path) -> None:
+    before = left_in_memory()
+    with mayfly.start("long", inventory=small_project / "inventory.yml") as run:
+        assert run.status == "Running"
+        with pytest.raises(TimeoutError, match=run.id):
+            run.wait(0.1)
+        threading.Timer(2, run.cancel, ("enough",)).start()
+        result = run.wait(60)
+    assert run.status == result.status == "Canceled"
+    assert "enough" in str(result.errors[0])
+    assert left_in_memory() <= before
+
+
+def test_a_block_that_fails_cancels_its_run(small_project: Path) -> None:
+    began = time.monotonic()
+    with (
+        pytest.raises(KeyError, match="mine"),
+        mayfly.start("long", inventory=small_project / "inventory.yml") as run,
+    ):
+        raise KeyError("mine")
+    assert run.status == "Canceled"
+    assert time.monotonic() - began < 60
+
+
+def test_what_is_found_wrong_later_is_raised_by_wait(small_project: Path) -> None:
+    run = mayfly.start("two_results", inventory=small_project / "inventory.yml", limit="web-3*")
+    with pytest.raises(mayfly.BadInput, match="limit"):
+        run.wait(60)
+    assert run.status == "BadInput"
