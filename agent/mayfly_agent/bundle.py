@@ -121,13 +121,16 @@ def without_symbols(library: bytes) -> bytes:
 
 def pack(top: Path, output: Path) -> None:
     """Everything below ``top``, and a link to it that has no version in its name."""
-    with output.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
-            for path in sorted(top.rglob("*")):
-                tar.add(path, f"mayfly/{top.name}/{path.relative_to(top)}", recursive=False, filter=_anonymous)
-            link = tarfile.TarInfo("mayfly/agent")
-            link.type, link.linkname = tarfile.SYMTYPE, top.name
-            tar.addfile(_anonymous(link))
+    with (
+        output.open("wb") as raw,
+        gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
+    ):
+        for path in sorted(top.rglob("*")):
+            tar.add(path, f"mayfly/{top.name}/{path.relative_to(top)}", recursive=False, filter=_anonymous)
+        link = tarfile.TarInfo("mayfly/agent")
+        link.type, link.linkname = tarfile.SYMTYPE, top.name
+        tar.addfile(_anonymous(link))
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -51,7 +51,7 @@ class Pace:
     _MOMENT = 0.25
     _SLOWER = 1.5
     _HALVED_AFTER = 2.0
-    _FIRST, _LONGEST, _SHORTEST = 0.005, 0.25, 0.001
+    _FIRST, _LONGEST, _SHORTEST = 0.002, 0.25, 0.0005
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

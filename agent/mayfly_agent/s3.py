@@ -16,7 +16,6 @@ from botocore.exceptions import (
     HTTPClientError,
     IncompleteReadError,
 )
-from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from .errors import AgentError
@@ -59,7 +58,6 @@ _BROKEN = (
     HTTPClientError,
     HTTPError,
     IncompleteReadError,
-    ResponseParserError,
 )
 _REMEDIES = {
     "NoSuchBucket": "Check bucket and region of mayfly_repository; the bucket must exist.",

@@ -8,9 +8,12 @@ import threading
 
 from mayfly_lab import addresses, paths, web
 from mayfly_lab.blocks.store import BlockStore
+from mayfly_lab.ebs import connections
 from mayfly_lab.ebs.application import Application
-from mayfly_lab.ebs.faults import Faults
 from mayfly_lab.ebs.tokens import Tokens
+from mayfly_lab.faults import Faults
+from mayfly_lab.gate import Gate
+from mayfly_lab.sessions import Sessions
 
 _THREADS = 32  # of each Region
 
@@ -20,9 +23,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     where = paths.current()
     regions = {addresses.service_address("ebs", region): region for region in addresses.REGIONS}
-    faults = Faults(where.run / "faults/ebs.json")
-    application = Application(BlockStore(where.store), Tokens(where.run / "ebs-tokens.key"), faults, regions)
-    web.serve(application, list(regions), where.server_certificate, threads=_THREADS)
+    gate = Gate(Faults(where.run), Sessions(where.sessions))
+    application = Application(BlockStore(where.store), Tokens(where.run / "ebs-tokens.key"), gate, regions)
+    connections.keep(web.serve(application, list(regions), where.server_certificate, threads=_THREADS))
     ready = where.run / "ready"
     ready.mkdir(exist_ok=True)
     (ready / "ebs").touch()

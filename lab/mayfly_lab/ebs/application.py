@@ -16,10 +16,13 @@ from mayfly_lab import accounts
 from mayfly_lab.blocks.files import BLOCK
 from mayfly_lab.blocks.store import BlockStore
 from mayfly_lab.ebs.errors import DirectError, check_id, invalid
-from mayfly_lab.ebs.faults import Faults
 from mayfly_lab.ebs.reading import Caller, Reading
 from mayfly_lab.ebs.tokens import Tokens
 from mayfly_lab.ebs.writing import SEALING_SECONDS, Writing
+from mayfly_lab.faults import Request
+from mayfly_lab.gate import Gate
+from mayfly_lab.refusals import unknown_caller
+from mayfly_lab.web import NoAnswer
 
 log = logging.getLogger(__name__)
 Environment = dict[str, Any]
@@ -46,14 +49,14 @@ class Application:
         self,
         store: BlockStore,
         tokens: Tokens,
-        faults: Faults,
+        gate: Gate,
         regions: dict[str, str],
         sealing_seconds: float = SEALING_SECONDS,
     ) -> None:
         """``regions``: by the address that a request came to. ``sealing_seconds``: after CompleteSnapshot."""
-        self._reading = Reading(store, tokens, faults)
-        self._writing = Writing(store, self._reading, faults, sealing_seconds)
-        self._faults = faults
+        self._reading = Reading(store, tokens, gate.faults)
+        self._writing = Writing(store, self._reading, gate.faults, sealing_seconds)
+        self._gate = gate
         self._regions = regions
 
     def __call__(self, environ: Environment, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -65,6 +68,8 @@ class Application:
         except DirectError as error:
             status, answer = error.status, error.document()
             headers = {"Content-Type": "application/json", "x-amzn-ErrorType": error.name}
+        except NoAnswer:
+            raise
         except Exception as error:
             log.exception("%s %s", environ["REQUEST_METHOD"], environ["PATH_INFO"])
             failure = DirectError(500, "InternalServerException", None, f"{error!r}")
@@ -83,14 +88,32 @@ class Application:
         raise DirectError(404, "UnknownOperationException", None, f"There is no {method} {path}.")
 
     def _call(self, name: str, parts: dict[str, str], environ: Environment, body: bytes) -> Answer:
-        caller = self._caller(environ)
-        snapshot, index = parts.get("snapshot"), int(parts.get("index", 0))
+        key, caller = self._caller(environ)
+        query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
+        value = _object(body) if name == "StartSnapshot" else {}
+        named = (parts.get("snapshot"), query.get("firstSnapshotId"), value.get("ParentSnapshotId"))
+        request = caller.request(name, *(each for each in named if isinstance(each, str)))
+        refusal = self._gate.enter(request, key)
+        if refusal:
+            raise DirectError(refusal.status, refusal.code, refusal.reason, refusal.message)
+        answer = self._done(request, caller, parts=parts, query=query, environ=environ, body=body)
+        self._gate.leave(request, answer[0])
+        return answer
+
+    def _done(
+        self,
+        request: Request,
+        caller: Caller,
+        *,
+        parts: dict[str, str],
+        query: dict[str, str],
+        environ: Environment,
+        body: bytes,
+    ) -> Answer:
+        name, snapshot, index = request.call, parts.get("snapshot"), int(parts.get("index", 0))
         if snapshot is None:
-            self._faults.check(name, caller.account, "")
             return _json(201, self._writing.start(caller, _object(body)))
         check_id(snapshot)
-        self._faults.check(name, caller.account, snapshot)
-        query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
         if name == "GetSnapshotBlock":
             data, more = self._reading.get_block(caller, snapshot, index, query.get("blockToken", ""))
             return 200, more, data
@@ -103,13 +126,15 @@ class Application:
             return _json(200, self._reading.list_changed(caller, snapshot, query))
         return _json(202, self._writing.complete(caller, snapshot, headers))
 
-    def _caller(self, environ: Environment) -> Caller:
-        key = accounts.access_key_of(environ.get("HTTP_AUTHORIZATION", ""))
+    def _caller(self, environ: Environment) -> tuple[str, Caller]:
+        """(access key id, caller); raises DirectError for nobody's."""
+        key = accounts.access_key_of(environ.get("HTTP_AUTHORIZATION", "")) or ""
         try:
-            account = accounts.account_of(key or "")
+            account = accounts.account_of(key)
         except accounts.UnknownAccessKey as error:
-            raise DirectError(403, "UnrecognizedClientException", None, str(error)) from error
-        return Caller(account, self._regions[environ["mayfly.address"]])
+            refusal = unknown_caller("ebs")
+            raise DirectError(refusal.status, refusal.code, None, refusal.message) from error
+        return key, Caller(account, self._regions[environ["mayfly.address"]])
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from mayfly_lab.blocks.files import BLOCK
 from mayfly_lab.blocks.store import BlockStore, SnapshotNotFound, SnapshotRecord
 from mayfly_lab.ebs import tokens
 from mayfly_lab.ebs.errors import check_id, denied, invalid, not_found
-from mayfly_lab.ebs.faults import Faults
+from mayfly_lab.faults import Fault, Faults, Request
 
 BLOCKS_PER_GIB = (1 << 30) // BLOCK
 # https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-faq.html: asked for less than 100, AWS still gives 100.
@@ -33,6 +33,10 @@ class Caller:
 
     account: str
     region: str
+
+    def request(self, call: str, *resources: str) -> Request:
+        """What faults are matched against."""
+        return Request("ebs", call, self.account, self.region, resources)
 
 
 class Reading:
@@ -65,12 +69,14 @@ class Reading:
     def list_blocks(self, caller: Caller, snapshot_id: str, query: dict[str, str]) -> dict[str, Any]:
         """GET /snapshots/ID/blocks"""
         record = self.readable(caller, snapshot_id)
+        asked = caller.request("ListSnapshotBlocks", snapshot_id)
         written = self._store.written_blocks(snapshot_id)
         place = f"list {caller.account} {snapshot_id}"
-        page, following = self._page(place, query, lambda start: (each for each in written if each >= start))
-        token = self._block_tokens(caller, snapshot_id)
+        page, following = self._page(asked, place, query, lambda start: (each for each in written if each >= start))
+        short = self._faults.take("short-tokens", asked)
+        token = self._block_tokens(caller, snapshot_id, short)
         blocks = [{"BlockIndex": index, "BlockToken": token(index)} for index in page]
-        return {"Blocks": blocks, **self._described(record, place, following)}
+        return {"Blocks": blocks, **self._described(record, place, following, short)}
 
     def list_changed(self, caller: Caller, second_id: str, query: dict[str, str]) -> dict[str, Any]:
         """GET /snapshots/SECOND/changedblocks"""
@@ -90,8 +96,11 @@ class Reading:
                     yield index
 
         place = f"changed {caller.account} {first_id} {second_id}"
-        page, following = self._page(place, query, changed)
-        of_first, of_second = self._block_tokens(caller, first_id), self._block_tokens(caller, second_id)
+        asked = caller.request("ListChangedBlocks", first_id, second_id)
+        page, following = self._page(asked, place, query, changed)
+        short = self._faults.take("short-tokens", asked)
+        of_first = self._block_tokens(caller, first_id, short)
+        of_second = self._block_tokens(caller, second_id, short)
         shown = []
         for index in page:
             entry: dict[str, Any] = {"BlockIndex": index}
@@ -100,7 +109,7 @@ class Reading:
             if index in in_second:
                 entry["SecondBlockToken"] = of_second(index)
             shown.append(entry)
-        return {"ChangedBlocks": shown, **self._described(record, place, following)}
+        return {"ChangedBlocks": shown, **self._described(record, place, following, short)}
 
     def get_block(self, caller: Caller, snapshot_id: str, index: int, token: str) -> tuple[bytes, dict[str, str]]:
         """GET /snapshots/ID/blocks/INDEX: (data, headers)"""
@@ -111,7 +120,8 @@ class Reading:
             raise invalid("INVALID_BLOCK_TOKEN", f"The block token was refused: {error}.") from error
         data = self._store.read_block(snapshot_id, index)
         checksum = base64.b64encode(sha256(data).digest()).decode()
-        if index in self._faults.get("corrupt", {}).get(snapshot_id, ()):
+        asked = caller.request("GetSnapshotBlock", snapshot_id)
+        if self._faults.take("corrupt", asked, lambda fault: fault.index in (None, index)):
             data = bytes([data[0] ^ 1]) + data[1:]
         headers = {
             "x-amz-Data-Length": str(len(data)),
@@ -125,7 +135,7 @@ class Reading:
         return self._store.read_block(first_id, index) == self._store.read_block(second_id, index)
 
     def _page(
-        self, place: str, query: dict[str, str], indexes: Callable[[int], Iterable[int]]
+        self, asked: Request, place: str, query: dict[str, str], indexes: Callable[[int], Iterable[int]]
     ) -> tuple[list[int], int | None]:
         """(the indexes of a page, where the next begins); ``indexes`` gives those from one on, ascending."""
         try:
@@ -142,23 +152,28 @@ class Reading:
                 start = self._tokens.read(place, token)
             except tokens.TokenRefused as error:
                 raise invalid("INVALID_PAGE_TOKEN", f"The page token was refused: {error}.") from error
-        elif self._faults.get("empty_pages"):
+        elif self._faults.take("empty-pages", asked):
             return [], start
         page = list(islice(indexes(start), most + 1))
         return page[:most], page[most] if len(page) > most else None
 
-    def _described(self, record: SnapshotRecord, place: str, following: int | None) -> dict[str, Any]:
-        seconds = self._faults.get("token_seconds", tokens.BLOCK_SECONDS)
+    def _described(
+        self, record: SnapshotRecord, place: str, following: int | None, short: Fault | None
+    ) -> dict[str, Any]:
         value: dict[str, Any] = {
             "BlockSize": BLOCK,
             "VolumeSize": record.volume_size_gib,
-            "ExpiryTime": int(time.time() + seconds),
+            "ExpiryTime": int(time.time() + _lasting(tokens.BLOCK_SECONDS, short)),
         }
         if following is not None:
-            page = self._faults.get("token_seconds", tokens.PAGE_SECONDS)
-            value["NextToken"] = self._tokens.make(place, following, page)
+            value["NextToken"] = self._tokens.make(place, following, _lasting(tokens.PAGE_SECONDS, short))
         return value
 
-    def _block_tokens(self, caller: Caller, snapshot_id: str) -> Callable[[int], str]:
-        seconds = self._faults.get("token_seconds", tokens.BLOCK_SECONDS)
+    def _block_tokens(self, caller: Caller, snapshot_id: str, short: Fault | None) -> Callable[[int], str]:
+        seconds = _lasting(tokens.BLOCK_SECONDS, short)
         return lambda index: self._tokens.make(f"block {caller.account} {snapshot_id} {index}", index, seconds)
+
+
+def _lasting(seconds: float, short: Fault | None) -> float:
+    """How long a token lasts, in seconds."""
+    return seconds if short is None or short.seconds is None else short.seconds

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from typing import Any
 from mayfly_lab.blocks.files import BLOCK, clone
 from mayfly_lab.blocks.store import GIB, BlockStore, SnapshotNotFound, SnapshotRecord
 from mayfly_lab.ebs.errors import DirectError, denied, invalid, not_found
-from mayfly_lab.ebs.faults import Faults
 from mayfly_lab.ebs.reading import BLOCKS_PER_GIB, Caller, Reading
+from mayfly_lab.faults import Fault, Faults
 
 log = logging.getLogger(__name__)
 _SUM = 32
@@ -33,6 +33,9 @@ _TIMEOUTS = range(10, 4321)
 _DESCRIPTION, _TAGS, _TAG_KEY, _TAG_VALUE = 255, 50, 127, 255
 # CompleteSnapshot begins what ends later; AWS names no time. The lab's CreateSnapshot takes as long.
 SEALING_SECONDS = 1.0
+
+
+_MISSING_SECONDS = 120.0  # of a fault that does not say
 
 
 class Writing:
@@ -71,7 +74,7 @@ class Writing:
 
     def put(self, caller: Caller, snapshot_id: str, index: int, headers: dict[str, str], data: bytes) -> dict[str, str]:
         """PUT /snapshots/ID/blocks/INDEX: the headers of the answer"""
-        record = self._pending(caller, snapshot_id)
+        record = self._pending("PutSnapshotBlock", caller, snapshot_id)
         if not 0 <= index < record.volume_size_gib * BLOCKS_PER_GIB:
             raise invalid("INVALID_BLOCK", f"The volume has no block {index}.")
         if len(data) != BLOCK or headers.get("x-amz-data-length") != str(BLOCK):
@@ -93,9 +96,9 @@ class Writing:
 
     def complete(self, caller: Caller, snapshot_id: str, headers: dict[str, str]) -> dict[str, Any]:
         """POST /snapshots/completion/ID"""
-        self._pending(caller, snapshot_id)
+        self._pending("CompleteSnapshot", caller, snapshot_id)
         with self._store.locked(snapshot_id):
-            record = self._pending(caller, snapshot_id)
+            record = self._pending("CompleteSnapshot", caller, snapshot_id)
             sums = self._sums(snapshot_id).read_bytes()
             put = [sums[at : at + _SUM] for at in range(0, len(sums), _SUM) if any(sums[at : at + _SUM])]
             if headers.get("x-amz-changedblockscount") != str(len(put)):
@@ -164,14 +167,18 @@ class Writing:
         value: dict[str, Any] = json.loads(self._request_path(record.snapshot_id).read_text())
         return value
 
-    def _pending(self, caller: Caller, snapshot_id: str) -> SnapshotRecord:
+    def _pending(self, call: str, caller: Caller, snapshot_id: str) -> SnapshotRecord:
         try:
             record = self._store.get(snapshot_id)
         except SnapshotNotFound:
             raise not_found(snapshot_id) from None
-        hidden = timedelta(seconds=self._faults.get("missing_after_start_seconds", 0))
-        young = datetime.fromisoformat(record.start_time) + hidden > datetime.now(UTC)
-        if record.region != caller.region or young:
+        age = datetime.now(UTC) - datetime.fromisoformat(record.start_time)
+
+        def is_young(fault: Fault) -> bool:
+            return age.total_seconds() < (_MISSING_SECONDS if fault.seconds is None else fault.seconds)
+
+        missing = self._faults.take("snapshot-missing", caller.request(call, snapshot_id), is_young)
+        if record.region != caller.region or missing:
             raise not_found(snapshot_id)
         if record.owner != caller.account:
             raise denied(f"Account {caller.account} does not own {snapshot_id}.")

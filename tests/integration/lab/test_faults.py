@@ -196,6 +196,19 @@ def test_an_error_reaches_the_client_of_every_service(calls: Calls, fault: Comma
     assert listed(command, counted).endswith("0 left")
 
 
+@pytest.mark.parametrize(("kind", "words"), [("lost-answer", []), ("time-out", ["--seconds", "0.3"])])
+def test_every_service_can_leave_a_client_without_an_answer(
+    calls: Calls, snapshot: str, fault: Command, kind: str, words: list[str]
+) -> None:
+    for service, (call, more) in {**SERVICES, "ebs": ("list_snapshot_blocks", {"SnapshotId": snapshot})}.items():
+        fault(kind, "--times", "1", "--service", service, *words)
+        began = time.monotonic()
+        with refused("ConnectionClosedError"):
+            calls(service, call, **more)
+        assert time.monotonic() - began > 0.3 * len(words) / 2
+        calls(service, call, **more)
+
+
 def test_a_slow_call_is_done_at_once_or_only_in_the_end(calls: Calls, fault: Command, lab: Lab) -> None:
     with Calls(lab) as other:
         other("ec2", "describe_vpcs")

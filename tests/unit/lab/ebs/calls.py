@@ -35,10 +35,6 @@ class Server:
     store: BlockStore
     ports: dict[str, int]
 
-    @property
-    def faults(self) -> Path:
-        return self.folder / "ebs.json"
-
     def client(self, account: str = accounts.BACKUP, region: str = "us-east-1", *, checked: bool = True) -> Any:
         """botocore's own client, which tries once; with ``checked`` false it sends what it would refuse itself."""
         return boto3.client(

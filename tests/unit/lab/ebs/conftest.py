@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from mayfly_lab import addresses, certificates, web
 from mayfly_lab.blocks.store import BlockStore
+from mayfly_lab.ebs import connections
 from mayfly_lab.ebs.application import Application
-from mayfly_lab.ebs.faults import Faults
 from mayfly_lab.ebs.tokens import Tokens
+from mayfly_lab.faults import Faults
+from mayfly_lab.gate import Gate
+from mayfly_lab.sessions import Sessions
 
 from tests.unit.lab.ebs.calls import Server
 
@@ -30,12 +32,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         (folder / name).mkdir()
     store = BlockStore(folder)
     regions = {addresses.service_address("ebs", region): region for region in addresses.REGIONS}
-    faults = Faults(folder / "ebs.json")
-    application = Application(store, Tokens(folder / "tokens.key"), faults, regions, SEALING_SECONDS)
+    gate = Gate(Faults(folder), Sessions(folder / "sessions"))
+    application = Application(store, Tokens(folder / "tokens.key"), gate, regions, SEALING_SECONDS)
     started, ports = [], {}
     for address, region in regions.items():
         started += web.serve(_at(application, address), ["127.0.0.1"], folder / "server.pem", port=0, threads=8)
         ports[region] = started[-1].bind_addr[1]
+    connections.keep(started)
     yield Server(folder, store, ports)
     for each in started:
         each.stop()
@@ -55,13 +58,8 @@ def ebs(server: Server) -> Any:
 
 
 @pytest.fixture
-def faults(server: Server) -> Iterator[Callable[..., None]]:
-    """Sets the faults of the service; they end with the test."""
-
-    def write(**values: Any) -> None:
-        unfinished = server.faults.with_suffix(".new")
-        unfinished.write_text(json.dumps(values))
-        unfinished.replace(server.faults)
-
-    yield write
-    server.faults.unlink(missing_ok=True)
+def faults(server: Server) -> Iterator[Faults]:
+    """The faults of the service; they end with the test."""
+    asked = Faults(server.folder)
+    yield asked
+    asked.clear()

@@ -57,14 +57,15 @@ def test_it_writes_and_reads_blocks(server, ebs, direct):
 
 def test_it_joins_pages_of_which_one_is_empty(server, direct, faults):
     snapshot = server.snapshot({0: block(1), 9: block(2)})
-    faults(empty_pages=True)
+    faults.add("empty-pages")
     assert [index for index, _ in direct.list_blocks(snapshot)] == [0, 9]
 
 
 def test_it_waits_where_aws_throttles(server, direct, faults):
     snapshot = server.snapshot({0: block(1)})
     ((_, token),) = direct.list_blocks(snapshot)
-    faults(throttle={snapshot: 20, accounts.BACKUP: 50})
+    faults.add("throttle", snapshot=snapshot, rate=20)
+    faults.add("throttle", account=accounts.BACKUP, rate=50)
     for _ in range(60):
         direct.get_block(snapshot, 0, token)
 
@@ -72,7 +73,7 @@ def test_it_waits_where_aws_throttles(server, direct, faults):
 def test_a_corrupt_block_is_told_after_three_tries(server, direct, faults):
     snapshot = server.snapshot({0: block(1)})
     ((_, token),) = direct.list_blocks(snapshot)
-    faults(corrupt={snapshot: [0]})
+    faults.add("corrupt", snapshot=snapshot, index=0)
     with pytest.raises(AgentError) as raised:
         direct.get_block(snapshot, 0, token)
     assert raised.value.code == "ChecksumMismatch"
@@ -83,7 +84,7 @@ def test_a_corrupt_block_is_told_after_three_tries(server, direct, faults):
 )
 def test_what_aws_calls_retryable_is_tried_again(server, ebs, direct, faults, fault: dict[str, Any]):
     snapshot = start(direct)
-    faults(fail={"PutSnapshotBlock": {"count": 2, **fault}})
+    faults.add("error", times=2, call="PutSnapshotBlock", **fault)
     direct.put_block(snapshot, 0, block(1), digest(block(1)))
     direct.complete_snapshot(snapshot, 1, digest(digest(block(1))))
     await_state(server, snapshot, "completed")
@@ -92,7 +93,7 @@ def test_what_aws_calls_retryable_is_tried_again(server, ebs, direct, faults, fa
 
 def test_data_that_never_arrives_whole_is_an_error(direct, faults):
     snapshot = start(direct)
-    faults(fail={"PutSnapshotBlock": {"count": 3, "status": 400, **UNREADABLE}})
+    faults.add("error", times=3, call="PutSnapshotBlock", status=400, **UNREADABLE)
     with pytest.raises(AgentError, match="Failed to read block data") as raised:
         direct.put_block(snapshot, 0, block(1), digest(block(1)))
     assert raised.value.code == "ValidationException"
@@ -109,7 +110,7 @@ def test_other_refusals_are_final(server, direct, faults):
 
 @pytest.mark.parametrize("blocks", [0, 1])
 def test_a_snapshot_that_was_just_started_may_not_be_found_yet(server, direct, faults, blocks):
-    faults(missing_after_start_seconds=0.5)
+    faults.add("snapshot-missing", seconds=0.5)
     snapshot = start(direct)
     if blocks:
         direct.put_block(snapshot, 0, block(1), digest(block(1)))
@@ -118,5 +119,5 @@ def test_a_snapshot_that_was_just_started_may_not_be_found_yet(server, direct, f
 
 
 def test_the_limit_of_pending_snapshots_is_waited_for(direct, faults):
-    faults(fail={"StartSnapshot": {"count": 2, "status": 400, "code": "ConcurrentLimitExceededException"}})
+    faults.add("error", times=2, call="StartSnapshot", status=400, code="ConcurrentLimitExceededException")
     assert start(direct).startswith("snap-")

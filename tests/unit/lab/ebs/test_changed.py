@@ -56,7 +56,7 @@ def test_pages_and_starts(server, ebs):
 
 def test_a_page_may_be_empty_and_have_a_next(server, ebs, faults):
     first, second = two(server, {}, {9: block(9)})
-    faults(empty_pages=True)
+    faults.add("empty-pages")
     found = list(pages(ebs.list_changed_blocks, FirstSnapshotId=first, SecondSnapshotId=second))
     assert [len(page["ChangedBlocks"]) for page in found] == [0, 1]
 

@@ -7,10 +7,10 @@ import hashlib
 import time
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 from mayfly_lab import accounts
 
-from tests.unit.lab.ebs.calls import block, changed, complete, get, listed, put, refused
+from tests.unit.lab.ebs.calls import block, changed, complete, contents, get, listed, put, refused
 
 SELDOM = 0.001  # requests a second
 
@@ -18,7 +18,7 @@ SELDOM = 0.001  # requests a second
 def test_a_snapshot_is_throttled_by_itself(server, ebs, faults):
     slow, other = server.snapshot({0: block(1)}), server.snapshot({0: block(2)})
     tokens = {snapshot: listed(ebs, snapshot)[0] for snapshot in (slow, other)}
-    faults(throttle={slow: SELDOM})
+    faults.add("throttle", snapshot=slow, rate=SELDOM)
     get(ebs, slow, 0, tokens[slow])
     for _ in range(2):
         with refused("RequestThrottledException", "RESOURCE_LEVEL_THROTTLE"):
@@ -30,7 +30,7 @@ def test_a_snapshot_is_throttled_by_itself(server, ebs, faults):
 def test_what_was_throttled_passes_later(server, ebs, faults):
     snapshot = server.snapshot({0: block(1)})
     token = listed(ebs, snapshot)[0]
-    faults(throttle={snapshot: 0.5})
+    faults.add("throttle", snapshot=snapshot, rate=0.5)
     get(ebs, snapshot, 0, token)
     with refused("RequestThrottledException", "RESOURCE_LEVEL_THROTTLE"):
         get(ebs, snapshot, 0, token)
@@ -40,7 +40,7 @@ def test_what_was_throttled_passes_later(server, ebs, faults):
 
 def test_a_rate_is_of_a_second(server, ebs, faults):
     snapshot = server.snapshot({})
-    faults(throttle={accounts.BACKUP: 3})
+    faults.add("throttle", account=accounts.BACKUP, rate=3)
     began, passed = time.monotonic(), 0
     while True:
         try:
@@ -53,7 +53,7 @@ def test_a_rate_is_of_a_second(server, ebs, faults):
 
 def test_puts_are_throttled_too(ebs, faults):
     snapshot = ebs.start_snapshot(VolumeSize=1)["SnapshotId"]
-    faults(throttle={snapshot: SELDOM})
+    faults.add("throttle", snapshot=snapshot, rate=SELDOM)
     put(ebs, snapshot, 1, block(1))
     with refused("RequestThrottledException", "RESOURCE_LEVEL_THROTTLE"):
         put(ebs, snapshot, 2, block(2))
@@ -61,7 +61,7 @@ def test_puts_are_throttled_too(ebs, faults):
 
 def test_an_account_is_throttled_by_itself(server, ebs, faults):
     snapshot = server.snapshot({0: block(1)}, shared_with=[accounts.PRODUCTION])
-    faults(throttle={accounts.PRODUCTION: SELDOM})
+    faults.add("throttle", account=accounts.PRODUCTION, rate=SELDOM)
     other = server.client(accounts.PRODUCTION)
     listed(other, snapshot)
     with refused("ThrottlingException", status=400):
@@ -71,7 +71,7 @@ def test_an_account_is_throttled_by_itself(server, ebs, faults):
 
 
 def test_a_started_snapshot_is_not_found_for_a_while(server, ebs, faults):
-    faults(missing_after_start_seconds=120)
+    faults.add("snapshot-missing", seconds=120)
     snapshot = ebs.start_snapshot(VolumeSize=1)["SnapshotId"]
     for call in (
         lambda: put(ebs, snapshot, 0, block(1)),
@@ -79,7 +79,8 @@ def test_a_started_snapshot_is_not_found_for_a_while(server, ebs, faults):
     ):
         with refused("ResourceNotFoundException", "SNAPSHOT_NOT_FOUND"):
             call()
-    faults(missing_after_start_seconds=0.2)
+    faults.clear()
+    faults.add("snapshot-missing", seconds=0.2)
     time.sleep(0.3)
     put(ebs, snapshot, 0, block(1))
     complete(ebs, server, snapshot, {0: block(1)})
@@ -88,7 +89,7 @@ def test_a_started_snapshot_is_not_found_for_a_while(server, ebs, faults):
 def test_a_corrupt_block_differs_from_its_checksum_alone(server, ebs, faults):
     first, second = (server.snapshot({0: block(1), 1: block(2)}, volume_id="vol-00000000000000cc") for _ in range(2))
     tokens = listed(ebs, first)
-    faults(corrupt={first: [1]})
+    faults.add("corrupt", snapshot=first, index=1)
     get(ebs, first, 0, tokens[0])
     with pytest.raises(AssertionError):
         get(ebs, first, 1, tokens[1])
@@ -101,7 +102,7 @@ def test_a_corrupt_block_differs_from_its_checksum_alone(server, ebs, faults):
 
 def test_an_operation_fails_as_often_as_asked(server, ebs, faults):
     snapshot = server.snapshot({0: block(1)})
-    faults(fail={"ListSnapshotBlocks": {"count": 2, "status": 500}})
+    faults.add("error", times=2, call="ListSnapshotBlocks", status=500)
     for _ in range(2):
         with refused("InternalServerException"):
             listed(ebs, snapshot)
@@ -111,10 +112,19 @@ def test_an_operation_fails_as_often_as_asked(server, ebs, faults):
 def test_an_operation_fails_in_the_words_that_were_asked_for(ebs, faults):
     snapshot = ebs.start_snapshot(VolumeSize=1)["SnapshotId"]
     words = {"code": "ValidationException", "reason": "INVALID_PARAMETER_VALUE", "message": "Failed to read block data"}
-    faults(fail={"PutSnapshotBlock": {"status": 400, **words}})
+    faults.add("error", times=1, call="PutSnapshotBlock", status=400, **words)
     with refused("ValidationException", "INVALID_PARAMETER_VALUE"):
         put(ebs, snapshot, 0, block(1))
     put(ebs, snapshot, 0, block(1))
+
+
+def test_a_block_whose_answer_is_lost_was_put_all_the_same(server, ebs, faults):
+    snapshot = ebs.start_snapshot(VolumeSize=1)["SnapshotId"]
+    faults.add("lost-answer", times=1, call="PutSnapshotBlock")
+    with pytest.raises(ConnectionClosedError):
+        put(ebs, snapshot, 0, block(1))
+    complete(ebs, server, snapshot, {0: block(1)})
+    assert contents(ebs, snapshot) == {0: block(1)}
 
 
 def test_a_failure_of_the_service_itself_is_a_500(server, ebs):
@@ -124,11 +134,11 @@ def test_a_failure_of_the_service_itself_is_a_500(server, ebs):
         ebs.list_snapshot_blocks(SnapshotId=snapshot)
 
 
-def test_faults_end_with_their_file(server, ebs, faults):
+def test_faults_end_when_they_are_cleared(server, ebs, faults):
     snapshot = server.snapshot({0: block(1)})
-    faults(fail={"ListSnapshotBlocks": {"count": 100}})
+    faults.add("error", times=100, call="ListSnapshotBlocks")
     with refused("InternalServerException"):
         listed(ebs, snapshot)
-    server.faults.unlink()
+    faults.clear()
     data = get(ebs, snapshot, 0, listed(ebs, snapshot)[0])
     assert hashlib.sha256(data).digest() == hashlib.sha256(block(1)).digest()

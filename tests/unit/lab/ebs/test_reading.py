@@ -76,7 +76,7 @@ def test_a_page_token_wins_over_a_start(ebs, many):
 
 
 def test_a_page_may_be_empty_and_have_a_next(ebs, many, faults):
-    faults(empty_pages=True)
+    faults.add("empty-pages")
     snapshot, indexes = many
     found = list(pages(ebs.list_snapshot_blocks, SnapshotId=snapshot, StartingBlockIndex=500))
     assert found[0]["Blocks"] == []
@@ -102,7 +102,7 @@ def test_page_tokens_that_are_not_for_this_request_are_refused(server, ebs, many
 
 @pytest.mark.parametrize("seconds", [-1, 0.3])
 def test_tokens_expire(ebs, many, faults, seconds):
-    faults(token_seconds=seconds)
+    faults.add("short-tokens", seconds=seconds)
     page = ebs.list_snapshot_blocks(SnapshotId=many[0], MaxResults=100)
     index, token = page["Blocks"][0]["BlockIndex"], page["Blocks"][0]["BlockToken"]
     time.sleep(max(0, seconds))

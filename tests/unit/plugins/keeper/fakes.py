@@ -6,11 +6,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.workers import Worker
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 ACCOUNT, REGION = "111122223333", "eu-central-1"
+HOST = "web-1_i-0001"
 UNREACHABLE = EndpointConnectionError(endpoint_url="https://ec2.eu-central-1.amazonaws.com")
 PAGE = 2
 
@@ -132,3 +135,24 @@ class Clients:
             return self.made[account_id, region]
 
     ending_client = once_client = client
+
+
+def worker(host: str = HOST, instance_id: str = "i-worker", account: str = ACCOUNT, age: float = 0) -> Worker:
+    """A worker that was launched so many seconds ago."""
+    launched = datetime.now(UTC) - timedelta(seconds=age)
+    return Worker(
+        host=host,
+        instance_id=instance_id,
+        account=account,
+        region=REGION,
+        address="10.0.0.7",
+        port=22,
+        user="mayfly",
+        control_path="/x.ssh",
+        known_hosts="/x.known_hosts",
+        key_file="/key",
+        type="c6a.large",
+        availability_zone=f"{REGION}a",
+        subnet_id="subnet-1",
+        launched=launched.isoformat(),
+    )

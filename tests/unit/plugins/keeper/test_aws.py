@@ -32,6 +32,9 @@ MEANINGS: list[tuple[Exception, bool, bool, bool]] = [
     (refused("RequestLimitExceeded", 400), True, False, False),
     (refused("Throttling"), True, False, False),
     (refused("ThrottlingException"), True, False, False),
+    (refused("RequestThrottled"), True, False, False),
+    (refused("RequestThrottledException"), True, False, False),
+    (refused("ConcurrentSnapshotLimitExceeded"), True, False, False),
     (refused("SnapshotCreationPerVolumeRateExceeded"), True, False, False),
     (refused("InternalError", 500), False, True, False),
     (refused("Unavailable", 503), False, True, False),
@@ -95,6 +98,13 @@ class TestAskingAgain:
         call, pauses = Script(refused("Throttling"), refused("InternalError", 500), "answer", "later"), []
         assert aws.retrying(call, seconds=10, again=passing, pause=pauses.append) == "answer"
         assert (call.count, pauses) == (3, [0.002, 0.002])
+
+    def test_waits_longer_each_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(aws, "backoff", lambda attempt: attempt / 1000)
+        pauses: list[float] = []
+        call = Script(*[refused("Throttling")] * 3, "answer")
+        aws.retrying(call, seconds=10, again=passing, pause=pauses.append)
+        assert pauses == [0.001, 0.002, 0.003]
 
     def test_ends_with_an_error_that_does_not_pass(self) -> None:
         call = Script(refused("Throttling"), refused("UnauthorizedOperation", 403), "answer")

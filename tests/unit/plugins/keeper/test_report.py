@@ -224,6 +224,23 @@ def test_a_change_reaches_the_file_within_about_a_second(report: Report, tmp_pat
         time.sleep(0.02)
 
 
+CHANGES = [
+    ("a stage that begins", lambda resource: resource.begin("Placing")),
+    ("a stage that ends", lambda resource: resource.end("Placing")),
+    ("a value", lambda resource: resource.set(volumes=1)),
+    ("an attempt", lambda resource: resource.attempt({}, "InsufficientInstanceCapacity")),
+    ("an error", lambda resource: resource.error(FULL)),
+    ("a warning", lambda resource: resource.warning(FULL)),
+    ("the end", lambda resource: resource.ended("Succeeded")),
+]
+
+
+@pytest.mark.parametrize("change", [row[1] for row in CHANGES], ids=[row[0] for row in CHANGES])
+def test_every_change_is_written(report: Report, tmp_path: Path, change: Callable[[ResourceReport], None]) -> None:
+    change(report.resource("web-1"))
+    assert "web-1" in read(tmp_path)["resources"]
+
+
 def test_many_changes_do_not_write_the_file_each_time(
     report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +287,7 @@ def test_another_keeper_goes_on_with_what_was_written(report: Report, tmp_path: 
     failed.set(resource={"id": "i-1"})
     failed.error(FULL)
     running.begin("Transferring")
+    report.error(FULL)
     report.flush()
     before = read(tmp_path)
     after = Report(tmp_path, "the-run")
@@ -278,6 +296,7 @@ def test_another_keeper_goes_on_with_what_was_written(report: Report, tmp_path: 
     after.end()
     content = read(tmp_path)
     assert (content["operation"], content["started"]) == ("ec2_backup", before["started"])
+    assert content["errors"] == [FULL.as_dict()]
     assert content["resources"]["web-1"] == before["resources"]["web-1"]
     assert content["resources"]["web-2"]["status"] == "Canceled"
     assert content["resources"]["web-2"]["stages"][0]["start"] == before["resources"]["web-2"]["stages"][0]["start"]

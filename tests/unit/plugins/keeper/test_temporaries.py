@@ -8,18 +8,17 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import ending, temporaries
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import temporaries
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.journal import Journal, read_journal
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.settings import Account
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.temporaries import Marker, Temporaries
 from botocore.exceptions import ClientError
 
-from tests.unit.plugins.keeper.fakes import ACCOUNT, REGION, UNREACHABLE, Clients, Ec2, Script, refused, tags, until
+from tests.unit.plugins.keeper.fakes import ACCOUNT, REGION, UNREACHABLE, Clients, Ec2, Script, refused, until
 
 OTHER_ACCOUNT = "444455556666"
 pytestmark = pytest.mark.usefixtures("quick")
@@ -119,7 +118,9 @@ class TestTheMarker:
         marker.mark()
         [(call, asked)] = clients.made[ACCOUNT, REGION].asked
         assert (call, sorted(asked["Resources"])) == ("create_tags", ["i-1", "snap-3"])
-        assert [tag["Key"] for tag in asked["Tags"]] == ["mayfly:lease-ends"]
+        [tag] = asked["Tags"]
+        assert tag["Key"] == "mayfly:lease-ends"
+        assert datetime.fromisoformat(tag["Value"]) > datetime.now(UTC)
         [(call, asked)] = clients.made[OTHER_ACCOUNT, REGION].asked
         assert (call, asked["Resources"]) == ("create_tags", ["vol-2"])
 
@@ -140,6 +141,11 @@ class TestTheMarker:
         clients = Clients(lambda: Ec2(create_tags=answer))
         Marker(clients.client, lambda: [(ACCOUNT, REGION, f"vol-{n}") for n in range(20)]).mark()
         assert sorted(marked) == sorted(f"vol-{n}" for n in range(20) if n != 5)
+
+    def test_does_not_look_for_one_that_is_gone_when_aws_refuses_them_all(self) -> None:
+        clients = Clients(lambda: Ec2(create_tags=refused("UnauthorizedOperation", 403)))
+        Marker(clients.client, lambda: [(ACCOUNT, REGION, f"vol-{n}") for n in range(20)]).mark()
+        assert len(clients.made[ACCOUNT, REGION].asked) == 1
 
     @pytest.mark.parametrize("error", [refused("UnauthorizedOperation", 403), UNREACHABLE, KeeperError("NoRole", "x")])
     def test_one_account_that_fails_does_not_keep_the_others_from_theirs(self, error: Exception) -> None:
@@ -169,73 +175,6 @@ class TestTheMarker:
         until(lambda: len(calls) >= 4)
         marker.stop()
         until(lambda: not [each for each in threading.enumerate() if each.name == "lease-tags"])
-
-
-OURS = tags(mayfly__run="the-run", mayfly__temporary="true")
-
-
-class TestTheSweep:
-    """What carries the run's tags is removed until two looks in a row find nothing."""
-
-    @pytest.fixture(autouse=True)
-    def _at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(ending, "_BETWEEN_SECONDS", 0.0)
-
-    def sweep(self, things: Temporaries, clients: Clients, **more: Any) -> list[KeeperError]:
-        """Sweep a run that has made these things in one place."""
-        things.watch(ACCOUNT, REGION)
-        run: Any = SimpleNamespace(id="the-run", temporaries=things, clients=clients, **more)
-        return ending.sweep_run(run)
-
-    def test_looks_twice_where_nothing_is(self, things: Temporaries) -> None:
-        clients = Clients()
-        assert self.sweep(things, clients) == []
-        calls = [call for call, _ in clients.made[ACCOUNT, REGION].asked]
-        assert calls.count("describe_instances") == 2
-        assert not [call for call in calls if not call.startswith("describe_")]
-
-    def test_looks_nowhere_when_nothing_was_made(self, things: Temporaries) -> None:
-        clients = Clients()
-        run: Any = SimpleNamespace(id="the-run", temporaries=things, clients=clients)
-        assert ending.sweep_run(run) == []
-        assert clients.made == {}
-
-    def test_removes_what_is_found_and_what_is_known(self, things: Temporaries) -> None:
-        there = {"describe_volumes": [{"VolumeId": "vol-found", "State": "available", "Tags": OURS}]}
-
-        def gone(*, VolumeId: str) -> Any:
-            there["describe_volumes"] = [each for each in there["describe_volumes"] if each["VolumeId"] != VolumeId]
-            return {}
-
-        clients = Clients(lambda: Ec2(things=there, delete_volume=gone))
-        things.add(ACCOUNT, REGION, "vol-known", "volume")
-        assert self.sweep(things, clients) == []
-        assert sorted(clients.made[ACCOUNT, REGION].ids("delete_volume")) == ["vol-found", "vol-known"]
-        assert things.all() == []
-
-    def test_leaves_what_was_handed_over_and_what_hangs_on_an_instance(self, things: Temporaries) -> None:
-        there = [
-            {"VolumeId": "vol-given", "State": "available", "Tags": OURS},
-            {"VolumeId": "vol-held", "State": "in-use", "Tags": OURS, "Attachments": [{"InstanceId": "i-1"}]},
-        ]
-        clients = Clients(lambda: Ec2(things={"describe_volumes": there}))
-        things.hand_over(Ec2(), ["vol-given"])
-        assert self.sweep(things, clients) == []
-        assert clients.made[ACCOUNT, REGION].ids("delete_volume") == []
-
-    def test_tells_of_a_place_that_cannot_be_searched_and_cleans_the_others(
-        self, things: Temporaries, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(ending, "_SWEEP_SECONDS", 0.05)
-        there = {"describe_volumes": [{"VolumeId": "vol-1", "State": "available", "Tags": OURS}]}
-        closed, open_ = Ec2(describe_instances=refused("UnauthorizedOperation", 403)), Ec2(things=there)
-        clients = Clients(lambda: open_)
-        clients.made[OTHER_ACCOUNT, REGION] = closed
-        things.watch(OTHER_ACCOUNT, REGION)
-        errors = self.sweep(things, clients)
-        assert "CleanupFailed" in [each.code for each in errors]
-        assert any(OTHER_ACCOUNT in each.message for each in errors)
-        assert "vol-1" in open_.ids("delete_volume")
 
 
 class TestTheJournal:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import stat
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,20 @@ import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.workers import Worker, Workers
 
-from tests.unit.plugins.keeper.fakes import ACCOUNT, REGION, UNREACHABLE, Clients, Ec2, Script, refused, says, tags
+from tests.unit.plugins.keeper.fakes import (
+    ACCOUNT,
+    HOST,
+    REGION,
+    UNREACHABLE,
+    Clients,
+    Ec2,
+    Script,
+    refused,
+    says,
+    tags,
+    worker,
+)
 
-HOST = "web-1_i-0001"
 RUN = "the-run"
 OTHER_ACCOUNT = "444455556666"
 NOT_FOUND = refused("InvalidInstanceID.NotFound")
@@ -47,27 +57,6 @@ class Renewer:
 
     def stop(self) -> None:
         self.stopped = True
-
-
-def worker(host: str = HOST, instance_id: str = "i-worker", account: str = ACCOUNT, age: float = 0) -> Worker:
-    """A worker that was launched so many seconds ago."""
-    launched = datetime.now(UTC) - timedelta(seconds=age)
-    return Worker(
-        host=host,
-        instance_id=instance_id,
-        account=account,
-        region=REGION,
-        address="10.0.0.7",
-        port=22,
-        user="mayfly",
-        control_path="/x.ssh",
-        known_hosts="/x.known_hosts",
-        key_file="/key",
-        type="c6a.large",
-        availability_zone=f"{REGION}a",
-        subnet_id="subnet-1",
-        launched=launched.isoformat(),
-    )
 
 
 class Registry:
@@ -269,10 +258,11 @@ class TestTheEndOfTheRun:
 
 
 class Launch:
-    """A launch in a thread of its own, which registers its worker when it is told to stop: AWS had launched it."""
+    """A launch in a thread of its own, whose worker is registered when it is told to stop: AWS had launched it."""
 
-    def __init__(self, it: Registry) -> None:
+    def __init__(self, it: Registry, *, comes_through: bool = True) -> None:
         self.code = ""
+        self.comes_through = comes_through
         self.began = threading.Event()
         self.thread = threading.Thread(target=self._launch, args=(it,))
 
@@ -283,7 +273,8 @@ class Launch:
                 try:
                     launching.pause(30)
                 finally:
-                    it.add(worker())
+                    if self.comes_through:
+                        it.add(worker())
         except KeeperError as error:
             self.code = error.code
 
@@ -330,6 +321,13 @@ class TestALaunch:
         assert launch.code == "Canceled"
         assert it.ended == ["i-worker"]
         assert it.workers.all() == []
+
+    def test_that_had_launched_nothing_was_something_all_the_same(self, tmp_path: Path) -> None:
+        it = Registry(tmp_path)
+        with Launch(it, comes_through=False) as launch:
+            assert it.workers.terminate(HOST) is True
+        assert launch.code == "Canceled"
+        assert it.ended == []
 
     def test_pauses_no_longer_than_it_is_told(self, tmp_path: Path) -> None:
         with Registry(tmp_path).workers.launching(HOST) as launching:

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end of a run: in an order that leaves nothing, and looked for by tags until nothing is found."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import ending
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.temporaries import Temporaries
+
+from tests.unit.plugins.keeper.fakes import ACCOUNT, REGION, Clients, Ec2, Script, refused, tags
+
+OTHER_ACCOUNT = "444455556666"
+OURS = tags(mayfly__run="the-run", mayfly__temporary="true")
+pytestmark = pytest.mark.usefixtures("quick", "at_once_again")
+
+
+@pytest.fixture
+def at_once_again(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between two looks, which take no time."""
+    pauses: list[float] = []
+    monkeypatch.setattr(ending.time, "sleep", pauses.append)
+    return pauses
+
+
+@pytest.fixture
+def things() -> Temporaries:
+    """The temporary things of a run that has made something in one place."""
+    things = Temporaries(lambda _place: None)
+    things.watch(ACCOUNT, REGION)
+    return things
+
+
+def sweep(things: Temporaries, clients: Clients) -> list[KeeperError]:
+    """What a sweep of the run could not end."""
+    run: Any = SimpleNamespace(id="the-run", temporaries=things, clients=clients)
+    return ending.sweep_run(run)
+
+
+def volume(name: str = "vol-1", **more: Any) -> dict[str, Any]:
+    """A volume of the run as AWS describes it."""
+    return {"VolumeId": name, "State": "available", "Tags": OURS, **more}
+
+
+def account_with(*volumes: dict[str, Any]) -> Clients:
+    """An account in which volumes are gone once they were deleted."""
+    there = {"describe_volumes": list(volumes)}
+
+    def gone(*, VolumeId: str) -> Any:
+        there["describe_volumes"] = [each for each in there["describe_volumes"] if each["VolumeId"] != VolumeId]
+        return {}
+
+    return Clients(lambda: Ec2(things=there, delete_volume=gone))
+
+
+def looks(clients: Clients) -> int:
+    """How often the account was looked into."""
+    return [call for call, _ in clients.made[ACCOUNT, REGION].asked].count("describe_volumes")
+
+
+class TestTheSweep:
+    def test_looks_twice_where_nothing_is(self, things: Temporaries, at_once_again: list[float]) -> None:
+        clients = Clients()
+        assert sweep(things, clients) == []
+        calls = {call for call, _ in clients.made[ACCOUNT, REGION].asked}
+        assert not [call for call in calls if not call.startswith("describe_")]
+        assert (looks(clients), at_once_again) == (2, [1.0])
+
+    def test_looks_nowhere_when_nothing_was_made(self) -> None:
+        clients = Clients()
+        assert sweep(Temporaries(lambda _place: None), clients) == []
+        assert clients.made == {}
+
+    def test_removes_what_is_found_and_looks_twice_more(self, things: Temporaries) -> None:
+        clients = account_with(volume())
+        assert sweep(things, clients) == []
+        assert clients.made[ACCOUNT, REGION].ids("delete_volume") == ["vol-1"]
+        assert looks(clients) == 3
+
+    def test_removes_what_is_known_and_not_found(self, things: Temporaries) -> None:
+        clients = account_with(volume())
+        things.add(ACCOUNT, REGION, "vol-known", "volume")
+        assert sweep(things, clients) == []
+        assert sorted(clients.made[ACCOUNT, REGION].ids("delete_volume")) == ["vol-1", "vol-known"]
+        assert things.all() == []
+
+    def test_removes_what_is_both_known_and_found_once(self, things: Temporaries) -> None:
+        clients = account_with(volume())
+        things.add(ACCOUNT, REGION, "vol-1", "volume")
+        assert sweep(things, clients) == []
+        assert clients.made[ACCOUNT, REGION].ids("delete_volume") == ["vol-1"]
+
+    @pytest.mark.parametrize(
+        "left",
+        [
+            {"describe_volumes": [volume(State="in-use", Attachments=[{"InstanceId": "i-1"}])]},
+            {"describe_instances": [{"InstanceId": "i-1", "State": {"Name": "shutting-down"}, "Tags": OURS}]},
+            {"describe_volumes": [volume(Tags=tags(mayfly__run="another-run", mayfly__temporary="true"))]},
+            {"describe_volumes": [volume(Tags=tags(mayfly__run="the-run"))]},
+        ],
+        ids=["what hangs on an instance", "what is going", "another run's", "what is not temporary"],
+    )
+    def test_leaves(self, things: Temporaries, left: dict[str, list[dict[str, Any]]]) -> None:
+        clients = Clients(lambda: Ec2(things=left))
+        assert sweep(things, clients) == []
+        calls = {call for call, _ in clients.made[ACCOUNT, REGION].asked}
+        assert not [call for call in calls if not call.startswith("describe_")]
+        assert looks(clients) == 2
+
+    def test_leaves_what_was_handed_over(self, things: Temporaries) -> None:
+        clients = account_with(volume("vol-given"))
+        things.hand_over(Ec2(), ["vol-given"])
+        assert sweep(things, clients) == []
+        assert clients.made[ACCOUNT, REGION].ids("delete_volume") == []
+
+    def test_goes_on_after_a_look_that_failed(self, things: Temporaries) -> None:
+        describe = Script(refused("InternalError", 500), {})
+        clients = Clients(lambda: Ec2(describe_instances=describe))
+        assert sweep(things, clients) == []
+        assert describe.count == 3
+
+    def test_tells_of_a_place_that_cannot_be_searched_and_cleans_the_others(
+        self, things: Temporaries, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ending, "_SWEEP_SECONDS", 0.05)
+        clients = account_with(volume())
+        clients.made[OTHER_ACCOUNT, REGION] = Ec2(describe_instances=refused("UnauthorizedOperation", 403))
+        things.watch(OTHER_ACCOUNT, REGION)
+        [error] = sweep(things, clients)
+        assert error.code == "CleanupFailed"
+        assert all(part in error.message for part in (OTHER_ACCOUNT, REGION, "UnauthorizedOperation"))
+        assert clients.made[ACCOUNT, REGION].ids("delete_volume") == ["vol-1"]
+
+    def test_tells_of_what_could_not_be_removed_and_keeps_account_of_it(
+        self, things: Temporaries, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ending, "_SWEEP_SECONDS", -1.0)
+        failed = KeeperError("DeletionFailed", "It is still there.")
+        monkeypatch.setattr(ending.things, "remove_all", lambda _clients, found, _ends: dict.fromkeys(found, failed))
+        things.add(ACCOUNT, REGION, "vol-1", "volume")
+        assert sweep(things, Clients()) == [failed]
+        assert [each.id for each in things.all()] == ["vol-1"]
+
+
+class Recorder:
+    """Takes note of what is called, in order; ``answers`` are given to it."""
+
+    def __init__(self, calls: list[str], name: str, **answers: Any) -> None:
+        self._calls, self._name, self._answers = calls, name, answers
+
+    def __getattr__(self, call: str) -> Any:
+        def answer(*_arguments: Any) -> Any:
+            self._calls.append(f"{self._name}.{call}")
+            return self._answers.get(call)
+
+        return answer
+
+
+TERMINATION = KeeperError("TerminationFailed", "It still runs.")
+BUG = KeeperError("InternalError", "A bug.")
+LEFT = KeeperError("DeletionFailed", "It is still there.")
+
+
+def ended(
+    monkeypatch: pytest.MonkeyPatch, errors: list[KeeperError], left: list[KeeperError], drained: bool = True
+) -> tuple[list[KeeperError], list[str]]:
+    """What the end of a run could not end, and all that was called for it."""
+    calls: list[str] = []
+    run: Any = SimpleNamespace(
+        close=lambda: calls.append("run.close"),
+        credentials=Recorder(calls, "credentials"),
+        workers=Recorder(calls, "workers", terminate_all=errors),
+        marker=Recorder(calls, "marker"),
+        closing=SimpleNamespace(waiting=0),
+    )
+    server: Any = Recorder(calls, "server", drain=drained)
+    monkeypatch.setattr(ending, "sweep_run", lambda _run: (calls.append("sweep"), left)[1])
+    return ending.end_run(run, server), calls
+
+
+@pytest.mark.parametrize("drained", [True, False])
+def test_a_run_ends_in_an_order_that_leaves_nothing(monkeypatch: pytest.MonkeyPatch, drained: bool) -> None:
+    """Nothing new first; what calls under way have made is found by the sweep after them."""
+    errors, calls = ended(monkeypatch, [], [], drained)
+    assert errors == []
+    assert calls == [
+        "run.close",
+        "credentials.stop",
+        "workers.terminate_all",
+        "server.drain",
+        "sweep",
+        "marker.stop",
+        "workers.close",
+    ]
+
+
+ERRORS = [
+    ("none", [], [], []),
+    ("a worker that the sweeps have ended", [TERMINATION], [], []),
+    ("a bug", [TERMINATION, BUG], [], [BUG]),
+    ("what is left", [TERMINATION, BUG], [LEFT], [LEFT]),
+]
+
+
+@pytest.mark.parametrize(("errors", "left", "told"), [row[1:] for row in ERRORS], ids=[row[0] for row in ERRORS])
+def test_the_end_tells_of(monkeypatch: pytest.MonkeyPatch, errors: Any, left: Any, told: list[KeeperError]) -> None:
+    assert ended(monkeypatch, errors, left)[0] == told
