@@ -182,12 +182,12 @@ class Writing:
             raise not_found(snapshot_id)
         if record.owner != caller.account:
             raise denied(f"Account {caller.account} does not own {snapshot_id}.")
-        if record.state != "pending" or not record.from_direct or self._is_late(record):
+        if record.state != "pending" or self._takes_none(record):
             raise _not_pending(snapshot_id)
         return record
 
-    def _is_late(self, record: SnapshotRecord) -> bool:
-        """Whether it is sealed, or its Timeout has passed since the last put; then it is in error for good."""
+    def _takes_none(self, record: SnapshotRecord) -> bool:
+        """Whether it never took blocks, is sealed, or its Timeout has passed since the last one: an error for good."""
         try:
             idle = time.time() - self._sums(record.snapshot_id).stat().st_mtime
         except FileNotFoundError:

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from mayfly_lab import cli
 
 from tests.integration.lab.calls import Calls
+from tests.integration.lab.things import Command
 from tests.labs import Lab
-
-Command = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +40,3 @@ def fault(command: Command) -> Iterator[Command]:
     """`lab fault add WORDS`; the id. All faults end with the test."""
     yield lambda *words: command("fault", "add", *words)
     command("fault", "clear")
-
-
-def listed(command: Command, identity: str) -> str:
-    """How `lab status` shows a fault, without its id and kind."""
-    lines = [line.split() for line in command("status").splitlines()]
-    return next((" ".join(words[3:]) for words in lines if words[:2] == ["fault", identity]), "")

@@ -22,7 +22,6 @@ from .machine import Machine, aws, running_instance
 
 pytestmark = pytest.mark.timeout(240)
 BLOCK = 512 * 1024
-FAULTS = "run/faults/ebs.json"
 # Blocks of the snapshot that is written here: the first, a neighbour of nothing, and the last of 1 GiB.
 WRITTEN = (0, 700, 2047)
 
@@ -195,15 +194,13 @@ def test_a_host_asks_by_the_same_name(lab: Lab, machine: Machine) -> None:
 
 
 def test_the_command_line_tries_again_where_the_service_fails(lab: Lab, snapshot: str) -> None:
-    faults = lab.state / FAULTS
-    faults.parent.mkdir(exist_ok=True)
-    unfinished = faults.with_suffix(".new")
-    unfinished.write_text(json.dumps({"fail": {"ListSnapshotBlocks": {"count": 1, "status": 500}}}))
-    unfinished.replace(faults)
+    added = lab.run("fault", "add", "error", "--times", "1", "--call", "ListSnapshotBlocks", "--status", "500")
+    assert added.returncode == 0, added.stderr
     try:
         assert blocks(lab, snapshot)
+        assert "0 left" in lab.run("fault", "list").stdout
     finally:
-        faults.unlink()
+        lab.run("fault", "clear")
 
 
 def test_the_benchmarks_run(lab: Lab) -> None:

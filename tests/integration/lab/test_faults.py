@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from tests.integration.lab.calls import Calls, Refused
-from tests.integration.lab.faulty import Command, listed
 from tests.integration.lab.things import (
     ZONE,
+    Command,
     count_volumes,
     launch,
+    listed,
     meets,
     new_group,
     new_volume,

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from tests.integration.lab.calls import Calls
-from tests.integration.lab.faulty import Command, listed
 from tests.integration.lab.machine import SSH_OPTIONS, Machine, key_pair, wait_for_ssh
-from tests.integration.lab.things import instance, launch, new_group, refused, terminate, wait_for
+from tests.integration.lab.things import Command, instance, launch, listed, new_group, refused, terminate, wait_for
 from tests.labs import ROOT, Lab
 
 pytest_plugins = ["tests.integration.lab.faulty"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Things of EC2's, made and looked at through boto3, and how calls are refused."""
+"""Things of EC2's, made and looked at through boto3, and how calls are refused and faults listed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from tests.integration.lab.calls import Calls, Refused
 
 ZONE = "us-east-1a"
+Command = Callable[..., str]  # `lab WORDS`, and what it printed
 
 
 @contextmanager
@@ -75,3 +76,9 @@ def new_group(calls: Calls) -> str:
 
 def count_volumes(calls: Calls) -> int:
     return len(calls("ec2", "describe_volumes")["Volumes"])
+
+
+def listed(command: Command, identity: str) -> str:
+    """How `lab status` shows a fault, without its id and kind."""
+    lines = [line.split() for line in command("status").splitlines()]
+    return next((" ".join(words[3:]) for words in lines if words[:2] == ["fault", identity]), "")

@@ -334,6 +334,9 @@ def test_the_timeout_since_the_last_put_ends_a_snapshot(server, ebs):
     with refused("ValidationException", "INVALID_SNAPSHOT_ID"):
         put(ebs, pending, 2, block(3))
     assert server.store.get(pending).state == "error"
+    os.utime(sums)
+    with refused("ValidationException", "INVALID_SNAPSHOT_ID"):
+        seal(ebs, pending, [block(1), block(2)])
 
 
 def test_a_snapshot_that_is_deleted_leaves_nothing(server, ebs, pending):

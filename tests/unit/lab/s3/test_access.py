@@ -142,7 +142,7 @@ def test_an_answer_that_is_lost_was_given_all_the_same(s3, bucket, faults):
 
 
 def test_a_connection_that_is_held_holds_up_nobody_else(server, bucket, faults):
-    faults.add("time-out", call="GetObject", seconds=2)
+    faults.add("time-out", call="GetObject", seconds=30)
     one, other = server.client(read_timeout=0.3), server.client()
     for _ in range(12):  # more than the server has threads
         with pytest.raises(ReadTimeoutError):

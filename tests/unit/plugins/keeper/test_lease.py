@@ -129,8 +129,10 @@ def test_an_answer_in_pieces_is_put_together(tmp_path: Path) -> None:
         process.stdin.close()  # type: ignore[union-attr]
 
 
-def test_the_loop_needs_both_its_pipes() -> None:
-    process = subprocess.Popen(["true"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+@pytest.mark.parametrize("missing", ["stdin", "stdout"])
+def test_the_loop_needs_both_its_pipes(missing: str) -> None:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, missing: subprocess.DEVNULL}
+    process = subprocess.Popen(["true"], **pipes)
     with process, pytest.raises(ValueError, match="pipes"):
         Beat(process)
 
@@ -191,6 +193,7 @@ class TestTheRenewer:
         until(lambda: len(master.renewed) >= 1)
         renewer.stop()
         pauses = [later - earlier for earlier, later in zip(master.opened, master.opened[1:], strict=False)]
+        assert len(pauses) >= 4
         assert all(pause >= wait for pause, wait in zip(pauses, (0.01, 0.02, 0.04, 0.04), strict=False))
         assert renewer.last > before
 
@@ -200,6 +203,7 @@ class TestTheRenewer:
         renewer.start()
         until(lambda: len(master.renewed) >= 2)
         renewer.stop()
+        assert len(master.opened) >= 2
         assert all(opened <= renewed for opened, renewed in zip(master.opened, master.renewed, strict=False))
 
 
