@@ -7,7 +7,9 @@ import base64
 import hashlib
 import json
 import os
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from tests.benchmarks.aims import Aims
 from tests.benchmarks.data import make
 from tests.labs import Lab
 
+from .calls import Calls
 from .machine import Machine, aws, running_instance
+from .things import instance
 
 pytestmark = pytest.mark.timeout(240)
 BLOCK = 512 * 1024
@@ -27,49 +31,53 @@ WRITTEN = (0, 700, 2047)
 
 
 @pytest.fixture(scope="module")
+def calls(lab: Lab) -> Iterator[Calls]:
+    """For EC2; what this file is about is asked with the command line, which takes a second for each call."""
+    with Calls(lab) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
 def machine(lab: Lab) -> Machine:
     return running_instance(lab)
 
 
 @pytest.fixture(scope="module")
-def zone(lab: Lab, machine: Machine) -> str:
+def zone(calls: Calls, machine: Machine) -> str:
     """The host's Availability Zone."""
-    found = aws(lab, "ec2", "describe-instances", "--instance-ids", machine.instance_id)
-    return str(found["Reservations"][0]["Instances"][0]["Placement"]["AvailabilityZone"])
+    return str(instance(calls, machine.instance_id)["Placement"]["AvailabilityZone"])
 
 
 @pytest.fixture(scope="module")
-def volume(lab: Lab, machine: Machine, zone: str) -> str:
+def volume(calls: Calls, machine: Machine, zone: str) -> str:
     """A volume of 1 GiB with an ext4 that holds a file, attached to a host."""
-    made = aws(lab, "ec2", "create-volume", "--size", "1", "--availability-zone", zone)["VolumeId"]
-    attach(lab, machine, made, "/dev/sdf")
+    made = calls("ec2", "create_volume", Size=1, AvailabilityZone=zone)["VolumeId"]
+    attach(calls, machine, made, "/dev/sdf")
     machine.check("mkfs.ext4 -q /dev/xvdf && mount /dev/xvdf /mnt && head -c 3000000 /dev/urandom > /mnt/file; sync")
     return str(made)
 
 
 @pytest.fixture(scope="module")
-def snapshot(lab: Lab, volume: str) -> str:
+def snapshot(calls: Calls, volume: str) -> str:
     """A completed snapshot of it."""
-    return completed(lab, aws(lab, "ec2", "create-snapshot", "--volume-id", volume)["SnapshotId"])
+    return completed(calls, calls("ec2", "create_snapshot", VolumeId=volume)["SnapshotId"])
 
 
-def completed(lab: Lab, snapshot: str) -> str:
+def completed(calls: Calls, snapshot: str) -> str:
     """The snapshot once its blocks can be read."""
-    wait(lab, "completed", "describe-snapshots", "--snapshot-ids", snapshot)
+    ends = time.monotonic() + 30
+    while calls("ec2", "describe_snapshots", SnapshotIds=[snapshot])["Snapshots"][0]["State"] != "completed":
+        assert time.monotonic() < ends, f"{snapshot} is not completed"
+        time.sleep(0.1)
     return snapshot
 
 
-def wait(lab: Lab, state: str, *words: str) -> None:
-    """Until what ``words`` describe is in a state (`aws ec2 wait` looks every 15 s only)."""
+def attach(calls: Calls, machine: Machine, volume: str, device: str) -> None:
     ends = time.monotonic() + 30
-    while (found := next(iter(aws(lab, "ec2", *words).values()))[0]["State"]) != state:
-        assert time.monotonic() < ends, f"{words}: {found}"
-
-
-def attach(lab: Lab, machine: Machine, volume: str, device: str) -> None:
-    wait(lab, "available", "describe-volumes", "--volume-ids", volume)
-    words = ("--volume-id", volume, "--instance-id", machine.instance_id, "--device", device)
-    aws(lab, "ec2", "attach-volume", *words)
+    while calls("ec2", "describe_volumes", VolumeIds=[volume])["Volumes"][0]["State"] != "available":
+        assert time.monotonic() < ends, f"{volume} is not available"
+        time.sleep(0.1)
+    calls("ec2", "attach_volume", VolumeId=volume, InstanceId=machine.instance_id, Device=device)
 
 
 def checksum(data: bytes) -> str:
@@ -119,27 +127,35 @@ def test_the_blocks_of_a_snapshot_are_the_disks(lab: Lab, volume: str, snapshot:
     listed = blocks(lab, snapshot)
     file = f"{lab.state}/run/store/snapshots/{snapshot}.img"
     script = "import sys; from mayfly_lab.blocks.files import written_blocks as w; f = open(sys.argv[1], 'rb')\n"
-    assert json.loads(lab.exec("python", "-c", f"{script}print(list(w(f.fileno(), 1 << 30)))", file)) == list(listed)
+    assert json.loads(lab.exec(sys.executable, "-c", f"{script}print(list(w(f.fileno(), 1 << 30)))", file)) == list(
+        listed
+    )
     assert 8 < len(listed) < 300, "a file system of 1 GiB is mostly holes"
     for index in (0, list(listed)[len(listed) // 2]):
         got = get(lab, snapshot, index, listed[index], tmp_path / "block")
         script = "import sys; f = open(sys.argv[1], 'rb'); f.seek(int(sys.argv[2])); d = f.read(1 << 19)\n"
         script += "import hashlib; print(hashlib.sha256(d).hexdigest())"
-        assert lab.exec("python", "-c", script, file, str(index * BLOCK)).strip() == hashlib.sha256(got).hexdigest()
+        assert (
+            lab.exec(sys.executable, "-c", script, file, str(index * BLOCK)).strip() == hashlib.sha256(got).hexdigest()
+        )
         if index == 0:
             assert got[1024 + 56 : 1024 + 58] == b"\x53\xef", "block 0 has no superblock of an ext4"
 
 
-def test_a_changed_block_is_listed_with_both_tokens(lab: Lab, machine: Machine, volume: str, snapshot: str) -> None:
+def test_a_changed_block_is_listed_with_both_tokens(
+    lab: Lab, calls: Calls, machine: Machine, volume: str, snapshot: str
+) -> None:
     machine.check("printf changed | dd of=/mnt/file conv=notrunc status=none && sync -f /mnt")
-    second = completed(lab, aws(lab, "ec2", "create-snapshot", "--volume-id", volume)["SnapshotId"])
+    second = completed(calls, calls("ec2", "create_snapshot", VolumeId=volume)["SnapshotId"])
     words = ("--first-snapshot-id", snapshot, "--second-snapshot-id", second)
     found = aws(lab, "ebs", "list-changed-blocks", *words)["ChangedBlocks"]
     assert 1 <= len(found) < 30, "only a piece of a file and what the file system notes of it have changed"
     assert any(each.keys() == {"BlockIndex", "FirstBlockToken", "SecondBlockToken"} for each in found)
 
 
-def test_a_snapshot_is_written_and_becomes_a_disk(lab: Lab, machine: Machine, zone: str, tmp_path: Path) -> None:
+def test_a_snapshot_is_written_and_becomes_a_disk(
+    lab: Lab, calls: Calls, machine: Machine, zone: str, tmp_path: Path
+) -> None:
     sources = {index: tmp_path / str(index) for index in WRITTEN}
     for path in sources.values():
         path.write_bytes(os.urandom(BLOCK))
@@ -159,18 +175,17 @@ def test_a_snapshot_is_written_and_becomes_a_disk(lab: Lab, machine: Machine, zo
     complete = ["aws", "ebs", "complete-snapshot", "--snapshot-id", snapshot, "--changed-blocks-count"]
     assert "ValidationException" in lab.run("exec", "--", *complete, "2", *words).stderr
     assert json.loads(lab.exec(*complete, "3", *words, "--output", "json"))["Status"] == "pending"
-    completed(lab, snapshot)
+    completed(calls, snapshot)
     listed = blocks(lab, snapshot)
     assert list(listed) == list(WRITTEN)
     assert get(lab, snapshot, 700, listed[700], tmp_path / "got") == data[700]
 
-    words = ("--snapshot-id", snapshot, "--availability-zone", zone)
-    volume = aws(lab, "ec2", "create-volume", *words)["VolumeId"]
+    volume = calls("ec2", "create_volume", SnapshotId=snapshot, AvailabilityZone=zone)["VolumeId"]
     expected = hashlib.sha256(
         b"".join(index.to_bytes(8, "big") + hashlib.sha256(data[index]).digest() for index in WRITTEN)
     )
     assert lab.digests(snapshot, volume) == dict.fromkeys((snapshot, volume), expected.hexdigest())
-    attach(lab, machine, volume, "/dev/sdg")
+    attach(calls, machine, volume, "/dev/sdg")
     for index in WRITTEN:
         read = machine.check(f"dd if=/dev/xvdg bs={BLOCK} skip={index} count=1 status=none | sha256sum").split()[0]
         assert read == hashlib.sha256(data[index]).hexdigest()

@@ -167,6 +167,10 @@ def test_a_worker_that_is_gone_gets_no_more(kept: WorkerCredentials, reach: Reac
     until(lambda: reach.looked >= 2)
     time.sleep(0.1)
     assert (session.made, len(reach.sent), reach.looked) == (1, 1, 2)
+    reach.worker = reach.afterwards = SimpleNamespace(instance_id="i-next")
+    following = Session(-10)
+    kept.keep(HOST, "repository", following)
+    until(lambda: following.made >= 2)
 
 
 def test_a_new_worker_of_the_host_gets_its_own(kept: WorkerCredentials, reach: Reach) -> None:

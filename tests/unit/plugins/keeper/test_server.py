@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,18 @@ class TestACall:
         operation(function)
         assert call({"resource": RESOURCE, "x": [1]}, check=True) == {"answer": 42}
         assert seen == [(HOST, True, "team-7", RESOURCE, {"resource": RESOURCE, "x": [1]})]
+
+    def test_tells_the_run_its_settings(self, operation: Any, run: Run) -> None:
+        operation(lambda context, arguments: {"lease": run.marker.tag()})
+        client.call("test", {}, 20, host=HOST, settings={**SETTINGS, "lease": 7200})
+        run.report.flush()
+        assert json.loads((run.folder / "report.json").read_text())["operation"] == "ec2_backup"
+        [ends] = run.marker.tag().values()
+        assert datetime.fromisoformat(ends) - datetime.now(UTC) > timedelta(seconds=7200)
+
+    def test_may_come_without_host_and_settings(self, operation: Any) -> None:
+        operation(lambda context, arguments: {"host": context.host, "operation": context.settings.operation})
+        assert client.call("test", {}, 20) == {"host": "localhost", "operation": "unknown"}
 
     def test_is_of_the_resource_that_an_earlier_one_named(self, operation: Any) -> None:
         operation(lambda context, arguments: {"id": (context.resource or {}).get("id")})
@@ -164,6 +178,25 @@ class TestACall:
             task.connect(str(run.folder / "keeper.sock"))
             task.sendall(sent)
         assert call() == {}
+
+
+def test_a_keeper_knows_whether_anybody_has_used_it(server: Server) -> None:
+    assert client.call("run.ping", {}, 20) == {}
+    assert server.calls == 0
+    assert client.call("worker.info", {}, 20) == {"workers": []}
+    assert server.calls == 1
+
+
+def test_a_call_that_has_ended_makes_room_for_another(
+    run: Run, operation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.server._AT_ONCE", 2)
+    server = Server(run, run.folder / "keeper.sock")
+    monkeypatch.setenv(client.ADDRESS_VARIABLE, str(run.folder / "keeper.sock"))
+    server.start()
+    operation(lambda context, arguments: {})
+    assert [call(timeout=5) for _ in range(6)] == [{}] * 6
+    server.stop()
 
 
 def test_the_socket_is_this_users_alone_and_goes_with_the_keeper(run: Run) -> None:

@@ -254,8 +254,19 @@ def test_every_candidate_obeys_the_rules(case: tuple[Picture, Request]) -> None:
         assert each.architecture == kind.architecture
         assert each.architecture in wanted.architectures
         assert allowed(world, wanted, each)
-        assert reached(world, wanted, each, subnet)
+        assert reached(world, wanted, subnet, public=each.public_address)
         assert each.security_group_ids or wanted.control_node_cidr == CONTROL_NODE
+
+
+@MANY
+@given(cases())
+def test_whatever_obeys_the_rules_is_a_candidate(case: tuple[Picture, Request]) -> None:
+    world, wanted = case
+    result = outcome(world, wanted)
+    if isinstance(result, Placement):
+        assert {(each.subnet_id, each.instance_type) for each in result.candidates} == possible(world, wanted)
+    elif result.code in ("NoNetwork", "NoInstanceType"):
+        assert possible(world, wanted) == set()
 
 
 @MANY
@@ -323,6 +334,24 @@ def named_subnets(world: Picture, entry: Network) -> set[str]:
     return {subnet.id for subnet in world.subnets if subnet.vpc_id == "vpc-default" and subnet.default}
 
 
+def possible(world: Picture, wanted: Request) -> set[tuple[str, str]]:
+    """The subnets and types that obey every rule."""
+    names = {zone.id: (None, zone.id, zone.name) for zone in world.zones}
+    kinds = [world.instance_types[name] for name in own_types(wanted) if name in world.instance_types]
+    return {
+        (subnet.id, kind.name)
+        for entry in fitting(wanted)
+        for subnet in world.subnets
+        for kind in kinds
+        if subnet.id in named_subnets(world, entry)
+        and entry.availability_zone in names[subnet.zone_id]
+        and subnet.free_addresses > 0
+        and reached(world, wanted, subnet, public=entry.public_address)
+        and subnet.zone_id in kind.zone_ids
+        and kind.architecture in wanted.architectures
+    }
+
+
 def allowed(world: Picture, wanted: Request, candidate: Candidate) -> bool:
     """Whether some entry names that subnet, in that zone, with those groups and that address."""
     names = (None, candidate.availability_zone, candidate.availability_zone_id)
@@ -335,14 +364,14 @@ def allowed(world: Picture, wanted: Request, candidate: Candidate) -> bool:
     )
 
 
-def reached(world: Picture, wanted: Request, candidate: Candidate, subnet: Subnet) -> bool:
+def reached(world: Picture, wanted: Request, subnet: Subnet, *, public: bool) -> bool:
     """Whether AWS's services can be reached from there."""
     own = [table for table in world.route_tables if subnet.id in table.subnet_ids]
     table = own[0] if own else RouteTable("none", "none")
     if not own:
         table = next(each for each in world.route_tables if each.main and each.vpc_id == subnet.vpc_id)
     targets = [route.target for route in table.routes if route.destination == "0.0.0.0/0" and route.target]
-    if candidate.public_address:
+    if public:
         return targets == ["igw-1"] and subnet.public_on_launch
     if targets in (["nat-1"], ["tgw-1"]):
         return True
