@@ -38,13 +38,13 @@ def settle(order: Order, watch: Watch, tell: Callable[[Event], None]) -> list[Fa
     ]
 
 
-def keeper_lives(folder: Path) -> bool:
-    """Whether a keeper of this run is there: it holds a lock for as long as it lives."""
+def keeper_lives(folder: Path) -> bool | None:
+    """Whether the run's keeper is there: it holds a lock for as long as it lives. None when it has kept nothing."""
     try:
         with (folder / "keeper.lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
-        return False
+        return None
     except BlockingIOError:
         return True
     return False
@@ -53,17 +53,16 @@ def keeper_lives(folder: Path) -> bool:
 def _await_keeper(folder: Path, watch: Watch) -> str | None:
     """None when the keeper has said its last word, or there never was one; else what became of it."""
     limit = time.monotonic() + KEEPER_SECONDS
-    while folder.exists():
+    while True:
         watch.report()
-        lives = keeper_lives(folder)
-        if (read_report(folder) or {}).get("ended"):
+        lives = keeper_lives(folder)  # before the report: a keeper that ends between the two has written it
+        if lives is None or (read_report(folder) or {}).get("ended"):
             return None
-        if not lives and folder.exists():
+        if not lives:
             return "The keeper of the run died before everything had ended."
         if time.monotonic() > limit:
             return f"The keeper of the run had not finished {KEEPER_SECONDS:.0f} s after the playbook's end."
         time.sleep(playing.POLL_SECONDS)
-    return None
 
 
 def _reap(order: Order) -> str | None:

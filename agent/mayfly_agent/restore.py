@@ -111,7 +111,9 @@ class Restore:
         status.count(name, blocks_total=volume.blocks)
         snapshot = self._start(manifest, volume)
         tree = TreeReader(manifest.place(volume), job.resource_key, volume.tree(), self._store)
-        read = ordered(readers, lambda each: self._read(volume, each), ranges(tree.entries()), _RANGES_AT_ONCE)
+        read = ordered(
+            readers, lambda each: self._read(manifest, volume, each), ranges(tree.entries()), _RANGES_AT_ONCE
+        )
         digest, aggregate, written = VolumeDigest(), hashlib.sha256(), 0
 
         def write(each: tuple[Entry, bytes]) -> Entry:
@@ -143,16 +145,17 @@ class Restore:
         self._status.started(name, snapshot)
         return snapshot
 
-    def _read(self, volume: VolumeRecord, part: _Range) -> list[tuple[Entry, bytes]]:
+    def _read(self, manifest: Manifest, volume: VolumeRecord, part: _Range) -> list[tuple[Entry, bytes]]:
         """The blocks of a range, opened and verified."""
         first = part.entries[0].location
         key = layout.pack_key(self._job.name, first.pack)
         body = self._store.get_range(key, part.start, part.length)
         self._status.count(volume.volume_id, bytes_read=len(body))
         reader = PackReader(self._job.name, self._job.resource_key, first.pack)
+        sealed_as = manifest.place(volume).volume_id
         opened: list[tuple[Entry, bytes]] = []
         for entry in part.entries:
             at = entry.location
             frame = body[at.offset - part.start : at.offset - part.start + at.length]
-            opened.append((entry, reader.block(at, frame, volume.volume_id, entry.index, entry.digest)))
+            opened.append((entry, reader.block(at, frame, sealed_as, entry.index, entry.digest)))
         return opened

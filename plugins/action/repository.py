@@ -13,6 +13,7 @@ class ActionModule(KeeperAction):
 
     NAME = "repository"
     SUPPORTS_CHECK_MODE = True
+    TIMEOUT = 420.0  # longer than a repository is waited for, so that its own error is told
 
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         """See the module's documentation."""

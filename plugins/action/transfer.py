@@ -9,6 +9,8 @@ from ansible.utils.display import Display
 from ansible_collections.mayfly.workers.plugins.plugin_utils.action import KeeperAction
 
 _POLL_SECONDS = 10
+# Longer than a repository is waited for, so that its own error is told.
+_PREPARE_SECONDS = 420.0
 # A poll itself waits for a worker that cannot be reached.
 _LOST_SECONDS = 300.0
 
@@ -20,7 +22,7 @@ class ActionModule(KeeperAction):
 
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         """See the module's documentation."""
-        self.ask("transfer.prepare", options)
+        self.ask("transfer.prepare", options, _PREPARE_SECONDS)
         while True:
             status = self.ask("transfer.poll", {"timeout": _POLL_SECONDS}, _LOST_SECONDS)
             if status["state"] != "running":

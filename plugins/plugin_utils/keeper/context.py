@@ -75,6 +75,11 @@ class Run:
         self._closing = False
         self._lock = threading.Lock()
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the run is ending."""
+        return self._closing
+
     def close(self) -> None:
         """From now on nothing is made any more."""
         self._closing = True

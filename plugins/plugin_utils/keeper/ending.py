@@ -16,10 +16,12 @@ from .things import Thing
 
 log = logging.getLogger(__name__)
 
-# Together below the runner's patience with a keeper (mayfly/settling.py) and a playbook's with its own (guard.py).
-_TERMINATE_SECONDS = 100.0
+# The whole end stays below the runner's patience with a keeper (300 s, mayfly/settling.py) and a playbook's with its
+# own (guard.py): what one part does not use is left to the next, and each gets a little in any case.
+_END_SECONDS = 240.0
+_TERMINATE_SECONDS = 150.0
 _DRAIN_SECONDS = 90.0
-_SWEEP_SECONDS = 180.0
+_LEAST_SECONDS = 10.0
 _BETWEEN_SECONDS = 1.0
 _CLEAN_IN_A_ROW = 2
 
@@ -27,24 +29,29 @@ _CLEAN_IN_A_ROW = 2
 def end_run(run: Run, server: Server) -> list[KeeperError]:
     """End everything of the run; what could not be ended."""
     began = time.monotonic()
+    ends = began + _END_SECONDS
     run.close()
     run.credentials.stop()
-    errors = run.workers.terminate_all(_TERMINATE_SECONDS)
+    run.workers.terminate_all(_TERMINATE_SECONDS)  # what fails is tried again below
     # A call that was making something when the playbook died may still come through; what it made is found by its tags.
-    if not server.drain(_DRAIN_SECONDS, run.closing.waiting):
-        log.warning("calls are still under way after %.0f s", _DRAIN_SECONDS)
-    left = sweep_run(run)
+    if not server.drain(min(_DRAIN_SECONDS, _left(ends)), run.closing.waiting):
+        log.warning("calls are still under way")
+    errors = sweep_run(run, _left(ends))
+    # Workers that were launched meanwhile, or could not be ended at first, are registered still.
+    errors += run.workers.terminate_all(_left(ends))
     run.marker.stop()
     run.workers.close()
-    # A worker that could not be ended at first and was by the sweeps is no failure any more.
-    errors = left or [error for error in errors if error.code != "TerminationFailed"]
     log.info("the run has ended after %.1f s, %d things are left", time.monotonic() - began, len(errors))
     return errors
 
 
-def sweep_run(run: Run) -> list[KeeperError]:
-    """Remove what carries the run's tags until two looks in a row find nothing; what is still there after a while."""
-    ends = time.monotonic() + _SWEEP_SECONDS
+def _left(ends: float) -> float:
+    return max(_LEAST_SECONDS, ends - time.monotonic())
+
+
+def sweep_run(run: Run, seconds: float = _END_SECONDS) -> list[KeeperError]:
+    """Remove what carries the run's tags until two looks in a row find nothing; what is left after ``seconds``."""
+    ends = time.monotonic() + seconds
     clean: int = 0
     errors: list[KeeperError] = []
     places = run.temporaries.places()

@@ -57,7 +57,7 @@ def store_of(clients: SessionClients, setting: Mapping[str, Any]) -> S3Objects:
         if not setting.get(name):
             raise KeeperError("BadRepository", f"mayfly_repository has no {name}.", _SEE)
     account, region = str(setting["account"]), str(setting["region"])
-    client = clients.client(account, region, "s3")
+    client = clients.once_client(account, region, "s3")  # the objects' own retries are enough
     return S3Objects(client, setting["bucket"], setting.get("prefix") or "", account)
 
 

@@ -130,7 +130,7 @@ class Server:
                 log.exception("%s failed", request.get("operation"))
             else:
                 log.warning("%s: %s: %s", host, request.get("operation"), error)
-            if isinstance(host, str):
+            if isinstance(host, str) and not self._run.is_closing:  # what the end cuts off has not failed
                 self._run.report.resource(host).error(error)
                 self._run.report.flush()
             return {"error": error.as_dict()}

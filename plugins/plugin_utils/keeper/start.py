@@ -67,9 +67,10 @@ def start() -> Keeper:
     os.environ[_PLAYBOOK_VARIABLE] = str(os.getpid())
     try:
         _spawn(run, folder, private, os.getpid())
-    except KeeperError:
-        for name in (ADDRESS_VARIABLE, RUN_VARIABLE):
+    except BaseException:
+        for name in (ADDRESS_VARIABLE, RUN_VARIABLE, _PLAYBOOK_VARIABLE):
             del os.environ[name]
+        shutil.rmtree(private, ignore_errors=True)
         raise
     return Keeper(run, folder)
 

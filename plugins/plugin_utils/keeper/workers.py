@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _TERMINATE_SECONDS = 120.0
 # RunInstances may take its whole time limit (65 s) until a canceled launch hears of it.
 _LAUNCH_ENDS_SECONDS = 90.0
+_LEAST_SECONDS = 5.0
 _AT_ONCE = 16
 
 
@@ -200,7 +201,8 @@ class Workers:
             launching = self._launching.get(host)
         if launching is not None:
             launching.cancel()
-            launching.ended.wait(_LAUNCH_ENDS_SECONDS)
+            launching.ended.wait(min(_LAUNCH_ENDS_SECONDS, timeout))
+            timeout = max(_LEAST_SECONDS, ends - time.monotonic())
         ended = self.discard(host, timeout)
         with self._lock:
             self._host_keys.pop(host, None)
@@ -227,18 +229,22 @@ class Workers:
         return True
 
     def terminate_all(self, timeout: float) -> list[KeeperError]:
-        """End all workers and launches at once, and refuse new ones; the failures, if any."""
+        """End all workers and launches at once, refuse new ones; the failures, if any, after ``timeout`` seconds."""
+        ends = time.monotonic() + timeout
         self.refuse()
         with self._lock:
             hosts = sorted(self._live.keys() | self._launching.keys() | self._doubtful.keys())
         errors: list[KeeperError] = []
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="terminate") as pool:
-            for future in [pool.submit(self.terminate, host, timeout) for host in hosts]:
+            for future in [pool.submit(self._end, host, ends) for host in hosts]:
                 error = future.exception()
                 if error is not None:
                     log.error("a worker was not terminated", exc_info=error)
                     errors.append(error if isinstance(error, KeeperError) else KeeperError("InternalError", str(error)))
         return errors
+
+    def _end(self, host: str, ends: float) -> None:
+        self.terminate(host, max(_LEAST_SECONDS, ends - time.monotonic()))
 
     def close(self) -> None:
         """Remove the run's key."""

@@ -301,3 +301,20 @@ def test_a_keeper_whose_socket_is_gone_is_gone(tmp_path: Path, monkeypatch: pyte
         call()
     assert caught.value.code == "KeeperGone"
     assert "keeper.log" in caught.value.remedy
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(("closing", "status"), [(False, "Failed"), (True, "Canceled")])
+def test_what_the_end_of_a_run_cuts_off_was_canceled(operation: Any, run: Run, closing: bool, status: str) -> None:
+    def fail(_context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
+        raise KeeperError("WorkerLost", "Its worker is gone.")
+
+    operation(fail)
+    run.report.resource(HOST)  # as every host of a play, known from its start
+    if closing:
+        run.close()
+    with pytest.raises(KeeperError, match="worker is gone"):
+        call()
+    run.report.end()
+    assert run.report.resource(HOST).status == status
+    assert bool(run.report.resource(HOST).as_dict()["errors"]) is not closing

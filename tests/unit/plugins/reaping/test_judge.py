@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the reaper may remove: never a live run's things, always what is past its deadline and its grace."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from ansible_collections.mayfly.workers.plugins.plugin_utils import reaping
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import settings, temporaries
+from hypothesis import given
+from hypothesis import strategies as st
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+SKEW = timedelta(minutes=5)
+GRACE = timedelta(seconds=900)
+RULE = reaping.Rule("ours", GRACE)
+OURS = {"mayfly:deployment": "ours", "mayfly:temporary": "true", "mayfly:run": "r-1"}
+SECOND = timedelta(seconds=1)
+
+
+def at(moment: datetime) -> str:
+    """A time as the keeper writes it into tags."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def lived(deadline: timedelta, lease: timedelta) -> dict[str, str]:
+    """Tags of a thing whose deadline and lease end so much after now."""
+    return {**OURS, "mayfly:deadline": at(NOW + deadline), "mayfly:lease-ends": at(NOW + lease)}
+
+
+HOUR = timedelta(hours=1)
+DEAD = lived(-HOUR, -HOUR)
+OLD = NOW - reaping.LONGEST_RUN - GRACE - SECOND
+TABLE: list[tuple[str, dict[str, str], datetime | None, bool, str]] = [
+    ("a live run", lived(HOUR, HOUR), None, False, "lives"),
+    ("a deadline that has passed", lived(-HOUR, HOUR), None, True, "deadline"),
+    ("a deadline within its grace", lived(-GRACE, HOUR), None, False, "lives"),
+    ("a deadline just past its grace", lived(-GRACE - SECOND, HOUR), None, True, "deadline"),
+    ("a lease that has ended", lived(HOUR, -HOUR), None, True, "lease"),
+    ("a lease within its grace", lived(HOUR, -GRACE), None, False, "lives"),
+    ("a lease just past its grace", lived(HOUR, -GRACE - SECOND), None, True, "lease"),
+    ("another deployment", {**DEAD, "mayfly:deployment": "theirs"}, OLD, False, "deployment"),
+    ("no deployment", {k: v for k, v in DEAD.items() if k != "mayfly:deployment"}, OLD, False, "deployment"),
+    ("what was handed over", {k: v for k, v in DEAD.items() if k != "mayfly:temporary"}, OLD, False, "not temporary"),
+    ("what is to be kept", {**DEAD, "mayfly:keep": ""}, OLD, False, "mayfly:keep"),
+    ("no time, and old", OURS, OLD, True, "older than any run"),
+    ("no time, and not old enough", OURS, OLD + SECOND, False, "younger"),
+    ("no time, and no age", OURS, None, False, "how old"),
+    ("times that cannot be read, and old", {**OURS, "mayfly:deadline": "soon"}, OLD, True, "older than any run"),
+    ("one time that can be read", {**lived(HOUR, HOUR), "mayfly:lease-ends": "?"}, OLD, False, "lives"),
+    ("a time without a zone", {**OURS, "mayfly:deadline": "2026-11-25T10:00:00"}, None, True, "deadline"),
+]
+
+
+@pytest.mark.parametrize(("tags", "created", "removed", "words"), [r[1:] for r in TABLE], ids=[r[0] for r in TABLE])
+def test_the_verdict_on(tags: dict[str, str], created: datetime | None, removed: bool, words: str) -> None:
+    verdict = reaping.judge(tags, created, NOW, RULE)
+    assert (verdict.remove, words in verdict.reason) == (removed, True), verdict
+
+
+@pytest.mark.parametrize(("run", "removed"), [("r-1", True), ("r-2", False)])
+def test_a_run_that_has_ended_is_removed_whatever_its_lease_says_and_no_other(run: str, removed: bool) -> None:
+    rule = reaping.Rule("ours", GRACE, run)
+    assert reaping.judge(lived(HOUR, HOUR), None, NOW, rule).remove == removed
+    assert reaping.judge(DEAD, OLD, NOW, rule).remove == removed
+
+
+@pytest.mark.parametrize("change", [{"mayfly:deployment": "theirs"}, {"mayfly:temporary": "no"}, {"mayfly:keep": "1"}])
+def test_a_run_that_has_ended_gives_no_right_to_more(change: dict[str, str]) -> None:
+    assert not reaping.judge({**DEAD, **change}, OLD, NOW, reaping.Rule("ours", GRACE, "r-1")).remove
+
+
+def seconds(least: float, most: float) -> Any:
+    return st.floats(least, most).map(lambda value: timedelta(seconds=value))
+
+
+skews = seconds(-SKEW.total_seconds(), SKEW.total_seconds())
+graces = seconds(0, 3600)
+leases = st.integers(settings._LEASES[0], 86400)
+
+
+@given(lease=leases, since=seconds(0, temporaries._MARK_SECONDS), skew=skews, grace=graces, left=seconds(1, 86400))
+def test_never_a_live_run(lease: int, since: timedelta, skew: timedelta, grace: timedelta, left: timedelta) -> None:
+    """A live run's keeper writes the tag every two minutes, by a clock that may be five minutes off the reaper's."""
+    keepers_now = NOW + skew
+    written = keepers_now - since
+    ends = written + timedelta(seconds=lease + temporaries._MARK_SECONDS)
+    tags = {**OURS, "mayfly:lease-ends": at(ends), "mayfly:deadline": at(keepers_now + left)}
+    assert not reaping.judge(tags, NOW - HOUR, NOW, reaping.Rule("ours", grace)).remove
+
+
+@given(past=seconds(1, 10**6), skew=skews, grace=graces, lease=seconds(-(10**6), 10**6))
+def test_always_what_is_past_its_deadline_and_grace(
+    past: timedelta, skew: timedelta, grace: timedelta, lease: timedelta
+) -> None:
+    """By the reaper's own clock at the latest when both clocks' difference has passed as well, alive or not."""
+    effective = max(grace, reaping.LEAST_GRACE)
+    deadline = NOW + skew - SKEW - effective - past
+    tags = {**OURS, "mayfly:deadline": at(deadline), "mayfly:lease-ends": at(NOW + lease)}
+    assert reaping.judge(tags, None, NOW, reaping.Rule("ours", grace)).remove
+
+
+words = st.text(max_size=12)
+names = st.sampled_from(
+    ["mayfly:deployment", "mayfly:temporary", "mayfly:run", "mayfly:deadline", "mayfly:lease-ends", "mayfly:keep", "x"]
+)
+
+
+@given(
+    tags=st.dictionaries(names, words | st.sampled_from(["ours", "true", at(NOW - 9 * HOUR)])),
+    created=st.none() | st.datetimes(timezones=st.just(UTC)),
+    run=st.none() | words,
+)
+def test_nothing_without_both_tags_and_every_verdict_has_a_reason(
+    tags: dict[str, str], created: datetime | None, run: str | None
+) -> None:
+    verdict = reaping.judge(tags, created, NOW, reaping.Rule("ours", GRACE, run))
+    assert verdict.reason
+    if verdict.remove:
+        assert tags["mayfly:deployment"] == "ours"
+        assert tags["mayfly:temporary"] == "true"
+        assert "mayfly:keep" not in tags
