@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import AgentError
+from .progress import RETRY_TIMEOUT
 from .repository.layout import ResourceName
 
 VERSION = 1
@@ -58,7 +59,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Job:
-    """``deadline`` is when the run ends at the latest. Of backup and restore, the other's parts are empty."""
+    """``deadline`` is when the run ends at the latest. Of backup and restore, the other's parts are empty.
+
+    ``retry_timeout``: seconds that AWS may say "later" to one request.
+    """
 
     operation: Literal["backup", "restore"]
     run: str
@@ -68,6 +72,7 @@ class Job:
     resource_key: bytes
     concurrency: int
     source_region: str
+    retry_timeout: float = RETRY_TIMEOUT
     restore_point_time: datetime | None = None
     volumes: tuple[JobVolume, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
@@ -97,6 +102,7 @@ def read_job(path: Path) -> Job:
             resource_key=base64.b64decode(value["resource_key"], validate=True),
             concurrency=int(value["concurrency"]),
             source_region=value["source_region"],
+            retry_timeout=float(value["retry_timeout"]),
             restore_point_time=datetime.fromisoformat(time) if time else None,
             volumes=tuple(JobVolume(**each) for each in value.get("volumes", ())),
             settings=value.get("settings") or {},

@@ -52,6 +52,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _carry_out(job: Job, status: Status, progress: Progress) -> dict[str, object]:
+    progress.retry_timeout = job.retry_timeout
     place = job.repository
     session = session_of(file_credentials(_CREDENTIALS / "repository.json"))
     client = session.create_client("s3", region_name=place.region, config=CONFIG)

@@ -8,6 +8,10 @@ import time
 
 from .errors import AgentError
 
+# Of one request, from the first time that AWS said "later". S3 answers 503 for minutes while it spreads a prefix over
+# more of its servers (https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html).
+RETRY_TIMEOUT = 300.0
+
 
 class Clock:
     """Time as requests see it; a test has one of its own."""
@@ -22,10 +26,14 @@ class Clock:
 
 
 class Progress:
-    """A counter of requests that did what they were for, and what those wait for that did not. For all threads."""
+    """A counter of requests that did what they were for, and what those wait for that did not. For all threads.
+
+    ``retry_timeout`` is how many seconds AWS may say "later" to one request; it is set before the first of them.
+    """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
+        self.retry_timeout = RETRY_TIMEOUT
         self._lock = threading.Lock()
         self._halted = threading.Event()
         self._moves = 0

@@ -18,9 +18,6 @@ from .progress import Progress
 
 T = TypeVar("T")
 
-# Of one request, from the first time that AWS said "later". S3 answers 503 for minutes while it spreads a prefix over
-# more of its servers (https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html).
-BUDGET_SECONDS = 300.0
 TRIES = 3
 _LONGEST_PAUSE = 10.0
 # A connection that broke was broken for more than one moment: a NAT gateway or a name server changes over.
@@ -106,7 +103,7 @@ class Retries:
                     now = clock.now()
                     first_busy = now if first_busy is None else first_busy
                     self._progress.waits(request, first_busy)
-                    if now - first_busy >= BUDGET_SECONDS:
+                    if now - first_busy >= self._progress.retry_timeout:
                         raise _given_up(busy.error, f"for {now - first_busy:.0f} seconds") from busy
                     doubtful, broken, pauses = doubtful or busy.doubtful, 0, pauses + 1
                     pause = random.uniform(0.05, min(_LONGEST_PAUSE, 0.1 * 2**pauses))  # noqa: S311 - jitter

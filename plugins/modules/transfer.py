@@ -26,6 +26,10 @@ options:
     description: Seconds that nothing may move, unless AWS makes the agent wait; then the transfer fails.
     type: int
     default: 600
+  retry_timeout:
+    description: Seconds that one request is repeated while AWS throttles it or fails; then the transfer fails.
+    type: int
+    default: 300
   concurrency:
     description: Requests under way at once.
     type: int

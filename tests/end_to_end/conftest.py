@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,17 @@ class Site:
         return [each["__ansible_unsafe"] if isinstance(each, dict) else each for each in found]
 
 
+@contextmanager
+def faulty(site: Site, *fault: str) -> Iterator[None]:
+    """A fault of the lab's meanwhile."""
+    done = site.lab.run("fault", "add", *fault)
+    assert done.returncode == 0, done.stderr
+    try:
+        yield
+    finally:
+        assert site.lab.run("fault", "clear", done.stdout.strip()).returncode == 0
+
+
 def restored(site: Site, host: str) -> dict[str, str]:
     """The new volume of each original one, after a check of every block against the restore point's own digest."""
     entry = site.lab.report("volume_restore")["resources"][host]
@@ -92,10 +104,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def backed_up(site: Site) -> Site:
-    """The site with a first backup."""
-    for name in ("repository_create", "ec2_backup"):
-        done = site.lab.playbook(name)
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    """The site with a first backup, in which web-1 takes some seconds longer than db-1."""
+    slow = ("--service", "s3", "--call", "PutObject", "--resource", f"*{site.seed['sources']['web-1']['id']}*")
+    with faulty(site, "slow", *slow, "--seconds", "10", "--times", "2"):
+        for name in ("repository_create", "ec2_backup"):
+            done = site.lab.playbook(name)
+            assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     return site
 
 

@@ -53,6 +53,15 @@ def test_both_workers_live_at_once(backed_up: Site) -> None:
     assert entries[backed_up.web]["worker"]["instance_id"] != entries[backed_up.db]["worker"]["instance_id"]
 
 
+def test_a_worker_goes_as_soon_as_its_own_resource_is_done(backed_up: Site) -> None:
+    entries = backed_up.lab.report("ec2_backup")["resources"]
+    (_start, ended), (_began, transferred) = (
+        stage(entries[backed_up.db], "Terminating"),
+        stage(entries[backed_up.web], "Transferring"),
+    )
+    assert ended < transferred
+
+
 def test_check_mode_shows_the_placement_and_launches_nothing(backed_up: Site) -> None:
     snapshots = backed_up.references(backed_up.web)
     done = backed_up.lab.playbook("ec2_backup", "--check", "--limit", backed_up.web)
@@ -77,6 +86,19 @@ def test_limit_and_a_second_backup_that_replaces_the_reference_snapshots(backed_
     assert not set(after.values()) & set(before.values())
     assert len(backed_up.points(backed_up.web)) == len(points) + 1
     assert backed_up.points(backed_up.db) == others
+
+
+def test_check_mode_of_a_restore_shows_the_placement_and_makes_nothing(backed_up: Site) -> None:
+    def made() -> list[int]:
+        shown = (("Volumes", ("describe-volumes",)), ("Snapshots", ("describe-snapshots", "--owner-ids", "self")))
+        return [len(backed_up.lab.aws("ec2", *words, profile="production")[name]) for name, words in shown]
+
+    before = made()
+    done = backed_up.lab.playbook("volume_restore", "--check", "--limit", backed_up.web)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "c6a.large" in done.stdout
+    assert made() == before
+    assert backed_up.workers() == []
 
 
 def test_the_latest_restore_point_is_restored_by_default(backed_up: Site) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import Site
+from .conftest import Site, faulty
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -57,17 +57,6 @@ def refused(site: Site, name: str, *words: str, inventory: str = "") -> str:
     assert done.returncode != 0, done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     return " ".join((done.stdout + done.stderr).split())
-
-
-@contextmanager
-def faulty(site: Site, *fault: str) -> Iterator[None]:
-    """A fault of the lab's meanwhile."""
-    done = site.lab.run("fault", "add", *fault)
-    assert done.returncode == 0, done.stderr
-    try:
-        yield
-    finally:
-        assert site.lab.run("fault", "clear", done.stdout.strip()).returncode == 0
 
 
 # group_vars of the lab's, and no host of ec2_backup
@@ -203,3 +192,18 @@ def test_an_inventory_that_cannot_be_read(backed_up: Site, tmp_path: Path) -> No
     path = tmp_path / "broken.aws_ec2.yml"
     path.write_text("plugin: amazon.aws.aws_ec2\nprofile: nobody\nregions: [us-east-1]\n")
     refused(backed_up, "ec2_backup", inventory=str(path))
+
+
+def test_a_connection_that_is_not_the_workers(backed_up: Site) -> None:
+    """Else the roles would run on the production machine."""
+    said = refused(backed_up, "ec2_backup", "--limit", backed_up.web, "-e", "ansible_connection=ssh")
+    assert f"{backed_up.web}" in said
+    assert "mayfly.workers.worker" in said
+    assert backed_up.temporary() == []
+
+
+def test_a_run_without_a_keeper(backed_up: Site) -> None:
+    lab = replace(backed_up.lab, environment={"ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit"})
+    said = refused(replace(backed_up, lab=lab), "ec2_backup", "--limit", backed_up.web)
+    assert "mayfly.workers.guard" in said
+    assert backed_up.temporary() == []

@@ -30,7 +30,8 @@ class Backup:
         self._slow = self._fault("add", "throttle", "--service", "ebs", "--account", account, "--rate", "60")
         words = self.site.lab.words("exec", "--", "ansible-playbook", "-i", "inventories/lab/ec2.aws_ec2.yml")
         self._playbook = subprocess.Popen(
-            [*words, "playbooks/ec2_backup.yml"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            [*words, "-e", "mayfly_transfer_retry_timeout=20", "playbooks/ec2_backup.yml"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=self.site.lab.variables(),
         )  # fmt: skip
         return self

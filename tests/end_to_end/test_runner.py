@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,14 @@ def test_bad_input(backed_up: Site, tmp_path: Path, words: tuple[str, ...]) -> N
     assert "Traceback" not in done.stderr
 
 
+def test_a_resource_that_is_refused_is_bad_input(backed_up: Site, tmp_path: Path) -> None:
+    words = ("volume_restore", "--limit", backed_up.web, "-e", "mayfly_restore_point=20200101T000000Z", "--json")
+    done = runner(backed_up, tmp_path, *words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    errors = json.loads(done.stdout)["resources"][backed_up.web]["errors"]
+    assert "RestorePointMissing" in [error["code"] for error in errors]
+
+
 def test_no_secret_outlives_a_run(backed_up: Site) -> None:
     """Nothing that a run leaves holds a private key, a session token or a repository's key."""
     files = [path for path in backed_up.lab.runs.rglob("*") if path.is_file()]
@@ -76,15 +86,14 @@ def test_no_secret_outlives_a_run(backed_up: Site) -> None:
 
 
 def test_the_package_is_imported_elsewhere(backed_up: Site, tmp_path: Path) -> None:
-    """Installed from a wheel, with nothing of the project's folder on the path."""
-    wheels, site = tmp_path / "wheels", tmp_path / "site"
-    uv = [str(Path(sys.executable).with_name("uv")), "--quiet"]
-    for words in (
-        ["build", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", str(wheels), str(ROOT)],
-        ["pip", "install", "--no-deps", "--target", str(site), "--find-links", str(wheels), "--no-index", "mayfly"],
-    ):
-        done = subprocess.run([*uv, *words], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+    """Installed from a checkout in which nothing has been built, with nothing of it on the path."""
+    checkout, site = tmp_path / "checkout", tmp_path / "site"
+    shutil.copytree(ROOT, checkout, symlinks=True, ignore=shutil.ignore_patterns(".*", "*.tar.gz", "build", "tests"))
+    words = ["install", "--quiet", "--no-deps", "--target", str(site), str(checkout)]
+    command = [sys.executable, "-m", "pip", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(checkout)
     program = (
         f"import sys; sys.path.insert(0, {str(site)!r}); import mayfly; assert {str(site)!r} in mayfly.__file__;"
         f"result = mayfly.run('ec2_backup', inventory={INVENTORY!r}, limit={backed_up.web!r});"
@@ -100,3 +109,30 @@ def test_playbooks_run_by_their_full_names(backed_up: Site) -> None:
     done = backed_up.lab.run("exec", "--", "ansible-playbook", *words, wait=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "free addresses" in done.stdout
+
+
+def test_the_collection_is_built_installed_and_run(backed_up: Site, tmp_path: Path) -> None:
+    """With nothing of the project's folder but the lab's inventory."""
+    galaxy = [str(Path(sys.executable).with_name("ansible-galaxy")), "collection"]
+    for words in (
+        ["build", "--output-path", str(tmp_path), str(ROOT)],
+        [
+            "install",
+            "--no-deps",
+            "--offline",
+            "--collections-path",
+            str(tmp_path),
+            str(tmp_path / "mayfly-workers-0.1.0.tar.gz"),
+        ],
+    ):
+        done = subprocess.run([*galaxy, *words], capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    installed = tmp_path / "ansible_collections/mayfly/workers"
+    assert len(list((installed / "roles/transfer_agent/files").glob("*.tar.gz"))) == 8
+    environment = {"ANSIBLE_COLLECTIONS_PATH": str(tmp_path), "ANSIBLE_CALLBACKS_ENABLED": "mayfly.workers.guard"}
+    lab = replace(backed_up.lab, environment=environment)
+    words = ("-i", INVENTORY, "mayfly.workers.ec2_backup", "--limit", backed_up.web)
+    points = backed_up.points(backed_up.web)
+    done = lab.run("exec", "--", "ansible-playbook", *words, wait=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert backed_up.points(backed_up.web)[1:] == points

@@ -25,6 +25,7 @@ def write(folder: Path, target: dict[str, Any] | None, **parts: Any) -> Path:
         "repository": {"bucket": "bucket", "prefix": "", "region": "us-east-1"},
         "resource_key": base64.b64encode(b"k" * 32).decode(),
         "concurrency": 4,
+        "retry_timeout": 60,
         "source_region": "us-east-1",
         "target": target,
         **parts,
@@ -76,3 +77,7 @@ def test_a_target_that_is_misunderstood_is_no_job(tmp_path: Path, target: dict[s
 def test_what_cannot_be_read_is_no_job(tmp_path: Path, parts: dict[str, Any]) -> None:
     with pytest.raises(AgentError, match=r"job\.json"):
         read_job(write(tmp_path, None, **parts))
+
+
+def test_it_says_how_long_a_request_is_repeated(tmp_path: Path) -> None:
+    assert read_job(write(tmp_path, None)).retry_timeout == 60

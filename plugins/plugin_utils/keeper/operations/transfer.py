@@ -66,6 +66,7 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         },
         "resource_key": base64.b64encode(opened.resource_key(name)).decode(),
         "concurrency": arguments["concurrency"],
+        "retry_timeout": arguments["retry_timeout"],
         **(_backup_part(context, resource) if backup else _restore_part(context, arguments)),
     }
     context.report.begin("Transferring")
