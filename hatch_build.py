@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 _PROJECT = "mayfly/project"
 _COLLECTION = f"{_PROJECT}/collections/ansible_collections/mayfly/workers"
 _BUNDLES = "roles/transfer_agent/files"
+_BUNDLE_SECONDS = 600
 _PARTS = {
     "ansible.cfg": f"{_PROJECT}/ansible.cfg",
     "inventories": f"{_PROJECT}/inventories",
@@ -31,25 +34,28 @@ class CustomBuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called before a wheel is built; ``version`` is standard or editable.
 
-        Raises RuntimeError when the wheel would lack the transfer agent's bundles.
+        Builds the transfer agent's bundles that are not there yet; raises CalledProcessError when that fails.
         """
         if version == "editable":
             return
         root = Path(self.root)
-        missing = [name for name in _bundles(root) if not (root / _BUNDLES / name).is_file()]
-        if missing:
-            raise RuntimeError(
-                f"The transfer agent is not built: {', '.join(missing)} cannot be found in {_BUNDLES}. "
-                "Run `make agent` first."
-            )
+        _build_agent(root)
         build_data["force_include"].update({str(root / source): target for source, target in _PARTS.items()})
 
 
-def _bundles(root: Path) -> list[str]:
-    """What the agent's own module calls them."""
+def _build_agent(root: Path) -> None:
     sys.path.insert(0, str(root / "agent"))
     try:
         from mayfly_agent.bundle import ARCHITECTURES, PYTHONS, file_name
     finally:
         sys.path.pop(0)
-    return [file_name(architecture, python) for architecture in ARCHITECTURES for python in PYTHONS]
+    paths = [str(root / "agent"), *filter(None, [os.environ.get("PYTHONPATH")])]  # pip has put its own there
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    for architecture in ARCHITECTURES:
+        for python in PYTHONS:
+            bundle = root / _BUNDLES / file_name(architecture, python)
+            if not bundle.is_file():
+                bundle.parent.mkdir(exist_ok=True)
+                words = ["--arch", architecture, "--python", python, "--output", str(bundle)]
+                command = [sys.executable, "-m", "mayfly_agent.bundle", *words]
+                subprocess.run(command, env=environment, check=True, timeout=_BUNDLE_SECONDS)

@@ -45,7 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"mayfly: {error}", file=sys.stderr)
         return BAD_INPUT
     print(json.dumps(result.to_dict(), indent=2) if options.json else summary(result))
-    return SUCCEEDED if result.succeeded else SOME_FAILED
+    if result.succeeded:
+        return SUCCEEDED
+    return BAD_INPUT if result.bad_input else SOME_FAILED
 
 
 def default_inventory(operation: str) -> Path:

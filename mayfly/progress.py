@@ -22,7 +22,8 @@ class Event:
     """One thing that happened. ``host`` is None when it concerns the whole run.
 
     Kinds: ``task`` (a task begins on a host), ``stage`` (a resource enters a stage), ``bytes`` (how far its transfer
-    is; in ``data`` are ``read``, ``stored``, ``blocks_done``, ``blocks_total``), ``failed``, ``warning``.
+    is; in ``data`` are ``read``, ``stored``, ``blocks_done``, ``blocks_total`` and ``speed``, bytes read a second),
+    ``failed``, ``warning``.
     """
 
     kind: Literal["task", "stage", "bytes", "failed", "warning"]
@@ -104,8 +105,12 @@ class Watch:
         if not total or self._bytes.get(host) == (done, total):
             return
         self._bytes[host] = (done, total)
-        data = {**total_bytes(volumes), "blocks_done": done, "blocks_total": total}
-        text = f"{done}/{total} blocks, {data['read'] / 2**20:.0f} MiB read, {data['stored'] / 2**20:.0f} MiB stored"
+        read, stored = total_bytes(volumes).values()
+        seconds = sum(float(volume.get("seconds") or 0) for volume in volumes.values())
+        speed = read / seconds if seconds else 0.0
+        data = {"read": read, "stored": stored, "blocks_done": done, "blocks_total": total, "speed": speed}
+        text = f"{done}/{total} blocks, {read / 2**20:.0f} MiB read, {stored / 2**20:.0f} MiB stored"
+        text += f", {speed / 2**20:.0f} MiB/s"
         self._tell(Event("bytes", text, host, data))
 
     def _failure(self, host: str, data: Mapping[str, Any]) -> None:

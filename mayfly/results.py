@@ -12,6 +12,15 @@ from typing import Any, Literal
 Status = Literal["Succeeded", "Warning", "Failed", "Canceled", "Skipped"]
 _WORST: tuple[Status, ...] = ("Canceled", "Failed", "Warning", "Succeeded", "Skipped")
 _GOOD = ("Succeeded", "Warning", "Skipped")
+# Codes of what is wrong with a resource, a setting or a right, when it is found before a worker is launched
+_BAD_INPUT = frozenset({
+    "AccessDenied", "BadAccounts", "BadDeployment", "BadImage", "BadRepository", "BadResource", "BadSetting", "BadTags",
+    "DefaultRetention", "DuplicateResource", "GroupUnknown", "InstanceNotFound", "KeyUnusable", "NoCredentials",
+    "NoImage", "NoNetwork", "NoRepositoryKey", "NoSuchBucket", "NoVolumes", "NoWorkerRole", "ProductCode",
+    "RepositoryDamaged", "RepositoryFormat", "RepositoryMissing", "RestorePointDamaged", "RestorePointMissing",
+    "UnauthorizedOperation", "UnknownAccount", "UnknownAvailabilityZone", "WrongAccount", "WrongConnection",
+    "WrongRecoveryKey",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,14 @@ class RunResult:
     def succeeded(self) -> bool:
         """Whether every resource came through."""
         return self.status in _GOOD
+
+    @property
+    def bad_input(self) -> bool:
+        """Whether every resource was refused for what was given, before a worker was launched for it."""
+        return bool(self.resources) and all(
+            each.worker is None and any(failure.code in _BAD_INPUT for failure in each.errors)
+            for each in self.resources.values()
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; times in ISO 8601."""

@@ -13,24 +13,28 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Names both as the collection and as plain packages; tests are not typed.
 TYPED = ["-p", "ansible_collections.mayfly.workers.plugins", "-p", "mayfly_lab", "-p", "mayfly_agent", "-p", "mayfly"]
+TOOLS = [f"tools/{name}.py" for name in ("check_docs", "run_molecule", "run_tests")]
 PYTEST = [sys.executable, "-m", "pytest", "-q"]
+# Much of a test is waiting. Each file stays in one process, for files share a lab.
+TWO_AT_ONCE = [*PYTEST, "--numprocesses=2", "--dist=loadfile"]
 # A time limit for each command, in seconds: a hang is a failure, not a wait for ever.
 PARTS: dict[str, list[tuple[list[str], int]]] = {
     "lint": [
         (["ruff", "check", "--quiet", "."], 60),
         (["ruff", "format", "--check", "--quiet", "."], 60),
         (["mypy", *TYPED], 300),
-        (["mypy", "runner.py"], 120),
+        (["mypy", "runner.py", "hatch_build.py", "demo/demo.py", *TOOLS], 120),
         (["yamllint", "--strict", "."], 120),
         (["ansible-lint", "-q"], 600),
         (["antsibull-changelog", "lint"], 60),
         ([sys.executable, "tools/check_docs.py"], 300),
     ],
-    "unit": [([*PYTEST, "tests/unit"], 1200)],
-    "integration": [([*PYTEST, "tests/integration"], 1500)],
+    "unit": [([*TWO_AT_ONCE, "tests/unit"], 1200)],
+    "integration": [([*TWO_AT_ONCE, "tests/integration"], 1500)],
     "molecule": [([sys.executable, "tools/run_molecule.py"], 900)],
-    "end_to_end": [([*PYTEST, "tests/end_to_end"], 1500)],
-    "faults": [([*PYTEST, "-m", "faults", "tests/end_to_end"], 900)],
+    "end_to_end": [([*TWO_AT_ONCE, "tests/end_to_end"], 1500)],
+    "campaign": [([sys.executable, "-m", "tests.faults", "--fast", "--seed", "1", "--labs", "2"], 400)],
+    "faults": [([sys.executable, "-m", "tests.faults", "--table", "build/faults.md"], 7200)],
     "newest": [([*PYTEST, "tests/newest"], 900)],
     "bench": [([*PYTEST, "-s", "-m", "bench", "tests/benchmarks"], 900)],
 }

@@ -56,8 +56,8 @@ def get_snapshot(self: Any, snapshot_id: str) -> _Source:
 
 def create_volume(self: Any, size: int | None, zone_name: str, snapshot_id: str | None = None, **arguments: Any) -> Any:
     """Make a volume, empty or with a snapshot's data."""
-    if snapshot_id:
-        record = visible(self, snapshot_id)
+    record = visible(self, snapshot_id) if snapshot_id else None
+    if record:
         if record.state != "completed":
             raise EC2ClientError("IncorrectState", f"Snapshot is in invalid state - {record.state}")
         if size is not None and int(size) < record.volume_size_gib:
@@ -71,6 +71,8 @@ def create_volume(self: Any, size: int | None, zone_name: str, snapshot_id: str 
     if arguments.get("volume_type") is None:
         arguments["volume_type"] = "gp2"
     volume = _create_volume(self, int(size) if size else size, zone_name, snapshot_id, **arguments)  # type: ignore[arg-type]
+    if record and record.kms_key_id and not arguments.get("kms_key_id"):
+        volume.kms_key_id = record.kms_key_id
     Lab.store.create_volume(volume.id, volume.size, snapshot_id)
     volume.lab_made = time.monotonic()  # type: ignore[attr-defined]
     if volume.volume_type == "gp3" and volume.throughput is None:

@@ -26,19 +26,23 @@ def remains(lab: Lab) -> dict[str, list[str]]:
                 loops.append(str(backing))
         except OSError:  # freed between the listing and the reading
             continue
-    processes = []
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if (
-                environment.parent.name != str(os.getpid())
-                and f"MAYFLY_LAB_STATE={own}".encode() in environment.read_bytes()
-            ):
-                processes.append((environment.parent / "cmdline").read_text())
-        except OSError:
-            continue
+    processes = list(processes_of(lab).values())
     groups = [str(path) for path in Path("/sys/fs/cgroup").glob("*/mayfly-lab-*") if group_of(lab) in path.name]
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if own in line]
     return {"loops": loops, "processes": processes, "groups": groups, "mounts": mounts}
+
+
+def processes_of(lab: Lab) -> dict[int, str]:
+    """The command line of each process of a lab, this one's own excepted."""
+    processes = {}
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        pid = int(environment.parent.name)
+        try:
+            if pid != os.getpid() and f"MAYFLY_LAB_STATE={lab.state}".encode() in environment.read_bytes():
+                processes[pid] = (environment.parent / "cmdline").read_text()
+        except OSError:
+            continue
+    return processes
 
 
 def group_of(lab: Lab) -> str:
@@ -92,6 +96,21 @@ def test_down_leaves_nothing_after_a_kill(fresh_lab: Lab, victim: int) -> None:
     assert fresh_lab.run("exec", "--", "true").returncode == 2
     assert fresh_lab.run("down").returncode == 0
     assert_nothing_remains(fresh_lab)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", ["mayfly_lab.control", "mayfly_lab.ebs", "mayfly_lab.supervisor", "systemd-nspawn"])
+def test_down_leaves_nothing_after_the_kill_of_a_part(fresh_lab: Lab, part: str) -> None:
+    before = namespaces()
+    assert fresh_lab.run("up", wait=300).returncode == 0
+    running_instance(fresh_lab)
+    victims = [pid for pid, command in processes_of(fresh_lab).items() if part in command]
+    assert victims, processes_of(fresh_lab)
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    assert fresh_lab.run("down").returncode == 0
+    assert_nothing_remains(fresh_lab)
+    assert namespaces() == before
 
 
 @pytest.mark.timeout(300)
