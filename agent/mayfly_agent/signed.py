@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import ssl
+import threading
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -12,13 +14,15 @@ import urllib3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import RefreshableCredentials
+from urllib3.util import create_urllib3_context
 
 from .progress import Clock
 
 # For each wait on the connection; the whole answer has a limit of its own, since it could come byte by byte.
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 ANSWER_SECONDS = 120.0
-_PIECE_BYTES = 64 * 1024
+# More than a block, which then goes from TLS's records straight to its place.
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,33 @@ class Answer:
         return value if isinstance(value, dict) else {}
 
 
+class _Limit(threading.local):
+    """Until when the answer to a thread's request must be there whole."""
+
+    clock = Clock()
+    ends = float("inf")
+
+    def begin(self, clock: Clock) -> None:
+        """The thread's next request begins."""
+        self.clock, self.ends = clock, clock.now() + ANSWER_SECONDS
+
+    def check(self) -> None:
+        """Raises TimeoutError when it should be there."""
+        if self.clock.now() > self.ends:
+            raise TimeoutError(f"no whole answer within {ANSWER_SECONDS:.0f} seconds")
+
+
+_limit = _Limit()
+
+
+class _Socket(ssl.SSLSocket):
+    """Asks for no more of an answer whose time is over, however little a read of it brings."""
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        _limit.check()
+        return super().recv_into(buffer, nbytes, flags)
+
+
 class SignedRequests:
     """Requests to one service in one Region, at most ``connections`` at once; each has a time limit."""
 
@@ -73,28 +104,43 @@ class SignedRequests:
         self._region = region
         self._url = url
         self._clock = clock
-        self._http = urllib3.PoolManager(maxsize=connections, block=True, retries=False, timeout=_TIMEOUT)
+        more = {"ssl_context": _context()} if url.startswith("https:") else {}
+        self._http = urllib3.connection_from_url(
+            url, maxsize=connections, block=True, retries=False, timeout=_TIMEOUT, **more
+        )
 
     def once(self, method: str, path: str, query: dict[str, str], body: bytes, headers: dict[str, str]) -> Answer:
         """One request, not repeated, whatever the answer. Raises urllib3's HTTPError when none came whole."""
-        url = f"{self._url}{quote(path)}" + (f"?{urlencode(query)}" if query else "")
-        request = AWSRequest(method, url, data=body, headers={"Content-Type": "application/json", **headers})
+        target = f"{quote(path)}?{urlencode(query)}" if query else quote(path)
+        headers = {"Content-Type": "application/json", **headers}
+        request = AWSRequest(method, f"{self._url}{target}", data=body, headers=headers)
         SigV4Auth(self._credentials.get_frozen_credentials(), self._service, self._region).add_auth(request)
-        ends = self._clock.now() + ANSWER_SECONDS
-        sent = dict(request.headers.items())
-        response = self._http.request(method, url, body=body, headers=sent, preload_content=False)
+        _limit.begin(self._clock)
+        response = self._http.urlopen(
+            method, target, body=body, headers=dict(request.headers.items()), preload_content=False
+        )
         try:
-            return Answer(response.status, response.headers, self._read(response, ends))
+            return Answer(response.status, response.headers, self._read(response))
         except BaseException:
             response.close()  # what was not read must not come before the answer to another request
             raise
         finally:
             response.release_conn()
 
-    def _read(self, response: urllib3.BaseHTTPResponse, ends: float) -> bytes:
+    def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
         pieces = []
-        while piece := response.read1(_PIECE_BYTES, decode_content=False):
-            if self._clock.now() > ends:
-                raise urllib3.exceptions.HTTPError(f"no whole answer within {ANSWER_SECONDS:.0f} seconds")
+        while piece := response.read(_PIECE_BYTES, decode_content=False):
             pieces.append(piece)
+            try:
+                _limit.check()  # of connections without TLS as well
+            except TimeoutError as error:
+                raise urllib3.exceptions.HTTPError(str(error)) from error
         return b"".join(pieces)
+
+
+def _context() -> ssl.SSLContext:
+    """urllib3's own, one for all connections: reading the authorities takes longer than a block does."""
+    context = create_urllib3_context()
+    context.load_default_certs()
+    context.sslsocket_class = _Socket
+    return context

@@ -17,6 +17,8 @@ from cheroot.server import HTTPConnection
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Gateway_10, Server
 
+from mayfly_lab.tls import Tls
+
 log = logging.getLogger(__name__)
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -49,7 +51,7 @@ def serve(
 class Reader:
     """The reading side of a connection: what cheroot asks of a file; large reads go straight to their place."""
 
-    def __init__(self, sock: socket.socket, size: int = 1 << 16) -> None:
+    def __init__(self, sock: Tls, size: int = 1 << 16) -> None:
         self._sock = sock
         self._buffer = b""
         self._size = size
@@ -60,7 +62,7 @@ class Reader:
         """Whether a read would be answered without waiting (from what TLS has decrypted already, too)."""
         if self._buffer:
             return True
-        return isinstance(self._sock, ssl.SSLSocket) and self._sock.fileno() >= 0 and self._sock.pending() > 0
+        return self._sock.pending()
 
     def read(self, size: int | None = None) -> bytes:
         """Exactly ``size`` bytes, fewer only at the end of the stream; all that is left without a size."""
@@ -109,14 +111,23 @@ class Reader:
 class Writer:
     """The writing side of a connection."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: Tls) -> None:
         self._sock = sock
+        self._holds = False
         self.bytes_written = 0
         self.closed = False
 
+    def hold_next(self) -> None:
+        """Send the next thing that is written together with the one after it."""
+        self._holds = True
+
     def write(self, data: bytes) -> int:
         """Send all of ``data``."""
-        self._sock.sendall(data)
+        holds, self._holds = self._holds, False
+        if holds:
+            self._sock.hold(data)
+        else:
+            self._sock.sendall(data)
         self.bytes_written += len(data)
         return len(data)
 
@@ -182,16 +193,20 @@ class ChunkedBody:
 class _Adapter(BuiltinSSLAdapter):
     """TLS whose handshake is left to the connection's own thread."""
 
-    def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
-        wrapped = self.context.wrap_socket(sock, do_handshake_on_connect=False, server_side=True)
-        return wrapped, {"wsgi.url_scheme": "https", "HTTPS": "on"}
+    def wrap(self, sock: socket.socket) -> tuple[Tls, dict[str, str]]:
+        return Tls(sock, self.context), {"wsgi.url_scheme": "https", "HTTPS": "on"}
 
-    def makefile(self, sock: socket.socket, mode: str = "r", _bufsize: int = -1) -> Reader | Writer:
+    def makefile(self, sock: Tls, mode: str = "r", _bufsize: int = -1) -> Reader | Writer:
         return Reader(sock) if "r" in mode else Writer(sock)
 
 
 class _Gateway(Gateway_10):
-    """Tells the connection how long it is to be held."""
+    """Sends an answer's head with its body, and tells the connection how long it is to be held."""
+
+    def write(self, chunk: bytes) -> None:
+        if not self.req.sent_headers:
+            self.req.conn.wfile.hold_next()
+        super().write(chunk)
 
     def respond(self) -> None:
         try:

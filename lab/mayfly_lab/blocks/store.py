@@ -20,6 +20,7 @@ from pathlib import Path
 from mayfly_lab.blocks.files import BLOCK, clone, written_blocks
 
 GIB = 1 << 30
+Version = tuple[int, int]  # of a file: its inode, and when it was changed, in ns
 _SETTLED_SECONDS = 1.0
 
 
@@ -61,7 +62,7 @@ class BlockStore:
     def __init__(self, root: Path) -> None:
         self._volumes = root / "volumes"
         self._snapshots = root / "snapshots"
-        self._known: dict[str, tuple[tuple[int, int], SnapshotRecord]] = {}
+        self._known: dict[str, tuple[Version, SnapshotRecord]] = {}
 
     def volume_path(self, volume_id: str) -> Path:
         """Where the data of a volume lies."""
@@ -159,11 +160,21 @@ class BlockStore:
 
     def read_block(self, snapshot_id: str, index: int) -> bytes:
         """The 512 KiB of a block."""
+        return self.read_version(snapshot_id, index)[0]
+
+    def read_version(self, snapshot_id: str, index: int) -> tuple[bytes, Version | None]:
+        """The 512 KiB of a block, and which version of the snapshot's file they are of.
+
+        None while the file is young: it could change within the same tick of the file system's clock.
+        """
         opened = os.open(f"{self._snapshots}/{snapshot_id}.img", os.O_RDONLY)
         try:
-            return os.pread(opened, BLOCK, index * BLOCK)
+            block = os.pread(opened, BLOCK, index * BLOCK)
+            found = os.fstat(opened)  # after the data: a change that is in it has set the time before
         finally:
             os.close(opened)
+        settled = time.time() - found.st_mtime > _SETTLED_SECONDS
+        return block, (found.st_ino, found.st_mtime_ns) if settled else None
 
     def _record_path(self, snapshot_id: str) -> Path:
         return self._snapshots / f"{snapshot_id}.json"

@@ -12,13 +12,13 @@ import base64
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import islice
 from typing import Any
 
 from mayfly_lab.blocks.files import BLOCK
 from mayfly_lab.blocks.store import BlockStore, SnapshotNotFound, SnapshotRecord
 from mayfly_lab.ebs import tokens
+from mayfly_lab.ebs.digests import Digests
 from mayfly_lab.ebs.errors import check_id, denied, invalid, not_found
 from mayfly_lab.faults import Fault, Faults, Request
 
@@ -44,6 +44,7 @@ class Reading:
 
     def __init__(self, store: BlockStore, signed: tokens.Tokens, faults: Faults) -> None:
         self._store = store
+        self._digests = Digests(store)
         self._tokens = signed
         self._faults = faults
 
@@ -118,8 +119,8 @@ class Reading:
             self._tokens.read(f"block {caller.account} {snapshot_id} {index}", token)
         except tokens.TokenRefused as error:
             raise invalid("INVALID_BLOCK_TOKEN", f"The block token was refused: {error}.") from error
-        data = self._store.read_block(snapshot_id, index)
-        checksum = base64.b64encode(sha256(data).digest()).decode()
+        data, digest = self._digests.read(snapshot_id, index)
+        checksum = base64.b64encode(digest).decode()
         asked = caller.request("GetSnapshotBlock", snapshot_id)
         if self._faults.take("corrupt", asked, lambda fault: fault.index in (None, index)):
             data = bytes([data[0] ^ 1]) + data[1:]
