@@ -195,7 +195,7 @@ def _result(
     statuses: list[Status] = [result.status for result in resources.values()]
     if canceled:
         statuses.append("Canceled")
-    elif output.code != 0 and overall(statuses) not in ("Failed", "Canceled"):
+    elif output.code != 0 and not failures and overall(statuses) not in ("Failed", "Canceled"):
         failures.append(Failure("PlaybookFailed", f"ansible-playbook ended with {output.code}: {output.errors()}"))
     if failures:
         statuses.append("Failed")

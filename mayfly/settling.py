@@ -13,7 +13,7 @@ from pathlib import Path
 from mayfly import playing, project
 from mayfly.playing import Order
 from mayfly.progress import Event, Watch, read_report
-from mayfly.results import Failure
+from mayfly.results import Failure, reported_failures
 from mayfly.stopping import Stop
 
 # Terminating a worker takes AWS a minute or two; the keeper bounds its own work below this.
@@ -25,17 +25,26 @@ _CLEAN_IN_A_ROW = 2
 
 
 def settle(order: Order, watch: Watch, tell: Callable[[Event], None]) -> list[Failure]:
-    """Return when nothing of the run is left; what is said of it when that is not sure."""
+    """Return when nothing of the run is left; what is said when that is not sure, or took more than its keeper."""
     folder = project.runs_folder() / order.run
     lost = _await_keeper(folder, watch)
     if lost is None:
-        return []
+        return _settle_rest(order, reported_failures(read_report(folder) or {}), tell)
     tell(Event("warning", f"{lost} What the run has left is looked for by its tags."))
     unclean = _reap(order)
     remedy = f"See {folder}/keeper.log, and run the playbook reap; what it left ends with its lease at the latest."
     return [
         Failure("KeeperLost", lost if unclean is None else f"{lost} {unclean}", None if unclean is None else remedy)
     ]
+
+
+def _settle_rest(order: Order, left: list[Failure], tell: Callable[[Event], None]) -> list[Failure]:
+    """Look once more for what the keeper could not end; it failed to do so, whatever comes of that."""
+    if not left:
+        return []
+    tell(Event("warning", f"The keeper could not end everything: {left[0]} It is looked for once more."))
+    unclean = _reap(order)
+    return left if unclean is None else [*left, Failure("ReapFailed", unclean, "Run the playbook reap.")]
 
 
 def keeper_lives(folder: Path) -> bool | None:

@@ -35,7 +35,7 @@ class ActionModule(KeeperAction):
         self._check_connection()
         options["user_data"] = self._user_data(options)
         result = self.ask("worker.present", options, _LAUNCH_SECONDS)
-        return {"changed": result["changed"], "worker": result["worker"], "ansible_facts": result["facts"]}
+        return {"changed": result["changed"], "worker": result["worker"]}
 
     def _check_connection(self) -> None:
         """Tasks meant for the worker must not reach the production machine."""

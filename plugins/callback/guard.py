@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +15,7 @@ from ansible.playbook.task import Task
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import client, start
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.last_word import LastWord
 from ansible_collections.mayfly.workers.plugins.plugin_utils.task_processes import TaskProcesses
 
 DOCUMENTATION = """
@@ -31,6 +30,7 @@ description:
   - The module P(mayfly.workers.worker#module) refuses to launch anything without it.
   - The environment variable E(MAYFLY_RUN_ID) names the run; otherwise it is made here. Reports of runs are kept below
     E(MAYFLY_RUNS_DIR), by default C(~/.local/state/mayfly/runs).
+  - When something of the run is left in the end, or nobody knows, C(ansible-playbook) ends with 1 instead of 0.
 requirements:
   - enabled in C(callbacks_enabled) by its full name
 """
@@ -51,21 +51,21 @@ class CallbackModule(CallbackBase):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._keeper: start.Keeper | None = None
-        self._started = False
+        self._last_word: LastWord | None = None
         self._failures: dict[str, dict[str, str]] = {}
         self._processes = TaskProcesses(self._display.error)
 
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
         """Start the keeper, before any host is known; one for all playbooks of a command."""
         del playbook
-        if self._started:
+        if self._last_word is not None:
+            self._last_word.go_on()
             return
-        self._started = True
         try:
             self._keeper = start.start()
         except (KeeperError, OSError) as error:
             self._display.error(f"The run has no keeper, so no worker can be launched: {error}")
-        atexit.register(self._close, os.getpid())
+        self._last_word = LastWord(self._close)
         self._processes.start()
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
@@ -107,6 +107,8 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Tell the keeper which hosts failed, with the last message of each."""
+        if self._last_word is not None:
+            self._last_word.await_exit()
         if self._keeper is None:
             return
         failed = set(stats.failures) | set(stats.dark)
@@ -117,24 +119,28 @@ class CallbackModule(CallbackBase):
         except KeeperError as error:
             self._display.warning(f"The report of the run lacks how its hosts ended: {error}")
 
-    def _close(self, process: int) -> None:
-        """Wait for the keeper's word that everything of the run has ended: in a container, its end is the keeper's."""
+    def _close(self) -> bool:
+        """Wait for the keeper's word that everything of the run has ended; whether it has said so.
+
+        In a container, the playbook's end is the keeper's.
+        """
         keeper, self._keeper = self._keeper, None
         self._processes.stop()
-        if keeper is None or process != os.getpid():  # a fork of a task
-            return
+        if keeper is None:
+            return True
         try:
             left = self._ask("run.close", {}, _CLOSE_SECONDS)["left"]
         except KeeperError as error:
             self._display.error(f"What is left of the run {keeper.run} is not known: {error.text}")
-            left = []
+            return False
         except KeyboardInterrupt:
             self._display.error(f"The keeper of the run {keeper.run} goes on to end what is left, without you.")
-            return
+            return False
         for failure in left:
             self._display.error(f"{failure['message']} {failure['remedy']}")
         if (keeper.folder / "report.json").exists():
             self._display.display(f"Report of run {keeper.run}: {keeper.folder}/report.json")
+        return not left
 
     def _ask(self, operation: str, arguments: dict[str, Any], timeout: float) -> dict[str, Any]:
         """Call the keeper; when it has died, another one, which ends the run."""

@@ -16,7 +16,8 @@ description:
   - Waits until it can be logged in to, with a host key that it made for itself.
   - Refuses without the run's keeper, and when the host's connection is another than
     P(mayfly.workers.worker#connection).
-  - Sets the facts C(mayfly_worker_instance_id), C(mayfly_worker_address) and others that the connection reads.
+  - What it returns has to be registered as C(worker_launched), from which C(playbooks/vars/worker_connection.yml) takes
+    the C(mayfly_worker_*) variables that the connection reads. A cache could keep facts beyond the worker's life.
 options:
   resource:
     description: The protected resource, as the inventory composes it in C(mayfly_resource).
@@ -76,6 +77,7 @@ EXAMPLES = r"""
   mayfly.workers.worker:
     resource: "{{ mayfly_resource }}"
     placement: "{{ worker_placement }}"
+  register: worker_launched
 
 - name: Terminate the worker
   mayfly.workers.worker:
@@ -84,7 +86,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 worker:
-  description: The worker's id, address, type, zone and subnet.
+  description: The worker's id, type, zone and subnet, and how it is reached.
   returned: when O(state=present)
   type: dict
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What placement knows of an account in a Region: plain values, made by ``pictures.py`` from AWS's answers."""
+"""What placement knows of an account in a Region: plain values, made by ``keeper/pictures.py`` from AWS's answers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The AWS services that a worker of each operation must reach.
 
-One set of data: the check of the network before a launch, the endpoint check, the policies in ``iam/`` and the docs are
-derived from it. ``s3`` and ``kms`` count in the Region of the repository, all others in the worker's own.
+The check of the network before a launch is derived from it. ``s3`` and ``kms`` count in the Region of the repository,
+all others in the worker's own.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ T = TypeVar("T")
 Test = Callable[[Exception], bool]
 Pause = Callable[[float], None]
 
+# All that a call may raise.
+ERRORS = (BotoCoreError, ClientError, ResponseParserError)
 # How long a new id may be unknown somewhere.
 YOUNG_SECONDS = 120.0
 THROTTLING_CODES = frozenset(
@@ -31,6 +33,20 @@ THROTTLING_CODES = frozenset(
         "RequestThrottledException",
         "SnapshotCreationPerVolumeRateExceeded",
         "ConcurrentSnapshotLimitExceeded",
+    }
+)
+# However often it is asked, the answer stays: rights, and accounts that AWS does not serve.
+FINAL_CODES = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthFailure",
+        "Blocked",
+        "InvalidClientTokenId",
+        "OptInRequired",
+        "PendingVerification",
+        "UnauthorizedAccess",
+        "UnauthorizedOperation",
     }
 )
 _LONGEST_PAUSE = 20.0
@@ -61,6 +77,16 @@ def is_gone(error: Exception) -> bool:
     """There is nothing of that id: deleted, or not known yet."""
     code = code_of(error)
     return isinstance(error, ClientError) and code.endswith(".NotFound") and code != "InvalidPermission.NotFound"
+
+
+def is_final(error: Exception) -> bool:
+    """AWS refuses it, and will do so again."""
+    return code_of(error) in FINAL_CODES
+
+
+def was_asked_before(error: Exception) -> bool:
+    """botocore had asked before this answer came, so that an earlier try may have done what was asked."""
+    return isinstance(error, ClientError) and error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
 
 
 def is_doubtful(error: Exception) -> bool:

@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..images import Images
-from ..pictures import Pictures
 from .clients import SessionClients
 from .closing import Closing
 from .credentials import WorkerCredentials
 from .errors import KeeperError
+from .images import Images
 from .journal import Journal
+from .pictures import Pictures
 from .report import Report, ResourceReport
 from .settings import Account, Settings
 from .temporaries import Marker, Temporaries
@@ -124,6 +124,14 @@ class Run:
         """The state of a host."""
         with self._lock:
             return self._hosts.setdefault(name, HostState())
+
+    def may_still_make(self) -> bool:
+        """Whether an agent that was not seen to end makes snapshots, which it may do until its worker is terminated."""
+        with self._lock:
+            states = list(self._hosts.values())
+        return self.replaced or any(
+            each.restore_place is not None and each.status.get("state", "running") == "running" for each in states
+        )
 
     def once(self, name: str, make: Callable[[], Made]) -> Made:
         """What ``make`` gives, made once for all hosts; the others wait for it. An error is not kept."""

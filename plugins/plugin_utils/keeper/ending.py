@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass, field
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from . import things
+from . import aws, things
 from .context import Run
 from .errors import KeeperError
 from .server import Server
-from .things import Thing
+from .things import NotRemoved, Thing
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +23,7 @@ _DRAIN_SECONDS = 90.0
 _LEAST_SECONDS = 10.0
 _BETWEEN_SECONDS = 1.0
 _CLEAN_IN_A_ROW = 2
+Place = tuple[str, str]
 
 
 def end_run(run: Run, server: Server) -> list[KeeperError]:
@@ -38,7 +38,9 @@ def end_run(run: Run, server: Server) -> list[KeeperError]:
         log.warning("calls are still under way")
     errors = sweep_run(run, _left(ends))
     # Workers that were launched meanwhile, or could not be ended at first, are registered still.
-    errors += run.workers.terminate_all(_left(ends))
+    told = {error.thing.id for error in errors if isinstance(error, NotRemoved)}
+    last = run.workers.terminate_all(_left(ends))
+    errors += [error for error in last if not (isinstance(error, NotRemoved) and error.thing.id in told)]
     run.marker.stop()
     run.workers.close()
     log.info("the run has ended after %.1f s, %d things are left", time.monotonic() - began, len(errors))
@@ -50,38 +52,63 @@ def _left(ends: float) -> float:
 
 
 def sweep_run(run: Run, seconds: float = _END_SECONDS) -> list[KeeperError]:
-    """Remove what carries the run's tags until two looks in a row find nothing; what is left after ``seconds``."""
+    """Remove what carries the run's tags until two looks in a row find nothing; what is left after ``seconds``.
+
+    What AWS refuses for good is left at once, and keeps nothing else from its end.
+    """
     ends = time.monotonic() + seconds
     clean: int = 0
+    refused: dict[str | Place, KeeperError] = {}  # by a thing's id, or by a place that may not be searched
     errors: list[KeeperError] = []
     places = run.temporaries.places()
     while places and clean < _CLEAN_IN_A_ROW:
-        found, errors = _look(run, places)
+        look = _look(run, [place for place in places if place not in refused])
+        refused |= look.refused
+        errors = look.errors
+        found = [thing for thing in look.found if thing.id not in refused]
         for thing, error in things.remove_all(run.clients, found, ends).items():
             if error is None:
                 run.temporaries.forget(thing.id)
+            elif isinstance(error, NotRemoved) and error.final:
+                refused[thing.id] = error
             else:
                 errors.append(error)
-        clean = 0 if found or errors else clean + 1
+        # A worker that is shutting down is no error, but what its agent makes meanwhile must be found as well.
+        clean = 0 if found or errors or (look.stopping and run.may_still_make()) else clean + 1
         if time.monotonic() > ends:
             break
         if clean < _CLEAN_IN_A_ROW:
             time.sleep(_BETWEEN_SECONDS)
-    return errors
+    return [*refused.values(), *errors]
 
 
-def _look(run: Run, places: list[tuple[str, str]]) -> tuple[list[Thing], list[KeeperError]]:
-    """What of the run is to be removed now, and the places that could not be looked into."""
+@dataclass
+class _Look:
+    """What of the run is to be removed now, whether a worker is shutting down, and what could not be looked into."""
+
+    found: list[Thing] = field(default_factory=list)
+    stopping: bool = False
+    errors: list[KeeperError] = field(default_factory=list)
+    refused: dict[str | Place, KeeperError] = field(default_factory=dict)
+
+
+def _look(run: Run, places: list[Place]) -> _Look:
     tags = {"mayfly:run": run.id, **things.TEMPORARY}
+    look = _Look()
     found: list[Thing] = []
-    errors: list[KeeperError] = []
     for place in places:
         try:
             found += things.find(run.clients.ending_client(*place), place, tags)
-        except (BotoCoreError, ClientError, KeeperError) as error:
+        except (*aws.ERRORS, KeeperError) as error:
             log.exception("what the run left in account %s, %s was not looked for", *place)
-            errors.append(KeeperError("CleanupFailed", f"{place[0]}, {place[1]} could not be searched: {error}"))
+            failure = KeeperError("CleanupFailed", f"{place[0]}, {place[1]} could not be searched: {error}")
+            if aws.is_final(error):
+                look.refused[place] = failure
+            else:
+                look.errors.append(failure)
     seen = {thing.id for thing in found}
     known = [thing for thing in run.temporaries.all() if thing.id not in seen]
     wanted = [thing for thing in found + known if not thing.held and thing.state not in things.GOING]
-    return [thing for thing in wanted if not run.temporaries.was_handed_over(thing.id)], errors
+    look.found = [thing for thing in wanted if not run.temporaries.was_handed_over(thing.id)]
+    look.stopping = any(thing.kind == "instance" and thing.state in things.GOING for thing in found)
+    return look

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .. import launch
-from . import aws
+from . import aws, launch
 from .errors import KeeperError
 from .lease import Renewer
 from .ssh import Connection, SshError, port_answers

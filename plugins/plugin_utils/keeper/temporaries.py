@@ -54,8 +54,13 @@ class Temporaries:
     def add(self, account: str, region: str, thing_id: str, kind: str) -> None:
         """Take note of a thing at once when it was made; of one that was handed over, no more."""
         with self._lock:
-            if thing_id not in self._handed_over:
-                self._things[thing_id] = Thing(kind, thing_id, account, region)
+            if thing_id not in self._handed_over and thing_id not in self._things:
+                self._things[thing_id] = Thing(kind, thing_id, account, region, created=datetime.now(UTC))
+
+    def get(self, thing_id: str) -> Thing | None:
+        """What is known of a thing that is there now."""
+        with self._lock:
+            return self._things.get(thing_id)
 
     def forget(self, thing_id: str) -> None:
         """It is gone."""

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Temporary things in an account and Region: found by their tags, removed in the order that AWS needs."""
+"""Temporary things in an account and Region: found by their tags, removed in the order that AWS needs.
+
+Nothing attaches volumes to workers yet, and nothing shares snapshots. Whoever attaches one sets DeleteOnTermination
+with it; shares are to be taken back here, for the run's end and the reaper alike.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from . import aws
 from .errors import KeeperError
@@ -23,6 +28,7 @@ GOING = ("shutting-down", "terminated")
 _AT_ONCE = 16
 _SEE_LEASE = "It ends by its lease or its deadline; the playbook reap ends what has outlived both."
 _SEE_REAP = "The playbook reap removes it."
+_SEE_RIGHTS = "The role of mayfly_accounts needs the rights that README.md lists."
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,20 @@ class Thing:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id} in account {self.account}, {self.region}"
+
+
+class NotRemoved(KeeperError):
+    """A thing is still there. ``final`` says that AWS has refused it: trying again changes nothing."""
+
+    def __init__(self, thing: Thing, why: str, *, final: bool = False) -> None:
+        instance = thing.kind == "instance"
+        code = "TerminationFailed" if instance else "DeletionFailed"
+        remedy = _SEE_LEASE if instance else _SEE_REAP
+        if final:
+            remedy = f"{_SEE_RIGHTS} {remedy}"
+        super().__init__(code, f"The temporary {thing} was not removed: {why}", remedy)
+        self.thing = thing
+        self.final = final
 
 
 @dataclass(frozen=True)
@@ -88,31 +108,36 @@ def find(ec2: Any, place: tuple[str, str], tags: dict[str, str], kinds: Iterable
 
 
 def remove(ec2: Any, thing: Thing, ends: float, pause: Callable[[float], None] = time.sleep) -> None:
-    """Remove it; what is gone is no failure. Raises KeeperError when it is still there at ``ends`` (monotonic clock).
+    """Remove it; what is gone is no failure. Raises NotRemoved when AWS refuses it, or when it is still there at
+    ``ends`` (monotonic clock).
 
-    An instance counts as removed when AWS says that it is going. Its termination protection, if somebody has set it,
-    is lifted: it must be one of ours.
+    What is young and not found is looked for again, unless a try without an answer may have removed it. An instance
+    counts as removed when AWS says that it is going. Its termination protection, if somebody has set it, is lifted: it
+    must be one of ours.
     """
     last = "it is not going"
     attempt = 0
+    doubt = False
     while True:
         attempt += 1
         try:
             if _removed(ec2, thing):
                 return
         except ClientError as error:
-            if aws.is_gone(error) and not _young(thing):
+            if aws.is_gone(error) and (doubt or aws.was_asked_before(error) or not _young(thing)):
                 return
+            if aws.is_final(error):
+                raise NotRemoved(thing, str(error), final=True) from error
             last = str(error)
+            doubt = doubt or aws.is_doubtful(error)
             if thing.kind == "instance" and aws.code_of(error) == "OperationNotPermitted":
                 _lift_protection(ec2, thing)
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             last = str(error)
+            doubt = doubt or aws.is_doubtful(error)
         wait = aws.backoff(attempt)
         if time.monotonic() + wait > ends:
-            remedy = _SEE_LEASE if thing.kind == "instance" else _SEE_REAP
-            code = "TerminationFailed" if thing.kind == "instance" else "DeletionFailed"
-            raise KeeperError(code, f"The temporary {thing} was not removed: {last}", remedy)
+            raise NotRemoved(thing, last)
         pause(wait)
 
 
@@ -133,9 +158,9 @@ def _attempt(clients: Any, thing: Thing, ends: float) -> KeeperError | None:
     except KeeperError as error:
         log.error("%s", error)
         return error
-    except (BotoCoreError, ClientError) as error:
+    except aws.ERRORS as error:
         log.exception("%s was not removed", thing)
-        return KeeperError("CleanupFailed", f"The temporary {thing} was not removed: {error}", _SEE_REAP)
+        return NotRemoved(thing, str(error), final=aws.is_final(error))
     return None
 
 
@@ -149,10 +174,12 @@ def _removed(ec2: Any, thing: Thing) -> bool:
 
 
 def _lift_protection(ec2: Any, thing: Thing) -> None:
-    """Only our own workers come here: they are in the run's list, or carry its tags."""
+    """Only our own workers come here: they are in the run's list, or carry its tags. Raises NotRemoved when refused."""
     try:
         ec2.modify_instance_attribute(InstanceId=thing.id, DisableApiTermination={"Value": False})
-    except (BotoCoreError, ClientError):
+    except aws.ERRORS as error:
+        if aws.is_final(error):
+            raise NotRemoved(thing, str(error), final=True) from error
         log.exception("the termination protection of %s was not lifted", thing)
 
 

@@ -16,7 +16,11 @@ from jinja2.nativetypes import NativeEnvironment
 ROOT = Path(__file__).parents[3]
 MANUAL = sorted((ROOT / "group_vars/all").glob("*.yml"))
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
-SETTING = re.compile(r"\bmayfly_(?!worker_instance_id|worker_user|operation\b|resource\b)[a-z_]+")
+# Where the worker is, which operation it is, and what is protected are no settings.
+SETTING = re.compile(
+    r"\bmayfly_(?!worker_(?:instance_id|address|port|user|control_path|known_hosts|key_file)\b|operation\b|resource\b)"
+    r"[a-z_]+"
+)
 # {{ mayfly_x | default(VALUE) }} and nothing else
 MAPPING = re.compile(r"^\{\{ (mayfly_[a-z_]+) \| default\((.*)\) \}\}$")
 # Required, or taken from the resource: explained, with an example, but without a default that could be shown
@@ -103,8 +107,13 @@ class TestRole:
 
     def test_specifies_each_of_its_variables(self, role: Path) -> None:
         specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
-        specified = {name for spec in specs.values() for name in spec.get("options", {})}
-        assert specified == set(role_defaults(role))
+        specified = {name: option for spec in specs.values() for name, option in spec.get("options", {}).items()}
+        assert set(specified) >= set(role_defaults(role))
+        # What one entry point finds out, another one requires: a default would hide that it was not asked.
+        found = set(specified) - set(role_defaults(role))
+        texts = [yaml.safe_load(path.read_text()) for path in (role / "tasks").glob("*.yml")]
+        assert found <= {name for tasks in texts for task in tasks for name in task.get("ansible.builtin.set_fact", ())}
+        assert all(specified[name].get("required") for name in found)
 
 
 def test_the_table_of_instance_types_is_placements() -> None:

@@ -7,16 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).parents[3]
+from tests.unit.playbooks.shape import (
+    FORBIDDEN_ACTIONS,
+    FORBIDDEN_KEYWORDS,
+    FORBIDDEN_METAS,
+    IMPORT,
+    LAUNCHING_CALLS,
+    ROLES,
+    ROOT,
+    defects,
+    flatten,
+    forbidden,
+    launches,
+    read,
+)
+
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
-TASK_FILES = sorted((ROOT / "roles").glob("*/tasks/*.yml")) + sorted((ROOT / "roles").glob("*/handlers/*.yml"))
-LAUNCH = ROOT / "roles/worker/tasks/launch.yml"
+TASK_FILES = sorted(ROLES.glob("*/tasks/*.yml")) + sorted(ROLES.glob("*/handlers/*.yml"))
+LAUNCH = ROLES / "worker/tasks/launch.yml"
+NEED_A_WORKER = {"ec2_backup", "volume_restore"}
 CONNECTION = "vars/worker_connection.yml"
+REACH = ("instance_id", "address", "port", "user", "control_path", "known_hosts", "key_file")
 CONTEXT = {
     "ansible_connection": "mayfly.workers.worker",
-    "ansible_user": "{{ mayfly_worker_user | default('') }}",
+    "ansible_user": "{{ mayfly_worker_user }}",
     "ansible_shell_type": "sh",
     "ansible_shell_executable": "/bin/sh",
     "ansible_python_interpreter": "/usr/bin/python3",
@@ -27,146 +42,242 @@ CONTEXT = {
     "ansible_become_flags": "-H -S -n",
     "ansible_become_password": "",
 }
-NESTED = ("block", "rescue", "always")
-# An action of these bypasses the host loop or skips `always`, so one host's mistake would end every host's cleanup.
-FORBIDDEN = {"ansible.builtin.pause", "ansible.builtin.add_host", "ansible.builtin.group_by"}
-ENDINGS = {"end_play", "end_host", "end_batch", "end_role", "clear_host_errors"}
 
 
-def read(path: Path) -> Any:
-    """The document of one YAML file."""
-    return yaml.safe_load(path.read_text())
+def role(name: str, entry: str = "main", **more: Any) -> dict[str, Any]:
+    """A task that imports a role of ours."""
+    return {"name": "x", IMPORT: {"name": f"mayfly.workers.{name}", "tasks_from": entry}, **more}
 
 
-def flatten(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All tasks of a list, those of blocks included, blocks themselves too."""
-    found = []
-    for task in tasks:
-        found.append(task)
-        for part in NESTED:
-            found += flatten(task.get(part, []))
-    return found
-
-
-def imports(task: dict[str, Any], role: str, entry: str) -> bool:
-    """Whether a task imports that entry point of that role of ours."""
-    arguments: dict[str, Any] = task.get("ansible.builtin.import_role", {})
-    imported = (arguments.get("name"), arguments.get("tasks_from", "main"))
-    return imported == (f"mayfly.workers.{role}", entry)
-
-
-def plays(path: Path) -> list[dict[str, Any]]:
-    """The plays of a playbook."""
-    return [play for play in read(path) if "hosts" in play]
-
-
-def launches(tasks: list[dict[str, Any]]) -> bool:
-    """Whether any of the tasks imports the launch of a worker."""
-    return any(imports(task, "worker", "launch") for task in flatten(tasks))
-
-
-def defects(play: dict[str, Any]) -> list[str]:
-    """What keeps a play from the one shape of plays that need a worker."""
-    found = []
-    for section in ("pre_tasks", "post_tasks", "roles", "handlers"):
-        if play.get(section):
-            found.append(f"has {section}")
-    tasks = play.get("tasks", [])
-    if not launches(tasks):
-        return found
-    if len(tasks) != 1 or "block" not in tasks[0]:
-        return [*found, "is not one block"]
-    block = tasks[0]
-    if launches(block.get("rescue", [])) or launches(block.get("always", [])):
-        found.append("launches outside its block")
-    if sum(imports(task, "worker", "launch") for task in block["block"]) != 1:
-        found.append("does not launch exactly once, straight in its block")
-    if "when" in block or "tags" in block:
-        found.append("can skip its block")
-    always = block.get("always", [])
-    if not always or not imports(always[0], "worker", "terminate"):
-        return [*found, "does not terminate first"]
-    if set(always[0]) != {"name", "ansible.builtin.import_role"}:
-        found.append("terminates with conditions")
-    return found
+LAUNCHING = role("worker", "launch")
+TERMINATING = role("worker", "terminate", tags=["always"])
+INSTALLING, TRANSFERRING = role("transfer_agent"), role("transfer_agent", "transfer")
 
 
 def operation_play(**changes: Any) -> dict[str, Any]:
     """A play of the right shape, with changes to its block."""
-
-    def role(entry: str) -> dict[str, Any]:
-        return {"name": "x", "ansible.builtin.import_role": {"name": "mayfly.workers.worker", "tasks_from": entry}}
-
-    return {"tasks": [{"block": [role("launch")], "always": [role("terminate")], **changes}]}
+    block = {"block": [LAUNCHING, INSTALLING, TRANSFERRING], "always": [TERMINATING], **changes}
+    return {"hosts": "ec2", "tasks": [block]}
 
 
-@pytest.mark.parametrize(
-    ("changes", "defect"),
-    [
-        ({}, None),
-        ({"always": []}, "does not terminate first"),
-        ({"always": [{"name": "first", "ansible.builtin.debug": {}}]}, "does not terminate first"),
-        ({"when": "false"}, "can skip its block"),
-        ({"block": operation_play()["tasks"][0]["block"] * 2}, "does not launch exactly once"),
-        ({"rescue": operation_play()["tasks"][0]["block"]}, "launches outside its block"),
-        ({"always": [{**operation_play()["tasks"][0]["always"][0], "when": "x"}]}, "terminates with conditions"),
-    ],
-)
-def test_the_shape_check_sees_defects(changes: dict[str, Any], defect: str | None) -> None:
-    found = defects(operation_play(**changes))
-    assert (not found) if defect is None else any(defect in text for text in found)
+DEFECTS: list[tuple[str, dict[str, Any], str]] = [
+    ("no cleanup", {"always": []}, "does not terminate first"),
+    ("another cleanup first", {"always": [role("snapshot_set", "release"), TERMINATING]}, "does not terminate first"),
+    ("no block around", {"block": [], "rescue": [LAUNCHING]}, "launches outside its block"),
+    ("a launch in always", {"always": [TERMINATING, LAUNCHING]}, "launches outside its block"),
+    ("two launches", {"block": [LAUNCHING, LAUNCHING]}, "does not launch exactly once"),
+    ("a launch in a block in it", {"block": [{"block": [LAUNCHING]}]}, "does not launch exactly once"),
+    ("a condition", {"when": "false"}, "can skip its block"),
+    ("a tag", {"tags": ["x"]}, "can skip its block"),
+    ("a condition of the cleanup", {"always": [{**TERMINATING, "when": "x"}]}, "terminates with conditions"),
+    ("an untagged cleanup", {"always": [role("worker", "terminate")]}, "can skip its cleanup by tags"),
+    ("another tag", {"always": [{**TERMINATING, "tags": ["end"]}]}, "can skip its cleanup by tags"),
+    (
+        "a second cleanup without its tag",
+        {"always": [TERMINATING, role("snapshot_set", "release")]},
+        "can skip its cleanup by tags",
+    ),
+    ("no flush", {"block": [LAUNCHING, TRANSFERRING]}, "transfers before its handlers"),
+    ("a flush too late", {"block": [LAUNCHING, TRANSFERRING, INSTALLING]}, "transfers before its handlers"),
+    (
+        "a handler notified after the flush",
+        {"block": [LAUNCHING, INSTALLING, {"ansible.builtin.copy": {}, "notify": "x"}, TRANSFERRING]},
+        "transfers before its handlers",
+    ),
+    ("the module itself", {"block": [LAUNCHING, {"mayfly.workers.worker": {}}]}, "by other means"),
+    (
+        "a dynamic launch",
+        {"block": [LAUNCHING, {"ansible.builtin.include_role": LAUNCHING[IMPORT]}]},
+        "includes dynamically",
+    ),
+]
+
+
+class TestTheCheck:
+    def test_takes_the_right_shape(self) -> None:
+        assert defects(operation_play()) == []
+
+    @pytest.mark.parametrize(("changes", "defect"), [row[1:] for row in DEFECTS], ids=[row[0] for row in DEFECTS])
+    def test_sees(self, changes: dict[str, Any], defect: str) -> None:
+        assert [text for text in defects(operation_play(**changes)) if defect in text]
+
+    @pytest.mark.parametrize("part", ["pre_tasks", "post_tasks", "roles", "handlers"])
+    def test_sees_other_parts_of_a_play(self, part: str) -> None:
+        assert defects({**operation_play(), part: [{"ansible.builtin.debug": {}}]}) == [f"has {part}"]
+
+    def test_sees_what_stands_beside_the_block(self) -> None:
+        play = operation_play()
+        assert defects({**play, "tasks": [*play["tasks"], {"ansible.builtin.debug": {}}]}) == ["is not one block"]
+        assert defects({"hosts": "ec2", "tasks": [LAUNCHING]}) == ["is not one block"]
+
+    def test_sees_a_playbook_that_is_imported(self) -> None:
+        assert defects({"ansible.builtin.import_playbook": "ec2_backup.yml"}) == ["is not a play"]
+
+    @pytest.mark.parametrize("collection", ["", "ansible.builtin."])
+    @pytest.mark.parametrize(
+        "task",
+        [
+            *({name: {}} for name in sorted(FORBIDDEN_ACTIONS)),
+            *({"meta": name} for name in sorted(FORBIDDEN_METAS)),
+            *({f"include_{what}": "x"} for what in ("tasks", "role", "vars")),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("inside", ["the playbook", "a block", "a role", "a file of a role"])
+    def test_sees_what_ends_or_holds_other_hosts(
+        self, tmp_path: Path, task: dict[str, Any], collection: str, inside: str
+    ) -> None:
+        bad = {f"{collection}{key}": value for key, value in task.items()}
+        assert [text for text in defects(self.play_with(tmp_path, bad, inside), tmp_path) if "is not" not in text]
+
+    @pytest.mark.parametrize("keyword", sorted(FORBIDDEN_KEYWORDS))
+    @pytest.mark.parametrize("inside", ["the playbook", "a role"])
+    def test_sees_a_keyword_that_leaves_the_hosts_own_way(self, tmp_path: Path, keyword: str, inside: str) -> None:
+        bad = {"ansible.builtin.debug": {}, keyword: True}
+        assert defects(self.play_with(tmp_path, bad, inside), tmp_path) == [f"uses {keyword}"]
+
+    @pytest.mark.parametrize("inside", ["the playbook", "a block", "a role", "a file of a role"])
+    def test_takes_a_harmless_task(self, tmp_path: Path, inside: str) -> None:
+        assert defects(self.play_with(tmp_path, {"ansible.builtin.meta": "flush_handlers"}, inside), tmp_path) == []
+
+    @staticmethod
+    def play_with(roles: Path, task: dict[str, Any], inside: str) -> dict[str, Any]:
+        """A play of the right shape with a task more, which may stand in a role that it imports."""
+        files = {
+            "worker/tasks/launch": [{"mayfly.workers.worker": {}}],
+            "worker/tasks/terminate": [{"mayfly.workers.worker": {"state": "absent"}}],
+            "other/tasks/main": [task] if inside == "a role" else [{"ansible.builtin.import_tasks": "inner.yml"}],
+            "other/tasks/inner": [task] if inside == "a file of a role" else [],
+        }
+        for name, tasks in files.items():
+            path = roles / f"{name}.yml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(repr(tasks))  # which YAML reads as well
+        own = {"the playbook": [task], "a block": [{"block": [task]}]}.get(inside, [])
+        return operation_play(block=[LAUNCHING, role("other"), *own])
 
 
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.name)
 class TestPlaybook:
     def test_has_the_one_shape(self, path: Path) -> None:
-        assert [defects(play) for play in plays(path)] == [[] for _ in plays(path)]
+        assert {
+            name: found for name, found in ((play.get("name"), defects(play)) for play in read(path)) if found
+        } == {}
+
+    def test_launches_a_worker_only_where_its_operation_needs_one(self, path: Path) -> None:
+        found = [task for play in read(path) for task in flatten(play["tasks"]) if launches(task)]
+        assert bool(found) == (path.stem in NEED_A_WORKER)
 
     def test_fits_one_screen(self, path: Path) -> None:
         assert len(path.read_text().splitlines()) <= 72
 
     def test_sets_the_whole_connection_context(self, path: Path) -> None:
-        for play in plays(path):
+        for play in read(path):
             assert play["vars_files"] == [CONNECTION]
             assert play["vars"] == {"mayfly_operation": path.stem}
             assert "connection" not in play
             assert "become" not in play
 
     def test_runs_each_host_by_itself(self, path: Path) -> None:
-        for play in plays(path):
+        for play in read(path):
             assert play["strategy"] == "ansible.builtin.host_pinned"
             assert play["gather_facts"] is False
+            assert not {"serial", "any_errors_fatal", "max_fail_percentage"} & set(play)
 
     def test_is_made_of_our_roles_alone(self, path: Path) -> None:
-        for play in plays(path):
+        for play in read(path):
             for task in flatten(play["tasks"]):
-                assert set(task) & {"ansible.builtin.import_role", "block"}, task
+                assert set(task) & {IMPORT, "block"}, task
                 if "block" not in task:
-                    assert task["ansible.builtin.import_role"]["name"].startswith("mayfly.workers.")
-                    assert set(task) <= {"name", "ansible.builtin.import_role", "vars"}
+                    assert task[IMPORT]["name"].startswith("mayfly.workers.")
+                    assert set(task) <= {"name", IMPORT, "vars", "tags"}
 
 
 def test_the_connection_context_is_the_workers() -> None:
-    assert read(ROOT / "playbooks" / CONNECTION) == CONTEXT
+    found = read(ROOT / "playbooks" / CONNECTION)
+    assert {name: found[name] for name in CONTEXT} == CONTEXT
+    assert set(found) == set(CONTEXT) | {f"mayfly_worker_{name}" for name in REACH}
+
+
+@pytest.mark.parametrize("name", REACH)
+def test_where_the_worker_is_stands_in_no_fact(name: str) -> None:
+    """What is registered is a plain variable in every ansible-core, and no cache keeps it."""
+    found = read(ROOT / "playbooks" / CONNECTION)[f"mayfly_worker_{name}"]
+    assert found == f"{{{{ worker_launched.worker.{name} | default({22 if name == 'port' else repr('')}) }}}}"
+    assert [task["register"] for task in read(LAUNCH) if "mayfly.workers.worker" in task] == ["worker_launched"]
 
 
 def test_hooks_take_the_whole_context_back() -> None:
-    (hook,) = read(ROOT / "roles/snapshot_set/tasks/hook.yml")
+    (hook,) = read(ROLES / "snapshot_set/tasks/hook.yml")
     # raw, so no interpreter is needed
     assert set(hook["vars"]) == set(CONTEXT) - {"ansible_python_interpreter"}
 
 
-@pytest.mark.parametrize("path", TASK_FILES, ids=lambda path: str(path.relative_to(ROOT / "roles")))
+@pytest.mark.parametrize("path", TASK_FILES, ids=lambda path: str(path.relative_to(ROLES)))
 class TestTaskFile:
     def test_is_imported_statically_and_ends_no_host(self, path: Path) -> None:
         for task in flatten(read(path)):
-            assert not [key for key in task if "include_" in key], task
-            assert not FORBIDDEN & set(task), task
-            assert task.get("ansible.builtin.meta") not in ENDINGS, task
-            assert not {"delegate_to", "run_once", "throttle", "tags", "connection"} & set(task), task
+            assert forbidden(task) == [], task
+            assert "tags" not in task, task
 
     def test_launches_no_worker(self, path: Path) -> None:
-        modules = [task["mayfly.workers.worker"] for task in flatten(read(path)) if "mayfly.workers.worker" in task]
-        present = [module for module in modules if module.get("state", "present") != "absent"]
-        assert bool(present) == (path == LAUNCH)
-        assert not launches(read(path))
+        assert any(launches(task) for task in flatten(read(path))) == (path == LAUNCH)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"mayfly.workers.worker": {}},
+        {"worker": {"state": "{{ state }}"}},
+        {"ansible.builtin.include_role": {"name": "worker", "tasks_from": "launch"}},
+        {"ansible.builtin.import_role": {"name": "mayfly.workers.worker"}},
+        {"ansible.builtin.import_tasks": "../../worker/tasks/launch.yml"},
+        {"amazon.aws.ec2_instance": {"state": "running"}},
+        {"ansible.builtin.command": "aws ec2 run-instances --image-id ami-1"},
+        {"ansible.builtin.shell": {"cmd": "aws ec2 create-fleet"}},
+    ],
+    ids=str,
+)
+def test_a_launch_is_seen_in_every_form(task: dict[str, Any]) -> None:
+    assert launches(task)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"mayfly.workers.worker": {"state": "absent"}},
+        role("worker", "terminate"),
+        {"ansible.builtin.command": "systemctl is-active mayfly-lease"},
+    ],
+    ids=str,
+)
+def test_what_launches_nothing_is_not_taken_for_it(task: dict[str, Any]) -> None:
+    assert not launches(task)
+
+
+def test_no_role_depends_on_another() -> None:
+    """A dependency would run its tasks without being imported."""
+    assert {path.parts[-3]: read(path)["dependencies"] for path in ROLES.glob("*/meta/main.yml")} == {
+        path.name: [] for path in ROLES.iterdir() if path.is_dir()
+    }
+
+
+PROGRAMS = [
+    path
+    for folder in ("plugins", "mayfly", "agent/mayfly_agent", "tools", "roles")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in (".py", ".sh", ".j2", "") and path.is_file() and "molecule" not in path.parts
+]
+
+
+class TestNoProgramLaunchesAWorker:
+    """The lab and the tests stand in for AWS and its users, and are left out."""
+
+    def test_but_the_keepers_own_call(self) -> None:
+        found = {str(path.relative_to(ROOT)) for path in PROGRAMS if LAUNCHING_CALLS.search(path.read_text())}
+        keeper = "plugins/plugin_utils/keeper"
+        assert found == {f"{keeper}/launch.py", f"{keeper}/operations/worker.py"}
+
+    def test_but_the_action_that_asks_it(self) -> None:
+        found = {str(path.relative_to(ROOT)) for path in PROGRAMS if "worker.present" in path.read_text()}
+        assert found == {"plugins/action/worker.py", "plugins/plugin_utils/keeper/operations/worker.py"}

@@ -7,12 +7,15 @@ import os
 import signal
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import mayfly
-from mayfly import stopping
+from mayfly import execution, settling, stopping
+from mayfly.playing import Order, Output
+from mayfly.progress import Watch
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -87,6 +90,35 @@ def test_the_keepers_report_is_the_result(small_project: Path) -> None:
         ("stage", "web-1_i-0001"),
         ("bytes", "web-1_i-0001"),
     ]
+
+
+def test_what_the_keeper_could_not_end_fails_the_run(small_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = {"code": "DeletionFailed", "message": "The temporary volume vol-1 was not removed.", "remedy": "Reap."}
+    entry = {"status": "Succeeded"}
+    report = {"run": "r", "ended": "2026-11-24T01:31:00+00:00", "errors": [left], "status": "Failed"}
+    monkeypatch.setattr(settling, "_reap", lambda _order: None)
+    result = mayfly.run(
+        "reported",
+        inventory=small_project / "inventory.yml",
+        extra_vars={"report": {**report, "resources": {"web-1_i-0001": entry, "web-2_i-0002": entry}}},
+    )
+    assert {resource.status for resource in result.resources.values()} == {"Succeeded"}
+    assert result.status == "Failed"
+    assert result.errors == (mayfly.Failure(**left),)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_exit_code_whose_reason_is_known_is_no_second_error(small_project: Path, told: bool) -> None:
+    order = Order(operation="x", run="the-run", sources=(), limit=None, check=False, variables={})
+    left = [mayfly.Failure("DeletionFailed", "The temporary volume vol-1 was not removed.")] * told
+    folder = small_project / "runs/the-run"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text('{"resources": {"web-1_i-0001": {"status": "Succeeded"}}}')
+    watch = Watch(folder, lambda _event: None)
+    output = Output(1, "[ERROR]: What is left is not known.")
+    result = execution._result(order, datetime.now(UTC), watch, canceled=None, output=output, failures=list(left))
+    assert result.status == "Failed"
+    assert [failure.code for failure in result.errors] == (["DeletionFailed"] if told else ["PlaybookFailed"])
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from typing import IO
 
 import pytest
 
-from mayfly import playing, settling
-from mayfly.progress import Watch
+from mayfly import playing, project, settling
+from mayfly.playing import Order
+from mayfly.progress import Event, Watch
+from mayfly.results import Failure
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +69,34 @@ def test_a_keeper_that_ends_meanwhile(tmp_path: Path, watch: Watch, held: IO[str
     write(tmp_path, "2026-11-25T12:00:00+00:00")
     assert lives
     assert settling._await_keeper(tmp_path, watch) is None
+
+
+LEFT = {"code": "DeletionFailed", "message": "The temporary volume vol-1 was not removed.", "remedy": "Reap."}
+
+
+@pytest.mark.parametrize(
+    ("errors", "reaped", "codes"),
+    [
+        ([], None, []),
+        ([LEFT], None, ["DeletionFailed"]),
+        ([LEFT], "Reaping it failed: no.", ["DeletionFailed", "ReapFailed"]),
+    ],
+    ids=["nothing", "something that the reaper ends", "something that nobody ends"],
+)
+def test_what_a_keeper_could_not_end_is_told_and_looked_for_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errors: list[object], reaped: str | None, codes: list[str]
+) -> None:
+    order = Order(operation="x", run="the-run", sources=(), limit=None, check=False, variables={})
+    folder = tmp_path / order.run
+    folder.mkdir()
+    (folder / "keeper.lock").touch()
+    (folder / "report.json").write_text(json.dumps({"ended": "2026-11-25T12:00:00+00:00", "errors": errors}))
+    sweeps: list[Order] = []
+    told: list[Event] = []
+    monkeypatch.setattr(project, "runs_folder", lambda: tmp_path)
+    monkeypatch.setattr(settling, "_reap", lambda order: (sweeps.append(order), reaped)[1])
+    failures = settling.settle(order, Watch(folder, lambda _event: None), told.append)
+    assert [failure.code for failure in failures] == codes
+    assert failures[:1] == ([Failure(**LEFT)] if errors else [])
+    assert sweeps == ([order] if errors else [])
+    assert ["vol-1" in event.text for event in told] == [True] * len(errors)

@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ... import placement
-from ...images import Image
 from ...picture import Picture
 from ..context import Context
+from ..images import Image
 from . import operation
 
 

@@ -10,8 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from ... import reaping
 from .. import aws, things
 from ..context import Context
@@ -46,9 +44,9 @@ def sweep(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         kept = sum(not verdict.remove for each in looked for _, verdict in each)
         uploads = [] if rule.run else list(_uploads(context, arguments.get("repositories") or (), rule, failed))
         if not context.check:
-            _remove(context, doomed, failed)
-            for upload in uploads:
-                _abort(context, upload, failed)
+            left = _remove(context, doomed, failed)
+            doomed = {thing: verdict for thing, verdict in doomed.items() if thing not in left}
+            uploads = [upload for upload in uploads if _abort(context, upload, failed)]
         reaped = [_told(thing, verdict) for thing, verdict in doomed.items()]
         reaped += [{name: upload[name] for name in ("kind", "id", "account", "region", "reason")} for upload in uploads]
     context.report.set(reaped=reaped, kept=kept, failed=failed)
@@ -65,7 +63,7 @@ def _places(context: Context, regions: list[str], failed: list[dict[str, Any]]) 
         try:
             ec2 = context.ec2(account.id, _PARTITION_REGIONS.get(partition, "us-east-1"))
             known = [each["RegionName"] for each in ec2.describe_regions()["Regions"]]
-        except (BotoCoreError, ClientError, KeeperError) as error:
+        except (*aws.ERRORS, KeeperError) as error:
             failed.append(_failure({"account": account.id, "region": "all"}, error))
             continue
         yield from ((account.id, region) for region in sorted(known))
@@ -81,7 +79,7 @@ def _look(
     for kind in things.ORDER:
         try:
             listed = things.find(context.run.clients.ending_client(*place), place, tags, [kind])
-        except (BotoCoreError, ClientError, KeeperError) as error:
+        except (*aws.ERRORS, KeeperError) as error:
             failed.append(_failure({"kind": kind, "account": place[0], "region": place[1]}, error))
             continue
         free = [each for each in listed if not each.held and each.state not in things.GOING]
@@ -89,12 +87,14 @@ def _look(
     return found
 
 
-def _remove(context: Context, doomed: Iterable[Thing], failed: list[dict[str, Any]]) -> None:
+def _remove(context: Context, doomed: Iterable[Thing], failed: list[dict[str, Any]]) -> set[Thing]:
+    """What is still there."""
     results = things.remove_all(context.run.clients, doomed, time.monotonic() + _SWEEP_SECONDS)
-    for thing, error in results.items():
-        if error is not None:
-            told = {"kind": thing.kind, "id": thing.id, "account": thing.account, "region": thing.region}
-            failed.append(_failure(told, error))
+    left = {thing: error for thing, error in results.items() if error is not None}
+    for thing, error in left.items():
+        told = {"kind": thing.kind, "id": thing.id, "account": thing.account, "region": thing.region}
+        failed.append(_failure(told, error))
+    return set(left)
 
 
 def _uploads(
@@ -113,7 +113,7 @@ def _uploads(
                 for page in s3.get_paginator("list_multipart_uploads").paginate(**where)
                 for each in page.get("Uploads") or ()
             ]
-        except (BotoCoreError, ClientError, KeeperError) as error:
+        except (*aws.ERRORS, KeeperError) as error:
             failed.append(_failure({"kind": _UPLOAD, "id": bucket, "account": account, "region": region}, error))
             continue
         for each in listed:
@@ -128,15 +128,18 @@ def _uploads(
                 }
 
 
-def _abort(context: Context, upload: dict[str, Any], failed: list[dict[str, Any]]) -> None:
+def _abort(context: Context, upload: dict[str, Any], failed: list[dict[str, Any]]) -> bool:
+    """Whether it is gone."""
     account, region = upload["account"], upload["region"]
     try:
         s3 = context.run.clients.client(account, region, "s3")
         s3.abort_multipart_upload(**upload["request"], ExpectedBucketOwner=account)
-    except (BotoCoreError, ClientError, KeeperError) as error:
+    except (*aws.ERRORS, KeeperError) as error:
         if aws.code_of(error) != "NoSuchUpload":
             told = {"kind": _UPLOAD, "id": upload["id"], "account": account, "region": region}
             failed.append(_failure(told, error))
+            return False
+    return True
 
 
 def _told(thing: Thing, verdict: reaping.Verdict) -> dict[str, Any]:

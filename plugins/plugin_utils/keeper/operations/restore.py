@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from ... import launch
-from .. import aws, things
+from .. import aws, launch, things
 from ..context import Context, tag_list
 from ..errors import KeeperError
 from ..repositories import Opened, ResourceName, open_repository, repository
@@ -115,7 +114,7 @@ def _request(
 
 def _delete_snapshots(context: Context, place: tuple[str, str], ids: Iterable[str]) -> None:
     """They have served; what cannot be deleted now, the run's end deletes."""
-    doomed = [Thing("snapshot", each, *place) for each in ids]
+    doomed = [context.run.temporaries.get(each) or Thing("snapshot", each, *place) for each in ids]
     for thing, error in things.remove_all(context.run.clients, doomed, time.monotonic() + _DELETE_SECONDS).items():
         if error is None:
             context.run.temporaries.forget(thing.id)

@@ -85,7 +85,7 @@ def release(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     state.snapshots = {}
     failed = things.remove_all(
         context.run.clients,
-        [Thing("snapshot", each, account, region) for each in doomed],
+        [context.run.temporaries.get(each) or Thing("snapshot", each, account, region) for each in doomed],
         time.monotonic() + _DELETE_SECONDS,
     )
     for thing, error in failed.items():

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ... import launch
+from .. import launch
 from ..context import Context
 from ..errors import KeeperError
 from ..ready import await_ready
@@ -37,16 +37,16 @@ def keys(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
 
 @operation("worker.present")
 def present(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{changed, worker, facts}: the host's worker, reachable, with a key of its own and its lease being renewed."""
+    """{changed, worker}: the host's worker, reachable, with a key of its own and its lease being renewed."""
     known = context.run.workers.get(context.host)
     if known is not None:
-        return {"changed": False, "worker": known.as_dict(), "facts": _facts(known)}
+        return {"changed": False, "worker": known.as_dict()}
     user_tags = launch.check_tags("mayfly_worker_tags", arguments.get("tags") or {})
     with context.report.stage("Launching"), context.run.workers.launching(context.host) as launching:
         worker = _launch(context, arguments, user_tags, launching)
     context.report.set(worker=_reported(worker))
     context.report.begin("Configuring")
-    return {"changed": True, "worker": worker.as_dict(), "facts": _facts(worker)}
+    return {"changed": True, "worker": worker.as_dict()}
 
 
 @operation("worker.absent")
@@ -157,11 +157,6 @@ def _register(
     connection.pin(workers.host_key(context.host).public)
     context.report.set(worker=_reported(worker))
     return worker
-
-
-def _facts(worker: Worker) -> dict[str, Any]:
-    names = ("instance_id", "address", "port", "user", "control_path", "known_hosts", "key_file")
-    return {f"mayfly_worker_{name}": getattr(worker, name) for name in names}
 
 
 def _reported(worker: Worker) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def test_an_error_means(error: Exception, throttled: bool, doubtful: bool, gone:
     assert aws.is_doubtful(error) is doubtful
     assert aws.is_passing(error) is (throttled or doubtful)
     assert aws.is_gone(error) is gone
+    assert aws.is_final(error) is (aws.code_of(error) == "UnauthorizedOperation")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import ending
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.temporaries import Temporaries
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.things import NotRemoved, Thing
+from botocore.parsers import ResponseParserError
 
 from tests.unit.plugins.keeper.fakes import ACCOUNT, REGION, Clients, Ec2, Script, refused, tags
 
@@ -34,9 +36,9 @@ def things() -> Temporaries:
     return things
 
 
-def sweep(things: Temporaries, clients: Clients, seconds: float = 180.0) -> list[KeeperError]:
-    """What a sweep of the run could not end."""
-    run: Any = SimpleNamespace(id="the-run", temporaries=things, clients=clients)
+def sweep(things: Temporaries, clients: Any, seconds: float = 180.0, makes: bool = False) -> list[KeeperError]:
+    """What a sweep of the run could not end; ``makes`` says that an agent may still make snapshots."""
+    run: Any = SimpleNamespace(id="the-run", temporaries=things, clients=clients, may_still_make=lambda: makes)
     return ending.sweep_run(run, seconds)
 
 
@@ -116,20 +118,70 @@ class TestTheSweep:
         assert sweep(things, clients) == []
         assert clients.made[ACCOUNT, REGION].ids("delete_volume") == []
 
-    def test_goes_on_after_a_look_that_failed(self, things: Temporaries) -> None:
-        describe = Script(refused("InternalError", 500), {})
+    @pytest.mark.parametrize("error", [refused("InternalError", 500), ResponseParserError("not XML")])
+    def test_goes_on_after_a_look_that_failed(self, things: Temporaries, error: Exception) -> None:
+        describe = Script(error, {})
         clients = Clients(lambda: Ec2(describe_instances=describe))
         assert sweep(things, clients) == []
         assert describe.count == 3
 
-    def test_tells_of_a_place_that_cannot_be_searched_and_cleans_the_others(self, things: Temporaries) -> None:
+    @pytest.mark.parametrize(("code", "seconds"), [("UnauthorizedOperation", 180.0), ("InternalError", 0.05)])
+    def test_tells_of_a_place_that_cannot_be_searched_and_cleans_the_others(
+        self, things: Temporaries, code: str, seconds: float
+    ) -> None:
         clients = account_with(volume())
-        clients.made[OTHER_ACCOUNT, REGION] = Ec2(describe_instances=refused("UnauthorizedOperation", 403))
+        describe = Script(refused(code, 403))
+        clients.made[OTHER_ACCOUNT, REGION] = Ec2(describe_instances=describe)
         things.watch(OTHER_ACCOUNT, REGION)
-        [error] = sweep(things, clients, 0.05)
+        [error] = sweep(things, clients, seconds)
         assert error.code == "CleanupFailed"
-        assert all(part in error.message for part in (OTHER_ACCOUNT, REGION, "UnauthorizedOperation"))
+        assert all(part in error.message for part in (OTHER_ACCOUNT, REGION, code))
         assert clients.made[ACCOUNT, REGION].ids("delete_volume") == ["vol-1"]
+        assert (describe.count == 1) == (code == "UnauthorizedOperation")
+
+    def test_leaves_what_is_refused_at_once_and_removes_the_rest(self, things: Temporaries) -> None:
+        there = {"describe_volumes": [volume("vol-1"), volume("vol-2")]}
+
+        def answers(*, VolumeId: str) -> Any:
+            if VolumeId == "vol-1":
+                raise refused("UnauthorizedOperation", 403)
+            there["describe_volumes"] = there["describe_volumes"][:1]
+            return {}
+
+        clients = Clients(lambda: Ec2(things=there, delete_volume=answers))
+        [error] = sweep(things, clients)
+        assert isinstance(error, NotRemoved)
+        assert (error.thing.id, error.final) == ("vol-1", True)
+        assert sorted(clients.made[ACCOUNT, REGION].ids("delete_volume")) == ["vol-1", "vol-2"]
+        assert looks(clients) == 3
+
+    @pytest.mark.parametrize(("makes", "deleted"), [(True, ["snap-late"]), (False, [])])
+    def test_waits_for_the_end_of_a_worker_whose_agent_may_still_make_snapshots(
+        self, things: Temporaries, makes: bool, deleted: list[str]
+    ) -> None:
+        """Its last one appears when the worker is gone, and after two looks that have found nothing."""
+        instance = {"InstanceId": "i-1", "State": {"Name": "shutting-down"}, "Tags": OURS}
+        there: dict[str, list[dict[str, Any]]] = {"describe_instances": [instance]}
+        count = Script(None)
+
+        def describe(**_filters: Any) -> None:
+            count()
+            if count.count == 5:
+                there["describe_instances"] = []
+                there["describe_snapshots"] = [{"SnapshotId": "snap-late", "State": "pending", "Tags": OURS}]
+
+        def delete(**_named: Any) -> None:
+            there["describe_snapshots"] = []
+
+        clients = Clients(lambda: Ec2(things=there, describe_instances=describe, delete_snapshot=delete))
+        assert sweep(things, clients, makes=makes) == []
+        assert clients.made[ACCOUNT, REGION].ids("delete_snapshot") == deleted
+
+    def test_waits_for_a_worker_no_longer_than_its_time_and_tells_of_no_error(self, things: Temporaries) -> None:
+        instance = {"InstanceId": "i-1", "State": {"Name": "shutting-down"}, "Tags": OURS}
+        clients = Clients(lambda: Ec2(things={"describe_instances": [instance]}))
+        assert sweep(things, clients, 0.05, makes=True) == []
+        assert looks(clients) > 2
 
     def test_tells_of_what_could_not_be_removed_and_keeps_account_of_it(
         self, things: Temporaries, monkeypatch: pytest.MonkeyPatch
@@ -158,6 +210,9 @@ class Recorder:
 TERMINATION = KeeperError("TerminationFailed", "It still runs.")
 BUG = KeeperError("InternalError", "A bug.")
 LEFT = KeeperError("DeletionFailed", "It is still there.")
+WORKER = Thing("instance", "i-1", ACCOUNT, REGION)
+NOT_ALLOWED = NotRemoved(WORKER, "No (id 1).", final=True)
+SAME_AGAIN = NotRemoved(WORKER, "No (id 2).", final=True)
 
 
 def ended(
@@ -211,6 +266,7 @@ ERRORS = [
     ("a worker that was not, whatever its tags say", [TERMINATION], [], [TERMINATION], [TERMINATION]),
     ("what is left", [TERMINATION, BUG], [LEFT], [], [LEFT]),
     ("both", [TERMINATION], [LEFT], [TERMINATION], [LEFT, TERMINATION]),
+    ("a worker once", [NOT_ALLOWED], [NOT_ALLOWED], [SAME_AGAIN], [NOT_ALLOWED]),
 ]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.launch import LaunchDoubtful
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.translation import as_keeper_error
-from ansible_collections.mayfly.workers.plugins.plugin_utils.launch import LaunchDoubtful
 from ansible_collections.mayfly.workers.plugins.plugin_utils.placement import PlacementError
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ParamValidationError
 from mayfly_agent.errors import AgentError

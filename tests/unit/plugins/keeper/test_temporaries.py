@@ -49,6 +49,18 @@ class TestTheAccount:
         things.forget("vol-that-never-was")
         assert [each.id for each in things.all()] == ["snap-1"]
 
+    def test_knows_since_when_a_thing_is_there(self, things: Temporaries) -> None:
+        """Being told of it again, as at every poll of a transfer, does not make it young again."""
+        before = datetime.now(UTC)
+        things.add(ACCOUNT, REGION, "vol-1", "volume")
+        first = things.get("vol-1")
+        assert first is not None
+        assert first.created is not None
+        assert before <= first.created <= datetime.now(UTC)
+        things.add(ACCOUNT, REGION, "vol-1", "volume")
+        assert things.get("vol-1") is first
+        assert things.get("vol-2") is None
+
     def test_notes_each_place_once(self, things: Temporaries, noted: list[tuple[str, str]]) -> None:
         for place in ((OTHER_ACCOUNT, REGION), (ACCOUNT, REGION), (OTHER_ACCOUNT, REGION)):
             things.watch(*place)

@@ -12,10 +12,12 @@ import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import aws, things
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.things import Thing
+from botocore.parsers import ResponseParserError
 
 from tests.unit.plugins.keeper.fakes import ACCOUNT, REGION, UNREACHABLE, Clients, Ec2, Script, refused, says, tags
 
 PLACE = (ACCOUNT, REGION)
+UNREADABLE = ResponseParserError("not XML")
 OURS = tags(mayfly__run="the-run", mayfly__temporary="true")
 WANTED = {"mayfly:run": "the-run", "mayfly:temporary": "true"}
 REMOVALS = {
@@ -52,7 +54,7 @@ class TestAThingOfEachKind:
         assert len(ec2.asked) == 1
 
     @pytest.mark.parametrize(
-        "error", [refused("RequestLimitExceeded", 503), refused("InternalError", 500), UNREACHABLE]
+        "error", [refused("RequestLimitExceeded", 503), refused("InternalError", 500), UNREACHABLE, UNREADABLE]
     )
     def test_is_tried_again_while_aws_does_not_answer(self, kind: str, call: str, name: str, error: Exception) -> None:
         last = says("terminated") if kind == "instance" else {}
@@ -101,10 +103,62 @@ def test_termination_protection_is_lifted() -> None:
 
 
 def test_a_protection_that_cannot_be_lifted_is_tried_to_the_end() -> None:
-    denied = refused("UnauthorizedOperation", 403)
-    ec2 = Ec2(terminate_instances=refused("OperationNotPermitted"), modify_instance_attribute=denied)
+    failing = refused("InternalError", 500)
+    ec2 = Ec2(terminate_instances=refused("OperationNotPermitted"), modify_instance_attribute=failing)
     with pytest.raises(KeeperError, match="OperationNotPermitted"):
         things.remove(ec2, thing("instance"), soon(0.05))
+    assert len(ec2.ids("terminate_instances")) > 3
+
+
+def test_a_protection_that_may_not_be_lifted_is_final() -> None:
+    denied = refused("UnauthorizedOperation", 403)
+    ec2 = Ec2(terminate_instances=refused("OperationNotPermitted"), modify_instance_attribute=denied)
+    with pytest.raises(things.NotRemoved, match="UnauthorizedOperation") as caught:
+        things.remove(ec2, thing("instance"), soon())
+    assert caught.value.final
+    assert len(ec2.asked) == 2
+
+
+@pytest.mark.parametrize("code", sorted(aws.FINAL_CODES))
+@pytest.mark.parametrize("kind", REMOVALS)
+def test_what_aws_refuses_for_good_is_asked_once(kind: str, code: str) -> None:
+    ec2 = Ec2(**{REMOVALS[kind][0]: refused(code, 403)})
+    with pytest.raises(things.NotRemoved) as caught:
+        things.remove(ec2, thing(kind), soon())
+    assert len(ec2.asked) == 1
+    assert caught.value.final
+    assert caught.value.code == ("TerminationFailed" if kind == "instance" else "DeletionFailed")
+    assert code in caught.value.message
+    assert "rights" in caught.value.remedy
+
+
+NOT_FOUND = refused("InvalidVolume.NotFound")
+
+
+def _after_tries(count: int) -> Exception:
+    error = refused("InvalidVolume.NotFound")
+    error.response["ResponseMetadata"]["RetryAttempts"] = count
+    return error
+
+
+@pytest.mark.parametrize(
+    ("answers", "calls"),
+    [([UNREACHABLE, NOT_FOUND], 2), ([refused("InternalError", 500), NOT_FOUND], 2), ([_after_tries(1)], 1)],
+    ids=["without an answer", "with a 5xx", "within botocore"],
+)
+def test_a_young_thing_that_is_not_found_after_a_try_that_may_have_removed_it_is_gone(
+    answers: list[Any], calls: int
+) -> None:
+    ec2 = Ec2(delete_volume=Script(*answers))
+    things.remove(ec2, thing(created=datetime.now(UTC) + timedelta(hours=1)), soon())
+    assert len(ec2.asked) == calls
+
+
+@pytest.mark.parametrize("first", [_after_tries(0), refused("RequestLimitExceeded", 503), refused("VolumeInUse")])
+def test_a_young_thing_that_is_not_found_after_a_clear_answer_may_yet_appear(first: Exception) -> None:
+    ec2 = Ec2(delete_volume=Script(first, NOT_FOUND, {}))
+    things.remove(ec2, thing(created=datetime.now(UTC) + timedelta(hours=1)), soon())
+    assert len(ec2.asked) == 3
 
 
 def test_a_young_thing_that_is_not_found_is_looked_for_until_it_is_old() -> None:

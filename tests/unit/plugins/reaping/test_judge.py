@@ -79,27 +79,76 @@ def seconds(least: float, most: float) -> Any:
 skews = seconds(-SKEW.total_seconds(), SKEW.total_seconds())
 graces = seconds(0, 3600)
 leases = st.integers(settings._LEASES[0], 86400)
+# Tags of the user's own; the prefix is reserved.
+users = st.dictionaries(st.text(max_size=12).filter(lambda key: not key.startswith("mayfly:")), st.text(max_size=12))
+unreadable = st.text(max_size=12).filter(lambda text: not text.strip()[:1].isdigit())
 
 
-@given(lease=leases, since=seconds(0, temporaries._MARK_SECONDS), skew=skews, grace=graces, left=seconds(1, 86400))
-def test_never_a_live_run(lease: int, since: timedelta, skew: timedelta, grace: timedelta, left: timedelta) -> None:
-    """A live run's keeper writes the tag every two minutes, by a clock that may be five minutes off the reaper's."""
+@given(lease=leases, share=st.floats(0, 1), skew=skews, grace=graces, left=seconds(1, 86400), tags=users)
+def test_never_a_live_run(
+    *, lease: int, share: float, skew: timedelta, grace: timedelta, left: timedelta, tags: dict[str, str]
+) -> None:
+    """A live run's keeper writes the tag every two minutes, by a clock that may be five minutes off the reaper's; and
+    may fail to for as long as a lease lasts.
+    """
     keepers_now = NOW + skew
-    written = keepers_now - since
-    ends = written + timedelta(seconds=lease + temporaries._MARK_SECONDS)
-    tags = {**OURS, "mayfly:lease-ends": at(ends), "mayfly:deadline": at(keepers_now + left)}
-    assert not reaping.judge(tags, NOW - HOUR, NOW, reaping.Rule("ours", grace)).remove
+    lasts = timedelta(seconds=lease + temporaries._MARK_SECONDS)
+    written = keepers_now - (lasts - SECOND) * share
+    times = {"mayfly:lease-ends": at(written + lasts), "mayfly:deadline": at(keepers_now + left)}
+    assert not reaping.judge({**tags, **OURS, **times}, NOW - HOUR, NOW, reaping.Rule("ours", grace)).remove
 
 
-@given(past=seconds(1, 10**6), skew=skews, grace=graces, lease=seconds(-(10**6), 10**6))
+@given(past=seconds(1, 10**6), skew=skews, grace=graces, lease=st.none() | seconds(-(10**6), 10**6), tags=users)
 def test_always_what_is_past_its_deadline_and_grace(
-    past: timedelta, skew: timedelta, grace: timedelta, lease: timedelta
+    past: timedelta, skew: timedelta, grace: timedelta, lease: timedelta | None, tags: dict[str, str]
 ) -> None:
     """By the reaper's own clock at the latest when both clocks' difference has passed as well, alive or not."""
     effective = max(grace, reaping.LEAST_GRACE)
-    deadline = NOW + skew - SKEW - effective - past
-    tags = {**OURS, "mayfly:deadline": at(deadline), "mayfly:lease-ends": at(NOW + lease)}
+    tags = {**tags, **OURS, "mayfly:deadline": at(NOW + skew - SKEW - effective - past)}
+    if lease is not None:
+        tags["mayfly:lease-ends"] = at(NOW + lease)
     assert reaping.judge(tags, None, NOW, reaping.Rule("ours", grace)).remove
+
+
+@given(past=seconds(1, 10**6), skew=skews, grace=graces, deadline=st.none() | seconds(-(10**6), 10**6), tags=users)
+def test_always_what_a_dead_run_has_left(
+    past: timedelta, skew: timedelta, grace: timedelta, deadline: timedelta | None, tags: dict[str, str]
+) -> None:
+    """Nobody renews its lease, whatever time its deadline leaves it."""
+    effective = max(grace, reaping.LEAST_GRACE)
+    tags = {**tags, **OURS, "mayfly:lease-ends": at(NOW + skew - SKEW - effective - past)}
+    if deadline is not None:
+        tags["mayfly:deadline"] = at(NOW + deadline)
+    assert reaping.judge(tags, None, NOW, reaping.Rule("ours", grace)).remove
+
+
+@given(over=seconds(-7200, 7200), skew=skews, grace=graces, text=unreadable)
+def test_what_says_no_time_is_removed_when_no_run_can_be_so_old_and_not_before(
+    over: timedelta, skew: timedelta, grace: timedelta, text: str
+) -> None:
+    """The age is by AWS's clock."""
+    age = reaping.LONGEST_RUN + over
+    tags = {**OURS, "mayfly:deadline": text}
+    removed = reaping.judge(tags, NOW + skew - age, NOW, reaping.Rule("ours", grace)).remove
+    assert not (removed and age < reaping.LONGEST_RUN)
+    assert removed or age <= reaping.LONGEST_RUN + max(grace, reaping.LEAST_GRACE) + SKEW
+
+
+@given(
+    deadline=st.none() | seconds(-7200, 7200),
+    lease=st.none() | seconds(-7200, 7200),
+    age=st.none() | seconds(0, 10**6),
+    later=seconds(0, 10**6),
+    grace=graces,
+)
+def test_a_verdict_to_remove_holds_for_ever(
+    deadline: timedelta | None, lease: timedelta | None, age: timedelta | None, later: timedelta, grace: timedelta
+) -> None:
+    tags, rule = dict(OURS), reaping.Rule("ours", grace)
+    tags |= {name: at(NOW + end) for name, end in (("mayfly:deadline", deadline), ("mayfly:lease-ends", lease)) if end}
+    created = None if age is None else NOW - age
+    if reaping.judge(tags, created, NOW, rule).remove:
+        assert reaping.judge(tags, created, NOW + later, rule).remove
 
 
 words = st.text(max_size=12)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .keeper.errors import KeeperError
+from .errors import KeeperError
 
 # Debian's own account (https://wiki.debian.org/Cloud/AmazonEC2Image/Bookworm).
 DEFAULT = {"owner": "136693071363", "name": "debian-12-a*"}

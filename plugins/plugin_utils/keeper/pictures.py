@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
-from .picture import Endpoint, InstanceType, Picture, Route, RouteTable, Subnet, Vpc, Zone
+from ..picture import Endpoint, InstanceType, Picture, Route, RouteTable, Subnet, Vpc, Zone
 
 _TARGETS = (
     "GatewayId",

@@ -8,7 +8,7 @@ from typing import Any
 
 import botocore.session
 import pytest
-from ansible_collections.mayfly.workers.plugins.plugin_utils import launch
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import launch
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from botocore.validate import ParamValidator
 from hypothesis import given

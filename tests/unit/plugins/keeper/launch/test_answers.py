@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.mayfly.workers.plugins.plugin_utils import launch
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import launch
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from botocore.exceptions import (
     ClientError,

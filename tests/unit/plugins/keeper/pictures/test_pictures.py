@@ -9,6 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.pictures import (
+    Pictures,
+    describe_instance_types,
+    describe_network,
+)
 from ansible_collections.mayfly.workers.plugins.plugin_utils.picture import (
     Endpoint,
     InstanceType,
@@ -18,11 +23,6 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.picture import (
     Subnet,
     Vpc,
     Zone,
-)
-from ansible_collections.mayfly.workers.plugins.plugin_utils.pictures import (
-    Pictures,
-    describe_instance_types,
-    describe_network,
 )
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.mayfly.workers.plugins.plugin_utils.images import DEFAULT, Image, Images, resolve
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.images import DEFAULT, Image, Images, resolve
 from botocore.stub import Stubber
 
 PLACE = ("111122223333", "eu-central-1")

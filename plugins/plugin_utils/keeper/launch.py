@@ -12,8 +12,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from .keeper import aws
-from .keeper.errors import KeeperError
+from . import aws
+from .errors import KeeperError
 
 Pause = Callable[[float], None]
 
@@ -219,7 +219,7 @@ def _has_ended(error: Exception) -> bool:
 
 def _remedy(code: str) -> str:
     if code in ("UnauthorizedOperation", "AccessDenied"):
-        return "The role of mayfly_accounts needs the rights that iam/ lists."
+        return "The role of mayfly_accounts needs the rights that README.md lists."
     if code.startswith("InvalidAMIID"):
         return "Name another image in mayfly_worker_image."
     return ""
