@@ -39,6 +39,10 @@ options:
     description: Machine image, as C(mayfly_worker_image).
     type: dict
     required: true
+  tags:
+    description: Tags of the user's own, as C(mayfly_worker_tags); checked here, before anything is made.
+    type: dict
+    default: {}
   control_node_cidr:
     description: Addresses of the control node; needed where no security groups are configured.
     type: str

@@ -33,6 +33,7 @@ def test_a_backup_takes_what_the_snapshots_hold(backed_up: Site) -> None:
         digests = backed_up.lab.digests(*references.values())
         assert {volume: digests[snapshot] for volume, snapshot in references.items()} == entry["digests"]
         assert len(references) == 3
+        assert entry["image"]["id"].startswith("ami-")
         assert all(volume["bytes_read"] > 0 for volume in entry["volumes"].values())
     assert backed_up.temporary() == []
 

@@ -63,7 +63,9 @@ def odd(backed_up: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
         resource = {"account": account, "region": "us-east-1", "kind": "ec2", "id": made, "name": "odd"}
         host = f"odd_{made}"
         path = tmp_path_factory.mktemp("odd") / "hosts.yml"
-        path.write_text(json.dumps({"ec2": {"hosts": {host: {"mayfly_resource": resource}}}}))
+        # What belongs to the production machine must not reach the worker.
+        own = {"ansible_user": "nobody", "ansible_sudo_user": "nobody", "ansible_become_pass": "not the worker's"}
+        path.write_text(json.dumps({"ec2": {"hosts": {host: {"mayfly_resource": resource, **own}}}}))
         slow = ("throttle", "--service", "ebs", "--account", account, "--rate", "50")
         with faulty(backed_up, "short-sessions", "--seconds", str(SESSION)), faulty(backed_up, *slow):
             done = lab.playbook("ec2_backup", "-i", str(path), inventory="inventories/lab/repositories.yml")

@@ -61,13 +61,17 @@ def open_info(store: ObjectStore) -> RepositoryInfo:
         info = RepositoryInfo(str(head["id"]), str(head["created"]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AgentError(
-            "RepositoryFormat", f"repository.json in {store} is not one of ours.", "Name another prefix."
+            "RepositoryFormat",
+            f"repository.json in {store} is not one of ours.",
+            "Name another prefix in mayfly_repository.",
         ) from error
     if version != FORMAT or cipher != CIPHER:
         message = (
             f"The repository in {store} has format {version} with {cipher}; only {FORMAT} with {CIPHER} can be read."
         )
-        raise AgentError("RepositoryFormat", message, "Use a version of mayfly that knows that format.")
+        raise AgentError(
+            "RepositoryFormat", message, "Use a version of mayfly that knows that format, or another mayfly_repository."
+        )
     return info
 
 
@@ -97,7 +101,9 @@ def _wraps_in(name: str, body: bytes, info: RepositoryInfo) -> list[dict[str, An
         return []
     if version != FORMAT or key != FIRST_KEY:
         message = f"{name} has format {version} and key {key}; only {FORMAT} and {FIRST_KEY} can be read."
-        raise AgentError("RepositoryFormat", message, "Use a version of mayfly that knows that format.")
+        raise AgentError(
+            "RepositoryFormat", message, "Use a version of mayfly that knows that format, or another mayfly_repository."
+        )
     return wraps
 
 

@@ -118,7 +118,11 @@ class Run:
             message = (
                 f"{hosts[0]} and {hosts[1]} are the same resource {resource['id']} of account {resource['account']}."
             )
-            raise KeeperError("DuplicateResource", message, "Take one of the two out of the inventory.")
+            raise KeeperError(
+                "DuplicateResource",
+                message,
+                "Take one of the two out of the inventory, or correct its mayfly_resource.",
+            )
 
     def host(self, name: str) -> HostState:
         """The state of a host."""

@@ -12,6 +12,8 @@ from .errors import KeeperError
 
 _GONE = ("terminated", "shutting-down")
 
+_SEE_RESOURCE = "Take the host out of the inventory, or correct its mayfly_resource."
+
 
 def describe_instance(context: Context, resource: dict[str, Any]) -> dict[str, Any]:
     """{instance, volumes, size_gib}. Raises KeeperError InstanceNotFound, NoVolumes, ProductCode or KeyUnusable."""
@@ -33,7 +35,7 @@ def describe_instance(context: Context, resource: dict[str, Any]) -> dict[str, A
         if each.get("Ebs", {}).get("VolumeId")
     }
     if not devices:
-        raise KeeperError("NoVolumes", f"{context.host}: {instance_id} has no EBS volumes to back up.")
+        raise KeeperError("NoVolumes", f"{context.host}: {instance_id} has no EBS volumes to back up.", _SEE_RESOURCE)
     described = ec2.describe_volumes(VolumeIds=sorted(devices))["Volumes"]
     volumes = [_volume(each, devices[each["VolumeId"]]) for each in described]
     volumes.sort(key=lambda each: str(each["device"]))

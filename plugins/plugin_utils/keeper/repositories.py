@@ -20,13 +20,17 @@ from mayfly_agent.errors import AgentError  # noqa: E402
 from mayfly_agent.objects import ObjectNotFound  # noqa: E402
 from mayfly_agent.repository import keys, repository  # noqa: E402
 from mayfly_agent.repository.layout import ResourceName  # noqa: E402
+from mayfly_agent.repository.manifest import Manifest  # noqa: E402
+from mayfly_agent.repository.trees import TreeReader  # noqa: E402
 from mayfly_agent.s3 import S3Objects  # noqa: E402
 
 __all__ = [
     "AgentError",
+    "Manifest",
     "ObjectNotFound",
     "Opened",
     "ResourceName",
+    "TreeReader",
     "keys",
     "open_repository",
     "open_with",
@@ -74,7 +78,9 @@ def open_with(clients: SessionClients, setting: Mapping[str, Any]) -> Opened:
         info = repository.open_info(store)
     except ObjectNotFound as error:
         message = f"There is no repository in {store}."
-        raise KeeperError("RepositoryMissing", message, "Run the playbook repository_create first.") from error
+        raise KeeperError(
+            "RepositoryMissing", message, "Run the playbook repository_create first, or correct mayfly_repository."
+        ) from error
     return Opened(store, info, _unwrap(clients, setting, repository.read_wraps(store, info), info.id))
 
 

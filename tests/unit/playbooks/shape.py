@@ -89,7 +89,7 @@ def launches(task: Task) -> bool:
         if name == "worker" and arguments.get("state", "present") != "absent":
             return True
         role = short(str(arguments.get("name", ""))), arguments.get("tasks_from", "main")
-        if name in ("import_role", "include_role") and role[0] == "worker" and role[1] != "terminate":
+        if name in ("import_role", "include_role") and role[0] == "worker" and role[1] not in ("place", "terminate"):
             return True
         if name in ("import_tasks", "include_tasks") and "worker/tasks/launch" in str(value):
             return True

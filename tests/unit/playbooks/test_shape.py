@@ -41,6 +41,13 @@ CONTEXT = {
     "ansible_become_exe": "sudo",
     "ansible_become_flags": "-H -S -n",
     "ansible_become_password": "",
+    # of sudo's plugin, which come last there and win
+    "ansible_become_pass": "",
+    "ansible_sudo_user": "root",
+    "ansible_sudo_exe": "sudo",
+    "ansible_sudo_flags": "-H -S -n",
+    "ansible_sudo_pass": "",
+    "ansible_sudo_chdir": "",
 }
 
 

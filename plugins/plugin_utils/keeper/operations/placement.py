@@ -8,6 +8,7 @@ from typing import Any
 
 from ... import placement
 from ...picture import Picture
+from .. import launch
 from ..context import Context
 from ..images import Image
 from . import operation
@@ -16,6 +17,7 @@ from . import operation
 @operation("placement.plan")
 def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{candidates, reasons, image}: the candidates in the order they are tried in, and why."""
+    launch.check_tags("mayfly_worker_tags", arguments.get("tags") or {})
     with context.report.stage("Placing"):
         target = arguments.get("target") or None
         region = str((target or arguments["resource"])["region"])
@@ -35,7 +37,7 @@ def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
             control_node_cidr=arguments.get("control_node_cidr"),
         )
         image, placed = _placed(context, (account, region), arguments["image"], picture, request)
-    context.report.set(placement=[asdict(reason) for reason in placed.reasons])
+    context.report.set(placement=[asdict(reason) for reason in placed.reasons], image=image.as_dict())
     return {
         "candidates": [asdict(each) for each in placed.candidates],
         "reasons": [asdict(reason) for reason in placed.reasons],

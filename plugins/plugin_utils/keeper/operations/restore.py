@@ -13,7 +13,7 @@ from typing import Any
 from .. import aws, launch, things
 from ..context import Context, tag_list
 from ..errors import KeeperError
-from ..repositories import Opened, ResourceName, open_repository, repository
+from ..repositories import AgentError, Manifest, Opened, ResourceName, TreeReader, open_repository, repository
 from ..things import Thing
 from . import operation
 
@@ -27,7 +27,10 @@ _IOPS_TYPES = ("io1", "io2", "gp3")
 
 @operation("restore_point.info")
 def info(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{restore_points}: all of a resource (or of all), or the one that restore_point names; newest first."""
+    """{restore_points}: all of a resource (or of all), or the one that restore_point names; newest first.
+
+    The one that is named is looked into; raises KeeperError RestorePointMissing and RestorePointDamaged.
+    """
     opened = open_repository(context, arguments["repository"])
     resource, wanted = arguments.get("resource"), arguments.get("restore_point")
     names = [ResourceName.from_dict(resource)] if resource else repository.list_resources(opened.store)
@@ -35,7 +38,11 @@ def info(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     for name in names:
         points = repository.list_points(opened.store, name)
         chosen = [_choose(context, name, points, str(wanted))] if wanted else sorted(points, reverse=True)
-        found += [_described(opened, name, points[point]) for point in chosen]
+        for point in chosen:
+            manifest = repository.read_manifest(opened.store, points[point], opened.resource_key(name))
+            if wanted:
+                _look_into(context, opened, name, point, manifest)
+            found.append(_described(manifest))
     return {"changed": False, "restore_points": found}
 
 
@@ -139,8 +146,20 @@ def _choose(context: Context, name: ResourceName, points: dict[str, str], wanted
     raise KeeperError("RestorePointMissing", message, "See mayfly_restore_point.")
 
 
-def _described(opened: Opened, name: ResourceName, key: str) -> dict[str, Any]:
-    manifest = repository.read_manifest(opened.store, key, opened.resource_key(name))
+def _look_into(context: Context, opened: Opened, name: ResourceName, point: str, manifest: Manifest) -> None:
+    """Read each volume's tree down to its first block; what lies deeper is found by the transfer."""
+    key = opened.resource_key(name)
+    for volume in manifest.volumes:
+        try:
+            next(TreeReader(manifest.place(volume), key, volume.tree(), opened.store).entries(), None)
+        except AgentError as error:
+            message = (
+                f"{context.host}: the restore point {point} is damaged, volume {volume.volume_id}: {error.message}"
+            )
+            raise KeeperError("RestorePointDamaged", message, "Take another one: mayfly_restore_point.") from error
+
+
+def _described(manifest: Manifest) -> dict[str, Any]:
     value = manifest.to_dict()
     value["size_gib"] = sum(volume.size_gib for volume in manifest.volumes)
     return value
