@@ -24,14 +24,14 @@ BUNDLES := $(foreach architecture,$(ARCHITECTURES),\
 	$(AGENT_PYTHONS:%=roles/transfer_agent/files/mayfly-agent-$(architecture)-python%.tar.gz))
 AGENT_SOURCES := $(shell find agent -name '*.py' -not -path '*/build/*') $(wildcard agent/requirements.txt)
 
-.PHONY: help setup agent demo test lint unit integration molecule end_to_end faults bench newest bare requirements clean
+.PHONY: help setup agent demo test lint unit integration molecule end_to_end campaign faults bench newest bare requirements clean
 
 help:
 	@printf '%s\n' \
 	  'make demo          back two instances up and restore one, on the lab (KEEP=1 leaves the lab up)' \
 	  'make test          lint, unit, integration, molecule and end-to-end tests, with the time of each' \
-	  'make lint          style, types, docs; also: make unit | integration | molecule | end_to_end' \
-	  'make faults        failed transfers only;  make bench: speeds' \
+	  'make lint          style, types, docs; also: make unit | integration | molecule | end_to_end | campaign' \
+	  'make faults        kills and faults at every moment, and what is left (an hour);  make bench: speeds' \
 	  'make newest        the newest ansible-core, in a Debian 13 root file system' \
 	  'make bare          the demonstration in a bare Debian 12 root file system (FULL=1: .ci/run after it)' \
 	  'make setup         .venv and the packages of system-packages.txt' \
@@ -73,9 +73,9 @@ demo: setup
 	@tools/demo
 
 test: setup
-	@python tools/run_tests.py lint unit integration molecule end_to_end
+	@python tools/run_tests.py lint unit integration molecule end_to_end campaign
 
-lint unit integration molecule end_to_end faults bench newest: setup
+lint unit integration molecule end_to_end campaign faults bench newest: setup
 	@python tools/run_tests.py $@
 
 bare: build/packages

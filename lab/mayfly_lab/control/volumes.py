@@ -73,6 +73,7 @@ def create_volume(self: Any, size: int | None, zone_name: str, snapshot_id: str 
     volume = _create_volume(self, int(size) if size else size, zone_name, snapshot_id, **arguments)  # type: ignore[arg-type]
     if record and record.kms_key_id and not arguments.get("kms_key_id"):
         volume.kms_key_id = record.kms_key_id
+    volume.snapshot_id = snapshot_id or ""  # empty, as AWS has it, not left out
     Lab.store.create_volume(volume.id, volume.size, snapshot_id)
     volume.lab_made = time.monotonic()  # type: ignore[attr-defined]
     if volume.volume_type == "gp3" and volume.throughput is None:
