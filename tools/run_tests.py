@@ -16,7 +16,7 @@ TYPED = ["-p", "ansible_collections.mayfly.workers.plugins", "-p", "mayfly_lab",
 TOOLS = [f"tools/{name}.py" for name in ("check_docs", "run_molecule", "run_tests")]
 PYTEST = [sys.executable, "-m", "pytest", "-q"]
 # Much of a test is waiting. Each file stays in one process, for files share a lab.
-TWO_AT_ONCE = [*PYTEST, "--numprocesses=2", "--dist=loadfile"]
+TWO_AT_ONCE = [*PYTEST, "--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"]
 # A time limit for each command, in seconds: a hang is a failure, not a wait for ever.
 PARTS: dict[str, list[tuple[list[str], int]]] = {
     "lint": [

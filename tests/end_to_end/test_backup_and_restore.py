@@ -24,8 +24,8 @@ def test_a_repository_is_made_once(backed_up: Site) -> None:
     assert "changed=0" in done.stdout
 
 
-def test_a_backup_takes_what_the_snapshots_hold(backed_up: Site) -> None:
-    report = backed_up.lab.report("ec2_backup")
+def test_a_backup_takes_what_the_snapshots_hold(backed_up: Site, first_backup: dict[str, Any]) -> None:
+    report = first_backup
     assert report["status"] == "Succeeded"
     assert set(report["resources"]) == {backed_up.web, backed_up.db}
     for host, entry in report["resources"].items():
@@ -38,14 +38,14 @@ def test_a_backup_takes_what_the_snapshots_hold(backed_up: Site) -> None:
     assert backed_up.temporary() == []
 
 
-def test_only_written_blocks_are_read(backed_up: Site) -> None:
-    volumes = backed_up.lab.report("ec2_backup")["resources"][backed_up.db]["volumes"]
+def test_only_written_blocks_are_read(backed_up: Site, first_backup: dict[str, Any]) -> None:
+    volumes = first_backup["resources"][backed_up.db]["volumes"]
     # One of 100 GiB that holds next to nothing; all of it would be 204,800 blocks.
     assert all(volume["blocks_total"] < 2000 for volume in volumes.values())
 
 
-def test_both_workers_live_at_once(backed_up: Site) -> None:
-    entries = backed_up.lab.report("ec2_backup")["resources"]
+def test_both_workers_live_at_once(backed_up: Site, first_backup: dict[str, Any]) -> None:
+    entries = first_backup["resources"]
     (web_start, web_end), (db_start, db_end) = (
         stage(entries[host], "Configuring") for host in (backed_up.web, backed_up.db)
     )
@@ -54,8 +54,8 @@ def test_both_workers_live_at_once(backed_up: Site) -> None:
     assert entries[backed_up.web]["worker"]["instance_id"] != entries[backed_up.db]["worker"]["instance_id"]
 
 
-def test_a_worker_goes_as_soon_as_its_own_resource_is_done(backed_up: Site) -> None:
-    entries = backed_up.lab.report("ec2_backup")["resources"]
+def test_a_worker_goes_as_soon_as_its_own_resource_is_done(backed_up: Site, first_backup: dict[str, Any]) -> None:
+    entries = first_backup["resources"]
     (_start, ended), (_began, transferred) = (
         stage(entries[backed_up.db], "Terminating"),
         stage(entries[backed_up.web], "Transferring"),

@@ -57,6 +57,11 @@ def _described(ec2: Any, vpc: str) -> dict[str, Any]:
     groups = ec2.describe_security_groups(Filters=[inside, {"Name": "group-name", "Values": [_NAME]}])
     return {
         "vpc_id": vpc,
-        "subnet_ids": sorted(subnet["SubnetId"] for subnet in subnets),
+        "subnet_ids": [subnet["SubnetId"] for subnet in sorted(subnets, key=_address)],
         "security_group_ids": [groups["SecurityGroups"][0]["GroupId"]],
     }
+
+
+def _address(subnet: dict[str, Any]) -> ipaddress.IPv4Network:
+    """Subnets in the order of their zones, always the same."""
+    return ipaddress.IPv4Network(subnet["CidrBlock"])
