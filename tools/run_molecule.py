@@ -29,7 +29,8 @@ def main(names: list[str]) -> int:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
         try:
-            for words in (["up"], ["seed"], _exec("ansible-playbook", *_repository())):
+            backup = _playbook("ec2.aws_ec2.yml", "ec2_backup", "--limit", "web-1_*")  # something to restore
+            for words in (["up"], ["seed"], _playbook("repositories.yml", "repository_create"), backup):
                 subprocess.run(["lab", *words], cwd=ROOT, env=environment, check=True, timeout=600)
             source = json.loads((state / "run/seed.json").read_text())["sources"]["web-1"]["id"]
             environment |= {"MAYFLY_HOST": f"web-1_{source}", "MAYFLY_INVENTORY": "ec2.aws_ec2.yml"}
@@ -40,8 +41,9 @@ def main(names: list[str]) -> int:
     return 1 if failed or not roles else 0
 
 
-def _repository() -> list[str]:
-    return ["-i", str(ROOT / "inventories/lab/repositories.yml"), str(ROOT / "playbooks/repository_create.yml")]
+def _playbook(inventory: str, name: str, *words: str) -> list[str]:
+    path = str(ROOT / f"playbooks/{name}.yml")
+    return _exec("ansible-playbook", "-i", str(ROOT / "inventories/lab" / inventory), path, *words)
 
 
 def _exec(*words: str) -> list[str]:

@@ -70,7 +70,7 @@ class TestAThingOfEachKind:
         assert all(part in caught.value.message for part in (kind, name, ACCOUNT, REGION, "DependencyViolation"))
         assert "reap" in caught.value.remedy
         assert ("lease" in caught.value.remedy) == (kind == "instance")
-        assert len(ec2.asked) > 3
+        assert len(ec2.asked) > 1
 
 
 def test_a_group_in_use_is_removed_once_nothing_uses_it() -> None:
@@ -107,7 +107,7 @@ def test_a_protection_that_cannot_be_lifted_is_tried_to_the_end() -> None:
     ec2 = Ec2(terminate_instances=refused("OperationNotPermitted"), modify_instance_attribute=failing)
     with pytest.raises(KeeperError, match="OperationNotPermitted"):
         things.remove(ec2, thing("instance"), soon(0.05))
-    assert len(ec2.ids("terminate_instances")) > 3
+    assert len(ec2.ids("terminate_instances")) > 1
 
 
 def test_a_protection_that_may_not_be_lifted_is_final() -> None:
@@ -167,7 +167,7 @@ def test_a_young_thing_that_is_not_found_is_looked_for_until_it_is_old() -> None
     ec2 = Ec2(terminate_instances=refused("InvalidInstanceID.NotFound"))
     began = time.monotonic()
     things.remove(ec2, young, soon())
-    assert len(ec2.asked) > 3
+    assert len(ec2.asked) > 1
     assert 0.08 < time.monotonic() - began < 5
 
 
