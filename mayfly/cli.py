@@ -21,11 +21,16 @@ from mayfly.results import ResourceResult, RunResult
 SUCCEEDED = 0
 SOME_FAILED = 1
 BAD_INPUT = 2
+#: As of a program that SIGINT has ended.
+INTERRUPTED = 130
 _BYTES_SECONDS = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one operation; exit code 0: all succeeded, 1: some failed, 2: bad input, with nothing launched."""
+    """Run one operation; exit code 0: all succeeded, 1: some failed, 2: bad input, with nothing launched.
+
+    130: a second Ctrl-C has given up waiting; the keeper of the run goes on.
+    """
     options = _parser().parse_args(arguments)
     # With --json standard output is the result and nothing else.
     stream = sys.stderr if options.json else sys.stdout
@@ -44,6 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps({"status": "BadInput", "error": str(error)}))
         print(f"mayfly: {error}", file=sys.stderr)
         return BAD_INPUT
+    except KeyboardInterrupt as given_up:
+        if options.json:
+            print(json.dumps({"status": "Canceled", "error": str(given_up)}))
+        print(f"mayfly: {given_up}", file=sys.stderr)
+        return INTERRUPTED
     print(json.dumps(result.to_dict(), indent=2) if options.json else summary(result))
     if result.succeeded:
         return SUCCEEDED
@@ -127,7 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mayfly",
         description="Run one operation over the protected resources of an inventory.",
-        epilog="Exit code: 0 all succeeded, 1 some failed, 2 bad input (nothing was launched).",
+        epilog="Exit code: 0 all succeeded, 1 some failed, 2 bad input (nothing was launched), 130 interrupted twice. "
+        "Ctrl-C cancels the run and waits for its end; a second one leaves that to the run's keeper.",
     )
     parser.add_argument("operation", help=", ".join(project.operations()))
     parser.add_argument(

@@ -33,7 +33,8 @@ def run(
     """Run ``operation`` (a playbook's name) over the hosts of ``inventory`` and wait for its end.
 
     ``limit`` is Ansible's host pattern, ``extra_vars`` are settings for this run, ``timeout`` is in seconds: after it
-    the run is canceled, as by SIGINT and SIGTERM. ``on_event`` is called in this thread, as things happen; what it
+    the run is canceled, as by SIGINT and SIGTERM; a second SIGINT gives up waiting (KeyboardInterrupt), while the
+    run's keeper goes on to end what is left. ``on_event`` is called in this thread, as things happen; what it
     raises cancels the run and is raised again when everything of it is gone. ``check`` shows what would be done.
     Raises BadInput, with nothing launched, when the operation is unknown, the inventory cannot be read, or no host of
     it matches.
@@ -130,9 +131,18 @@ class Run:
     def _played(self) -> RunResult:
         order = self._order
         watch = Watch(project.runs_folder() / order.run, self._tell)
-        output = playing.play(order, watch, self._stop)
-        failures = settle(order, watch, self._tell)
-        if self._error is not None:
+        output = None
+        try:
+            output = playing.play(order, watch, self._stop)
+        except BaseException as error:  # raised again when nothing of the run is left
+            self._error = self._error or error
+        failures = settle(order, watch, self._tell, self._stop)
+        if self._stop.given_up:
+            message = f"Nobody waits for the end of the run {order.run} any more."
+            how = f"Its keeper goes on to end what is left: {watch.folder}/report.json tells how."
+            raise KeyboardInterrupt(f"{message} {how}")
+        if output is None or self._error is not None:
+            assert self._error is not None
             raise self._error
         if not watch.began and not self._stop.reason:
             raise project.BadInput(_why_nothing_began(watch, output, order.limit))
@@ -143,7 +153,7 @@ class Run:
             return
         try:
             self._on_event(event)
-        except Exception as error:  # a caller's error must not leave workers behind: raised again by wait
+        except BaseException as error:  # nor SystemExit may leave workers behind: raised again by wait
             self._error = error
             self._stop.wish(f"on_event raised {error!r}")
 

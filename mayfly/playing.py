@@ -3,22 +3,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shlex
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible_runner import interface
 
-from mayfly import project
+from mayfly import project, stopping
+from mayfly.memory import private_folder
 from mayfly.progress import Watch
 from mayfly.stopping import Stop
 
@@ -54,17 +52,30 @@ class Output:
 
 
 def play(order: Order, watch: Watch, stop: Stop) -> Output:
-    """Play it to its end, or until ``stop`` wishes it."""
+    """Play it to its end, or until ``stop`` wishes it.
+
+    What goes wrong here ends the playbook first, gently, and is raised when its processes are gone.
+    """
+    wrong: list[BaseException] = []
+
+    def kept(function: Callable[[], None]) -> None:
+        # What leaves a callback of ansible-runner leaves the playbook running.
+        try:
+            function()
+        except BaseException as error:
+            wrong.append(error)
+            stop.wish(f"it cannot be watched: {error!r}")
 
     def canceled() -> bool:
-        watch.report()
+        if not wrong:
+            kept(watch.report)
         return stop.kill_now(watch.process)
 
     def handle(event: dict[str, Any]) -> bool:
-        watch.ansible(event)
+        kept(lambda: watch.ansible(event))
         return False  # nothing of it is kept
 
-    with _private_folder() as private:
+    with private_folder() as private:
         # A file, not an argument: arguments can be read by every user of the machine.
         variables = private / "extra-vars.json"
         variables.write_text(json.dumps(dict(order.variables or {})))
@@ -73,34 +84,26 @@ def play(order: Order, watch: Watch, stop: Stop) -> Output:
         # As a file: ansible-runner forgets settings that are given to it when there is none.
         (private / "env").mkdir()
         (private / "env/settings").write_text(json.dumps({"pexpect_timeout": POLL_SECONDS}))
-        runner = interface.run(
-            private_data_dir=str(private),
-            project_dir=str(Path.cwd()),
-            playbook=project.playbook(order.operation),
-            inventory=list(order.sources),
-            cmdline=shlex.join(words),
-            envvars=_environment(order.run, private),
-            suppress_env_files=True,
-            event_handler=handle,
-            cancel_callback=canceled,
-            quiet=True,
-        )
+        try:
+            runner = interface.run(
+                private_data_dir=str(private),
+                project_dir=str(Path.cwd()),
+                playbook=project.playbook(order.operation),
+                inventory=list(order.sources),
+                cmdline=shlex.join(words),
+                envvars=_environment(order.run, private),
+                suppress_env_files=True,
+                event_handler=handle,
+                cancel_callback=canceled,
+                quiet=True,
+            )
+        except BaseException:
+            stopping.end(watch.process or _playbook(private))
+            raise
+        if wrong:
+            raise wrong[0]
         text = runner.stdout.read() if runner.stdout else ""
         return Output(runner.rc if runner.rc is not None else -1, text)
-
-
-@contextmanager
-def _private_folder() -> Iterator[Path]:
-    """A folder in memory that only this user can read: it holds settings and output until the run's end."""
-    candidates = ["/dev/shm", os.environ.get("XDG_RUNTIME_DIR", "")]  # noqa: S108  a 0700 folder is made in it
-    memory = next((place for place in candidates if place and os.access(place, os.W_OK)), None)
-    folder = Path(tempfile.mkdtemp(prefix="mayfly-run-", dir=memory))
-    try:
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 def _environment(run: str, folder: Path) -> dict[str, str]:
@@ -114,3 +117,14 @@ def _environment(run: str, folder: Path) -> dict[str, str]:
         _FOLDER_VARIABLE: str(folder),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
     }
+
+
+def _playbook(private: Path) -> int | None:
+    """The id of our ansible-playbook that was given the settings in ``private``, before it has said anything."""
+    settings = str(private / "extra-vars.json").encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])  # proc(5)
+            if parent == os.getpid() and settings in (process / "cmdline").read_bytes():
+                return int(process.name)
+    return None

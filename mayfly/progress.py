@@ -53,7 +53,7 @@ class Watch:
         self.began = False
         self.no_hosts = False
         self.messages: list[str] = []
-        self._folder = folder
+        self.folder = folder
         self._tell = tell
         self._stages: dict[str, int] = {}
         self._bytes: dict[str, tuple[int, int]] = {}
@@ -91,7 +91,7 @@ class Watch:
         if moment < self._next:
             return
         self._next = moment + _REPORT_SECONDS
-        report = read_report(self._folder)
+        report = read_report(self.folder)
         for host, entry in (report or {}).get("resources", {}).items():
             stages = entry.get("stages") or []
             for stage in stages[self._stages.get(host, 0) :]:

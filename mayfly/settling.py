@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mayfly import playing, project
 from mayfly.playing import Order
@@ -24,26 +25,31 @@ _BETWEEN_SECONDS = 5.0
 _CLEAN_IN_A_ROW = 2
 
 
-def settle(order: Order, watch: Watch, tell: Callable[[Event], None]) -> list[Failure]:
-    """Return when nothing of the run is left; what is said when that is not sure, or took more than its keeper."""
+def settle(order: Order, watch: Watch, tell: Callable[[Event], None], stop: Stop) -> list[Failure]:
+    """Return when nothing of the run is left; what is said when that is not sure, or took more than its keeper.
+
+    Returns early, with nothing said, when ``stop`` says that nobody waits any more.
+    """
     folder = project.runs_folder() / order.run
-    lost = _await_keeper(folder, watch)
+    lost = _await_keeper(folder, watch, tell, stop)
+    if stop.given_up:
+        return []
     if lost is None:
-        return _settle_rest(order, reported_failures(read_report(folder) or {}), tell)
+        return _settle_rest(order, reported_failures(_report(folder)), tell, stop)
     tell(Event("warning", f"{lost} What the run has left is looked for by its tags."))
-    unclean = _reap(order)
+    unclean = _reap(order, stop)
     remedy = f"See {folder}/keeper.log, and run the playbook reap; what it left ends with its lease at the latest."
     return [
         Failure("KeeperLost", lost if unclean is None else f"{lost} {unclean}", None if unclean is None else remedy)
     ]
 
 
-def _settle_rest(order: Order, left: list[Failure], tell: Callable[[Event], None]) -> list[Failure]:
+def _settle_rest(order: Order, left: list[Failure], tell: Callable[[Event], None], stop: Stop) -> list[Failure]:
     """Look once more for what the keeper could not end; it failed to do so, whatever comes of that."""
     if not left:
         return []
     tell(Event("warning", f"The keeper could not end everything: {left[0]} It is looked for once more."))
-    unclean = _reap(order)
+    unclean = _reap(order, stop)
     return left if unclean is None else [*left, Failure("ReapFailed", unclean, "Run the playbook reap.")]
 
 
@@ -59,25 +65,47 @@ def keeper_lives(folder: Path) -> bool | None:
     return False
 
 
-def _await_keeper(folder: Path, watch: Watch) -> str | None:
-    """None when the keeper has said its last word, or there never was one; else what became of it."""
+def _await_keeper(folder: Path, watch: Watch, tell: Callable[[Event], None], stop: Stop) -> str | None:
+    """None when the keeper has ended after its last word, or there never was one; else what became of it.
+
+    Its last word is not enough: it removes the run's secrets after it.
+    """
     limit = time.monotonic() + KEEPER_SECONDS
-    while True:
-        watch.report()
+    followed = True
+    while not stop.given_up:
         lives = keeper_lives(folder)  # before the report: a keeper that ends between the two has written it
-        if lives is None or (read_report(folder) or {}).get("ended"):
+        report = _report(folder)
+        try:
+            if followed:
+                watch.report()
+        except Exception as error:  # how the run ends does not hang on who follows it
+            followed = False
+            tell(Event("warning", f"The keeper's report cannot be followed any further: {error!r}"))
+        if lives is None:
             return None
         if not lives:
-            return "The keeper of the run died before everything had ended."
+            return None if report.get("ended") else "The keeper of the run died before everything had ended."
         if time.monotonic() > limit:
             return f"The keeper of the run had not finished {KEEPER_SECONDS:.0f} s after the playbook's end."
         time.sleep(playing.POLL_SECONDS)
+    return None
 
 
-def _reap(order: Order) -> str | None:
+def _report(folder: Path) -> dict[str, Any]:
+    """The keeper's report; empty when there is none that can be read: it must not keep a run from its end."""
+    try:
+        report = read_report(folder)
+    except (OSError, ValueError):
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def _reap(order: Order, stop: Stop) -> str | None:
     """Sweep until two sweeps in a row find nothing of the run; None then, else what is wrong."""
     clean = 0
     for _ in range(_SWEEPS):
+        if stop.given_up:
+            return "Nobody waited for its end."
         sweep = replace(
             order,
             operation="reap",
@@ -87,7 +115,7 @@ def _reap(order: Order) -> str | None:
             variables={**(order.variables or {}), "mayfly_reap_run": order.run},
         )
         watch = Watch(project.runs_folder() / sweep.run, lambda _event: None)
-        output = playing.play(sweep, watch, Stop(_REAP_SECONDS))
+        output = playing.play(sweep, watch, Stop(_REAP_SECONDS, stop))
         if output.code != 0:
             return f"Reaping it failed: {output.errors()}"
         report = read_report(project.runs_folder() / sweep.run) or {}

@@ -15,6 +15,7 @@ from ansible.playbook.task import Task
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import client, start
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper_watch import KeeperWatch
 from ansible_collections.mayfly.workers.plugins.plugin_utils.last_word import LastWord
 from ansible_collections.mayfly.workers.plugins.plugin_utils.task_processes import TaskProcesses
 
@@ -53,7 +54,8 @@ class CallbackModule(CallbackBase):
         self._keeper: start.Keeper | None = None
         self._last_word: LastWord | None = None
         self._failures: dict[str, dict[str, str]] = {}
-        self._processes = TaskProcesses(self._display.error)
+        self._watch: KeeperWatch | None = None
+        self._processes = TaskProcesses(self._display.error, self._look)
 
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
         """Start the keeper, before any host is known; one for all playbooks of a command."""
@@ -63,6 +65,7 @@ class CallbackModule(CallbackBase):
             return
         try:
             self._keeper = start.start()
+            self._watch = KeeperWatch(self._keeper, self._display.error)
         except (KeeperError, OSError) as error:
             self._display.error(f"The run has no keeper, so no worker can be launched: {error}")
         self._last_word = LastWord(self._close)
@@ -126,6 +129,8 @@ class CallbackModule(CallbackBase):
         """
         keeper, self._keeper = self._keeper, None
         self._processes.stop()
+        if self._watch is not None:
+            self._watch.stop()
         if keeper is None:
             return True
         try:
@@ -141,6 +146,10 @@ class CallbackModule(CallbackBase):
         if (keeper.folder / "report.json").exists():
             self._display.display(f"Report of run {keeper.run}: {keeper.folder}/report.json")
         return not left
+
+    def _look(self) -> None:
+        if self._watch is not None:
+            self._watch.look()
 
     def _ask(self, operation: str, arguments: dict[str, Any], timeout: float) -> dict[str, Any]:
         """Call the keeper; when it has died, another one, which ends the run."""

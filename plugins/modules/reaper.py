@@ -18,6 +18,7 @@ description:
   - Never touches what lacks the tag of this C(mayfly_deployment) or the tag of temporary things, nor what bears the tag
     C(mayfly:keep).
   - One failure does not stop the rest; the task fails at its end when there was one.
+  - Fails with C(BadAccounts) when C(mayfly_accounts) names no account, since it would look nowhere then.
 options:
   regions:
     description: Regions to look into; empty takes all that each account has switched on.
@@ -29,10 +30,14 @@ options:
     type: int
     default: 900
   run:
-    description: Id of one run that is known to have ended; all that it has left is removed at once, and nothing else.
+    description:
+      - Id of one run that is known to have ended; all that it has left is removed at once, and nothing else.
+      - Volumes and snapshots are looked at twice, since the run may have handed them over a moment before.
     type: str
   repositories:
-    description: Repositories below whose prefixes multipart uploads are looked for, each as C(mayfly_repository).
+    description:
+      - Repositories below whose prefixes multipart uploads are looked for, each as C(mayfly_repository), when all else
+        has been removed.
     type: list
     elements: dict
     default: []

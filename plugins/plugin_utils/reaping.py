@@ -2,7 +2,9 @@
 """What the reaper may remove, from a thing's own tags and age alone: one rule on every path. Pure.
 
 A run is alive for as long as its keeper renews ``mayfly:lease-ends`` on what it has made; no file and no process is
-asked. A deadline ends every run, alive or not.
+asked. What was made lately belongs to a run that lived lately, whatever lease it was born with: an agent writes that of
+its job, which may be hours old, until the keeper hears of the thing (a poll, 10 s) and marks it (120 s). A deadline
+ends every run, alive or not.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ def judge(tags: Mapping[str, str], created: datetime | None, now: datetime, rule
     deadline, lease = (_time(tags.get(name)) for name in (DEADLINE, LEASE_ENDS))
     if deadline is not None and now > deadline + grace:
         return Verdict(True, f"past its deadline {deadline:%Y-%m-%d %H:%M:%S} UTC")
-    if lease is not None and now > lease + grace:
+    if lease is not None and now > max(lease, created or lease) + grace:
         return Verdict(True, f"its run is dead: its lease ended at {lease:%Y-%m-%d %H:%M:%S} UTC")
     if deadline is None and lease is None:
         return _by_age(created, now, grace)

@@ -50,9 +50,10 @@ class _Task:
 class TaskProcesses:
     """Watches the processes of tasks from a thread of the playbook's own process, from ``start`` to ``stop``."""
 
-    def __init__(self, warn: Callable[[str], None]) -> None:
-        """``warn`` shows a line to the user."""
+    def __init__(self, warn: Callable[[str], None], beside: Callable[[], None] = lambda: None) -> None:
+        """``warn`` shows a line to the user; ``beside`` is called at every look, in the same thread."""
         self._warn = warn
+        self._beside = beside
         self._tasks: dict[tuple[str, str], _Task] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -81,6 +82,7 @@ class TaskProcesses:
             try:
                 for each, reason in self.look(time.monotonic()):
                     self._tell(each, reason)
+                self._beside()
             except Exception as error:  # without this watch, a run could hang for ever
                 self._warn(f"The processes of tasks cannot be watched ({error!r}). The run's keeper ends its workers.")
                 os._exit(_ABORTED)

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from mayfly_lab.accounts import BACKUP
 
-from .moments import MOMENTS
+from .moments import MOMENTS, RESTORE_MOMENTS
 
 # What is done to the processes of a run → the class of its promise (promises.py).
 KILLS = {
@@ -20,13 +20,22 @@ KILLS = {
     "SIGKILL to ansible-playbook": "keeper",
     "SIGKILL to its process group": "keeper",
     "SIGKILL to the keeper": "another keeper",
+    "SIGSTOP to the keeper": "hung keeper",
     "SIGKILL to every process": "container",
     "SIGKILL to a task's process": "task",
     "SIGSTOP to a task's process": "stopped task",
     "runner cancel": "runner",
     "runner time-out": "runner",
     "SIGKILL to the runner": "runner killed",
+    "SIGKILL to all but the runner": "runner's reap",
 }
+# What is done to a restore, at moments of its own.
+RESTORE_KILLS = (
+    "SIGINT to ansible-playbook",
+    "SIGKILL to ansible-playbook",
+    "SIGKILL to the keeper",
+    "SIGKILL to every process",
+)
 # A run that nobody hurts takes this long, in seconds, on two busy cores: random moments lie within.
 RUN_SECONDS = 30.0
 RANDOM_KILLS = 200
@@ -50,10 +59,11 @@ class LabFault:
 class Case:
     """One operation and what happens to it.
 
-    ``phase``: matrix, random, lease or reaper. ``action`` is a key of KILLS, a host fault of the lab's, or empty when
-    ``faults`` alone do harm. ``moment`` is a key of MOMENTS; a random one has ``seconds`` since its start instead.
-    ``expect``: Succeeded, Failed, or empty where both are right. ``late``: what is held at the moment has been done
-    already, and its answer waits. ``mend_after``: seconds after which a host fault is taken back.
+    ``phase``: matrix, random, lease or reaper. ``action`` is a key of KILLS, a host fault of the lab's, or empty
+    when ``faults`` alone do harm. ``operation``: the playbook. ``moment`` is a key of MOMENTS; a random one has
+    ``seconds`` since its start instead. ``expect``: Succeeded, Failed, or empty where both are right. ``late``:
+    what is held at the moment has been done already, and its answer waits. ``mend_after``: seconds after which a
+    host fault is taken back.
     """
 
     name: str
@@ -66,6 +76,7 @@ class Case:
     expect: str = ""
     late: bool = True
     mend_after: float | None = None
+    operation: str = "ec2_backup"
 
 
 def matrix() -> list[Case]:
@@ -76,8 +87,9 @@ def matrix() -> list[Case]:
         )
         for number, (action, promise) in enumerate(KILLS.items())
         for moment in MOMENTS
+        if moment not in RESTORE_MOMENTS
     ]  # fmt: skip
-    return [*kills, *_transient(), *_lasting(), *_lost_hosts()]
+    return [*kills, *_restores(), *_transient(), *_lasting(), *_lost_hosts()]
 
 
 def random_kills(seed: int, count: int) -> list[Case]:
@@ -141,6 +153,13 @@ _OTHERS: tuple[tuple[str, str, tuple[LabFault, ...]], ...] = (
     ("empty page", "transfer", (LabFault("empty-pages", 1),)),
     ("group busy for 8 s", "terminate", (LabFault("group-busy", None, (("seconds", 8.0),)),)),
 )
+
+
+def _restores() -> Iterable[Case]:
+    for action in RESTORE_KILLS:
+        for moment in RESTORE_MOMENTS:
+            name = f"{action}, {moment}"
+            yield Case(name, "matrix", KILLS[action], action, moment, operation="volume_restore")
 
 
 def _transient() -> Iterable[Case]:

@@ -37,7 +37,9 @@ class Conductor:
         result = Result(case.name, case.phase, case.promise, case.moment or f"{case.seconds or 0:.1f} s")
         operation = None
         try:
-            operation = Operation(self._site, self.new_run(), runner="runner" in case.action)
+            more = {} if case.operation == "ec2_backup" else {"inventory": "restore_points.yml"}
+            runner = "runner" in case.action
+            operation = Operation(self._site, self.new_run(), runner=runner, name=case.operation, **more)
             self._conduct(case, operation, result)
             operation.close()
             self._afterwards(result, next_backup=next_backup, restore=restore)

@@ -53,7 +53,15 @@ MOMENTS: dict[str, Moment] = {
         (_slow("PutObject", "s3", resource="*/points/*"),), seconds=HOLD_SECONDS, either=True
     ),
     "terminate": Moment((_slow("TerminateInstances"),), seconds=HOLD_SECONDS, either=True),
+    "a restore's transfer": Moment(
+        (
+            ("slow", 1, {"service": "ebs", "call": "PutSnapshotBlock", "seconds": 0.1}),
+            ("throttle", None, {"service": "ebs", "call": "PutSnapshotBlock", "rate": _SLOW_RATE}),
+        )
+    ),
+    "a restore's volumes": Moment((_slow("CreateVolume"),), seconds=HOLD_SECONDS),
 }  # fmt: skip
+RESTORE_MOMENTS = ("a restore's transfer", "a restore's volumes")
 
 
 def holds(name: str, *, late: bool) -> list[tuple[str, int | None, dict[str, Any]]]:

@@ -61,7 +61,7 @@ class Operation:
         """Do it. Raises SiteError when there is no such process, although the operation is under way."""
         self._note_folder()
         what, _, whom = action.partition(" to ")
-        if action == "SIGKILL to every process":
+        if action in ("SIGKILL to every process", "SIGKILL to all but the runner"):
             processes.kill_all(self.run)
         elif whom in ("ansible-playbook", "its process group", "the keeper", "a task's process"):
             find: Callable[[str], processes.Process | None] = {

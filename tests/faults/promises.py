@@ -16,11 +16,13 @@ SOFT_CANCEL_SECONDS = 10.0
 CLEAN_SECONDS: dict[str, float] = {
     "keeper": 30.0,
     "another keeper": 90.0,
+    "hung keeper": 120.0,
     "task": 60.0,
     "stopped task": 90.0,
     "runner": 60.0,
     # Its playbook may live on, and then its operation ends as if nothing had happened.
     "runner killed": 120.0,
+    "runner's reap": 120.0,
     "container": LEASE_SECONDS + LEASE_MORE_SECONDS + _REAP_SECONDS,
     "passing fault": 180.0,
     "lasting fault": 180.0,

@@ -60,7 +60,7 @@ class Run:
         self.images = Images()
         self.workers = Workers(self.clients, run_id, secrets)
         self.credentials = WorkerCredentials(self.workers)
-        self.temporaries = Temporaries(self.journal.note_place)
+        self.temporaries = Temporaries(self.journal)
         self.watching = Watching(self.clients.client)
         self.marker = Marker(self.clients.client, self._temporary_things)
         self.closing = Closing()

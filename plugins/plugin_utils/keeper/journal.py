@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What another keeper needs to end a run after its own has died: the accounts, and where something was made.
+"""What another keeper needs to end a run after its own has died: the accounts, where something was made, and what of
+it is the user's now.
 
 A file in the keeper's own folder, in memory and 0600: the accounts' settings hold an external id.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,14 @@ from .ssh import write_secret
 
 
 class Journal:
-    """Written before anything is made in a new place."""
+    """Written before anything is made in a new place, and before anything is handed over.
+
+    What was handed over is known to another keeper from the start: AWS may still show the tags it had before.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "journal.json"
+        self._handed_over = set(_read(self._path).get("handed_over") or ())
         self._accounts: dict[str, dict[str, Any]] = {}
         self._places: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
@@ -40,16 +45,40 @@ class Journal:
             self._places.add(place)
             self._write()
 
+    def handed_over(self) -> set[str]:
+        """Ids of what is the user's now."""
+        with self._lock:
+            return set(self._handed_over)
+
+    def note_handed_over(self, ids: Iterable[str]) -> None:
+        """Keep ids of what is about to be the user's."""
+        with self._lock:
+            self._handed_over.update(ids)
+            self._write()
+
+    def forget_handed_over(self, ids: Iterable[str]) -> None:
+        """These stay the run's: they could not be handed over."""
+        with self._lock:
+            self._handed_over.difference_update(ids)
+            self._write()
+
     def _write(self) -> None:
         places = [list(place) for place in sorted(self._places)]
-        write_secret(self._path, json.dumps({"accounts": self._accounts, "places": places}))
+        value = {"accounts": self._accounts, "places": places, "handed_over": sorted(self._handed_over)}
+        write_secret(self._path, json.dumps(value))
 
 
 def read_journal(folder: Path) -> tuple[dict[str, Account], list[tuple[str, str]]]:
     """(accounts, places) that were noted; both empty when nothing was."""
+    value = _read(folder / "journal.json")
+    accounts = {name: Account(**each) for name, each in value.get("accounts", {}).items()}
+    return accounts, [(str(account), str(region)) for account, region in value.get("places", ())]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's content, empty when there is none yet."""
     try:
-        value = json.loads((folder / "journal.json").read_text())
+        value: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
-        return {}, []
-    accounts = {name: Account(**each) for name, each in value["accounts"].items()}
-    return accounts, [(str(account), str(region)) for account, region in value["places"]]
+        return {}
+    return value

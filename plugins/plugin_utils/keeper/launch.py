@@ -14,6 +14,7 @@ from botocore.parsers import ResponseParserError
 
 from . import aws
 from .errors import KeeperError
+from .things import GOING
 
 Pause = Callable[[float], None]
 
@@ -128,17 +129,26 @@ def run_instances(ec2: Any, parameters: dict[str, Any], pause: Pause) -> dict[st
     """Launch one instance and return AWS's description of it.
 
     A doubtful answer is settled before anything else is tried: the very same request is sent again, and AWS is asked
-    for the client token. ``pause`` sleeps so many seconds, and may raise to give up. Raises CandidateFailed when
-    another candidate may do, LaunchDoubtful when no clear answer came, KeeperError for what is final.
+    for the client token. ``pause`` sleeps so many seconds, and may raise KeeperError to give up. Raises CandidateFailed
+    when another candidate may do, LaunchDoubtful when no clear answer came (given up or not), KeeperError for what is
+    final. An instance that is going already has ended by itself, however it was found.
     """
     doubt: Exception | None = None
     last: Exception | None = None
+
+    def wait(seconds: float) -> None:
+        try:
+            pause(seconds)
+        except KeeperError as error:
+            if doubt is None:
+                raise
+            raise LaunchDoubtful(error.code, error.message, error.remedy) from error
+
     for attempt in range(_TRIES):
         if attempt:
-            pause(aws.backoff(attempt))
+            wait(aws.backoff(attempt))
         try:
             instance: dict[str, Any] = ec2.run_instances(**parameters)["Instances"][0]
-            return instance
         except (BotoCoreError, ClientError, ResponseParserError) as error:
             last = error
             # EC2 answers want of capacity with a 5xx too, and that is a clear answer.
@@ -147,15 +157,17 @@ def run_instances(ec2: Any, parameters: dict[str, Any], pause: Pause) -> dict[st
                 continue
             if aws.is_throttled(error) or _is_young(error):
                 continue
-            known = _find(ec2, parameters["ClientToken"], pause) if doubt or _has_ended(error) else None
+            known = _find(ec2, parameters["ClientToken"], wait) if doubt or _has_ended(error) else None
             if known is not None:
                 if _has_ended(error):
                     raise ended_by_itself(known) from error
-                return known
+                return _living(known)
             raise _refusal(error, doubt) from error
-    known = _find(ec2, parameters["ClientToken"], pause) if doubt else None
+        else:
+            return _living(instance)
+    known = _find(ec2, parameters["ClientToken"], wait) if doubt else None
     if known is not None:
-        return known
+        return _living(known)
     if doubt is not None:
         raise LaunchDoubtful(
             "LaunchDoubtful",
@@ -180,6 +192,13 @@ def _find(ec2: Any, token: str, pause: Pause) -> dict[str, Any] | None:
             for instance in reservation["Instances"]:
                 return dict(instance)
     return None
+
+
+def _living(instance: dict[str, Any]) -> dict[str, Any]:
+    """The instance, unless it has ended meanwhile: it has no address any more, and its StateReason says why."""
+    if (instance.get("State") or {}).get("Name") in GOING:
+        raise ended_by_itself(instance)
+    return instance
 
 
 def _refusal(error: Exception, doubt: Exception | None) -> Exception:

@@ -17,6 +17,7 @@ from . import operations, protocol
 from .context import Context, Run
 from .errors import KeeperError
 from .settings import Settings
+from .start import ALIVE
 from .translation import as_keeper_error
 
 log = logging.getLogger(__name__)
@@ -109,8 +110,10 @@ class Server:
             self._idle.notify_all()
 
     def _tell_alive(self) -> None:
-        """Long calls are told apart from a keeper that hangs."""
+        """Long calls are told apart from a keeper that hangs, and one that has died lately from one long dead."""
         while not self._stopped.wait(protocol.ALIVE_SECONDS):
+            with suppress(FileNotFoundError):  # of a server without a keeper around it
+                os.utime(self._path.with_name(ALIVE))
             with self._idle:
                 waiting = list(self._open.items())
             for connection, lock in waiting:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,13 +28,15 @@ RUNS_VARIABLE = "MAYFLY_RUNS_DIR"
 LOCK = "keeper.lock"
 ALIVE = "alive"
 _PREFIX = "mayfly-"
+PLAYBOOK = "playbook"
+#: Of the folders that runner.py keeps settings in (mayfly/memory.py).
+RUNNER_PREFIX, RUNNER_LOCK = "mayfly-run-", "lock"
 SOCKET = "keeper.sock"
 REPLACEMENT = "replacement"
-_PLAYBOOK_VARIABLE = "MAYFLY_PLAYBOOK"
 _READY_SECONDS = 30.0
 _PING_SECONDS = 5.0
 _DEAD_SECONDS = 10.0
-# A playbook that lives replaces its dead keeper long before.
+# Since the keeper's last beat. Of its playbook, a task may be left that asks for another keeper.
 _REPLACED_SECONDS = 3600.0
 _MODULE = "ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.main"
 # It stands in tags, in names of sessions and groups, and in a path.
@@ -60,15 +63,16 @@ def start() -> Keeper:
         message = f"{RUN_VARIABLE} is {run}, and {folder} has the report of such a run already."
         raise KeeperError("RunExists", message, "Give each run an id of its own, or none.")
     memory = memory_folder()
-    _forget_the_dead(memory)
+    for each in memory_folders():
+        _forget_the_dead(each)
     private = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=memory))
     os.environ[ADDRESS_VARIABLE] = str(private / SOCKET)
     os.environ[RUN_VARIABLE] = run
-    os.environ[_PLAYBOOK_VARIABLE] = str(os.getpid())
     try:
+        (private / PLAYBOOK).write_text(f"{os.getpid()} {_started(os.getpid())}")
         _spawn(run, folder, private, os.getpid())
     except BaseException:
-        for name in (ADDRESS_VARIABLE, RUN_VARIABLE, _PLAYBOOK_VARIABLE):
+        for name in (ADDRESS_VARIABLE, RUN_VARIABLE):
             del os.environ[name]
         shutil.rmtree(private, ignore_errors=True)
         raise
@@ -89,12 +93,25 @@ def replace() -> None:
         raise KeeperError("KeeperGone", f"The keeper of the run {run} has ended.", f"{folder}/keeper.log says why.")
     with (private / "replace.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with suppress(KeeperError):
-            client.call("run.ping", {}, _PING_SECONDS)
-            return
-        _kill(folder)
-        playbook = int(os.environ.get(_PLAYBOOK_VARIABLE, "0"))
-        _spawn(run, folder, private, playbook, REPLACEMENT)
+        try:
+            with suppress(KeeperError):
+                client.call("run.ping", {}, _PING_SECONDS)
+                return
+            _kill(folder)
+            _spawn(run, folder, private, _playbook(private), REPLACEMENT)
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # a task that was forked meanwhile holds the file as well
+
+
+def is_dead(folder: Path) -> bool:
+    """Whether the keeper of a run has gone: nobody holds its lock. False where that cannot be told."""
+    try:
+        with (folder / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_UN)  # not left to a task that was forked meanwhile
+    except OSError:
+        return False
+    return True
 
 
 def runs_folder() -> Path:
@@ -108,22 +125,58 @@ def runs_folder() -> Path:
 
 def memory_folder() -> Path:
     """A folder in memory, for a 0700 one below it; raises KeeperError when there is none: keys never lie on a disk."""
-    for folder in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):  # noqa: S108 - a 0700 folder is made in it
-        if folder and os.access(folder, os.W_OK) and _file_system(folder) in ("tmpfs", "ramfs"):
-            return Path(folder)
+    for folder in memory_folders():
+        return folder
     message = "Neither XDG_RUNTIME_DIR nor /dev/shm is a tmpfs that can be written."
     raise KeeperError("NoMemoryFolder", message, "Keys and credentials of a run are kept in memory only: mount one.")
 
 
+def memory_folders() -> list[Path]:
+    """Folders in memory that can be written, the best one first."""
+    named = (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm")  # noqa: S108 - a 0700 folder is made in it
+    found = (each for each in named if each and os.access(each, os.W_OK) and _file_system(each) in ("tmpfs", "ramfs"))
+    return [Path(each) for each in found]
+
+
 def _forget_the_dead(memory: Path) -> None:
-    """Remove what keepers have left in memory that were killed together with their playbooks."""
+    """Remove what keepers and runners have left in memory that were killed together with their playbooks."""
     for alive in memory.glob(f"{_PREFIX}*/{ALIVE}"):
-        with suppress(OSError), alive.open() as lock:
-            if os.fstat(lock.fileno()).st_uid != os.getuid():
-                continue
+        _remove_if(alive, _is_over)
+    for lock in memory.glob(f"{RUNNER_PREFIX}*/{RUNNER_LOCK}"):
+        _remove_if(lock, lambda _lock: True)
+
+
+def _remove_if(path: Path, dead: Callable[[Path], bool]) -> None:
+    """Remove the folder of a lock of this user that nobody holds, if it is ``dead`` as well."""
+    with suppress(OSError), path.open() as lock:
+        if os.fstat(lock.fileno()).st_uid == os.getuid():
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if time.time() - alive.stat().st_mtime > _REPLACED_SECONDS:
-                shutil.rmtree(alive.parent, ignore_errors=True)
+            if dead(path):
+                shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _is_over(alive: Path) -> bool:
+    """Whether a run whose keeper is dead will have no other one."""
+    silent = time.time() - alive.stat().st_mtime
+    return silent > _REPLACED_SECONDS and not _playbook(alive.parent)
+
+
+def _playbook(private: Path) -> int:
+    """The process of the run's playbook; 0 when it has ended, also when another has got its id by now."""
+    try:
+        pid, started = (private / PLAYBOOK).read_text().split()
+    except (OSError, ValueError):
+        return 0
+    return int(pid) if _started(int(pid)) == started else 0
+
+
+def _started(pid: int) -> str | None:
+    """When a process was started, in clock ticks since the machine was (field 22 of its stat, proc(5)); None: ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in ("Z", "X") else fields[19]
 
 
 def _run_id() -> str:
@@ -138,12 +191,12 @@ def _run_id() -> str:
 
 
 def _spawn(run: str, folder: Path, private: Path, playbook: int, *more: str) -> None:
-    """Start the process and wait until it takes calls. It watches the process ``playbook``, or none that is gone."""
+    """Start the process and wait until it takes calls. It watches the process ``playbook``, this one if it is 0."""
     readable, writable = os.pipe()
     try:
-        pidfd = os.pidfd_open(playbook)
-    except (ProcessLookupError, ValueError):
-        pidfd = os.pidfd_open(os.getpid())  # an orphan asks for a new keeper: it is all that is left of the run
+        pidfd = os.pidfd_open(playbook or os.getpid())  # an orphan asks for a new keeper: all that is left of the run
+    except ProcessLookupError:
+        pidfd = os.pidfd_open(os.getpid())  # it has just become one
     roots = [str(_collections_root()), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(root for root in roots if root)}
     try:

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -26,14 +26,30 @@ _LOOK_SECONDS = 1.0
 Place = tuple[str, str]
 
 
+class Notes(Protocol):
+    """What outlives this keeper: the journal."""
+
+    def note_place(self, place: Place) -> None:
+        """Keep a place."""
+
+    def handed_over(self) -> set[str]:
+        """Ids of what the run has handed over."""
+
+    def note_handed_over(self, ids: Iterable[str]) -> None:
+        """Keep these as handed over."""
+
+    def forget_handed_over(self, ids: Iterable[str]) -> None:
+        """These were not handed over."""
+
+
 class Temporaries:
     """The temporary things of a run, and the places (account, Region) where it has made any."""
 
-    def __init__(self, note_place: Callable[[Place], None]) -> None:
-        """``note_place`` is told of each place before anything is made there."""
-        self._note_place = note_place
+    def __init__(self, notes: Notes) -> None:
+        """``notes`` are told of each place before anything is made there, and of what is handed over before it is."""
+        self._notes = notes
         self._things: dict[str, Thing] = {}
-        self._handed_over: set[str] = set()
+        self._handed_over = notes.handed_over()
         self._places: set[Place] = set()
         self._lock = threading.Lock()
 
@@ -44,7 +60,7 @@ class Temporaries:
             if place in self._places:
                 return
             self._places.add(place)
-        self._note_place(place)
+        self._notes.note_place(place)
 
     def places(self) -> list[Place]:
         """Where to look."""
@@ -75,9 +91,12 @@ class Temporaries:
     def hand_over(self, ec2: Any, ids: Iterable[str]) -> None:
         """Give things to the user: without the tags that make them temporary, they are never removed again.
 
-        They leave the account first: a describe that is answered late may show the tags for a while.
+        They leave the account first: a describe that is answered late may show the tags for a while. The notes come
+        before everything: another keeper that takes over in the middle leaves them to the reaper rather than delete
+        what the user has been given.
         """
         listed = sorted(ids)
+        self._notes.note_handed_over(listed)
         with self._lock:
             self._handed_over.update(listed)
             known = {each: self._things.pop(each) for each in listed if each in self._things}
@@ -88,6 +107,7 @@ class Temporaries:
             with self._lock:
                 self._handed_over.difference_update(listed)
                 self._things.update(known)
+            self._notes.forget_handed_over(listed)
             raise
 
     def was_handed_over(self, thing_id: str) -> bool:

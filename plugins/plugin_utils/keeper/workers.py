@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from . import things
+from . import aws, things
 from .errors import KeeperError
 from .groups import TemporaryGroups
 from .lease import Renewer
@@ -23,6 +23,9 @@ from .things import Thing
 
 log = logging.getLogger(__name__)
 
+# How long DescribeInstances may not show an instance yet whose RunInstances got no answer.
+DOUBT_SECONDS = 20.0
+_DOUBT_PAUSE = 1.0
 _TERMINATE_SECONDS = 120.0
 # RunInstances may take its whole time limit (65 s) until a canceled launch hears of it.
 _LAUNCH_ENDS_SECONDS = 90.0
@@ -103,7 +106,7 @@ class Workers:
         self._launching: dict[str, Launching] = {}
         self._attempts: dict[str, int] = {}
         self._host_keys: dict[str, KeyPair] = {}
-        self._doubtful: dict[str, set[tuple[str, str, str]]] = {}
+        self._doubtful: dict[str, dict[tuple[str, str, str], float]] = {}
         self._user_key: KeyPair | None = None
         self._closing = False
         self._lock = threading.RLock()
@@ -168,15 +171,23 @@ class Workers:
             self._live[worker.host] = _Live(worker, connection)
 
     def renew_lease(self, host: str, renewer: Renewer) -> None:
-        """Begin to renew the host's lease, until its worker is terminated."""
+        """Begin to renew the host's lease, until its worker is terminated; raises KeeperError when it was already."""
         with self._lock:
-            self._live[host].renewer = renewer
+            live = self._live.get(host)
+            if live is None:
+                raise KeeperError("NoWorker", f"The worker of {host} was terminated while it started.")
+            live.renewer = renewer
             renewer.start()
 
-    def doubt(self, host: str, account: str, region: str, resource_id: str) -> None:
-        """An instance that nobody knows the id of may have been launched there: the host's end looks for it by tags."""
+    def doubt(self, host: str, account: str, region: str, resource_id: str, seconds: float = 0.0) -> None:
+        """An instance that nobody knows the id of may have been launched there: the host's end looks for it by tags.
+
+        It looks once at least, and until so many seconds from now.
+        """
+        doubts = (account, region, resource_id)
         with self._lock:
-            self._doubtful.setdefault(host, set()).add((account, region, resource_id))
+            known = self._doubtful.setdefault(host, {})
+            known[doubts] = max(known.get(doubts, 0.0), time.monotonic() + seconds)
 
     def connection(self, host: str) -> Connection:
         """The host's connection; raises KeeperError when it has no worker."""
@@ -194,21 +205,25 @@ class Workers:
         """End the host's worker, and a launch under way; whether there was one.
 
         Returns when AWS says that it is going or gone. Raises KeeperError after ``timeout`` seconds without that; the
-        worker then stays registered, and the run's end tries again.
+        worker then stays registered, and the run's end tries again. What is registered waits for no launch, which may
+        take RunInstances' whole time limit to hear of its end.
         """
         ends = time.monotonic() + timeout
         with self._lock:
             launching = self._launching.get(host)
         if launching is not None:
             launching.cancel()
-            launching.ended.wait(min(_LAUNCH_ENDS_SECONDS, timeout))
-            timeout = max(_LEAST_SECONDS, ends - time.monotonic())
         ended = self.discard(host, timeout)
+        if launching is not None:
+            launching.ended.wait(max(0.0, min(_LAUNCH_ENDS_SECONDS, ends - time.monotonic())))
+            ended = self.discard(host, max(_LEAST_SECONDS, ends - time.monotonic())) or ended
         with self._lock:
             self._host_keys.pop(host, None)
-            doubtful = self._doubtful.pop(host, set())
-        for account, region, resource_id in doubtful:
-            self._settle(host, (account, region), resource_id, ends)
+            doubtful = dict(self._doubtful.get(host, {}))
+        for doubts, until in doubtful.items():
+            if self._settle(host, doubts, until, ends):
+                with self._lock:
+                    self._doubtful.get(host, {}).pop(doubts, None)
         return ended or launching is not None or bool(doubtful)
 
     def discard(self, host: str, timeout: float = _TERMINATE_SECONDS) -> bool:
@@ -233,10 +248,17 @@ class Workers:
         ends = time.monotonic() + timeout
         self.refuse()
         with self._lock:
-            hosts = sorted(self._live.keys() | self._launching.keys() | self._doubtful.keys())
+            waiting = self._launching.keys() | {host for host, doubts in self._doubtful.items() if doubts}
+            live = sorted(self._live.keys() - waiting)
         errors: list[KeeperError] = []
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="terminate") as pool:
-            for future in [pool.submit(self._end, host, ends) for host in hosts]:
+        # A launch that is waited for, or a doubt, holds no live worker up: it takes a thread of its own.
+        with (
+            ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="terminate") as pool,
+            ThreadPoolExecutor(max(1, len(waiting)), thread_name_prefix="wait") as patient,
+        ):
+            futures = [pool.submit(self._end, host, ends) for host in live]
+            futures += [patient.submit(self._end, host, ends) for host in sorted(waiting)]
+            for future in futures:
                 error = future.exception()
                 if error is not None:
                     log.error("a worker was not terminated", exc_info=error)
@@ -250,11 +272,29 @@ class Workers:
         """Remove the run's key."""
         self.key_file.unlink(missing_ok=True)
 
-    def _settle(self, host: str, place: tuple[str, str], resource_id: str, ends: float) -> None:
-        """End what launches without a clear answer may have made."""
-        ec2 = self._clients.ending_client(*place)
+    def _settle(self, host: str, doubts: tuple[str, str, str], until: float, ends: float) -> bool:
+        """End what launches without a clear answer may have made; whether it was looked for until ``until``.
+
+        Raises NotRemoved, or botocore's errors when AWS will not show it.
+        """
+        account, region, resource_id = doubts
+        ec2 = self._clients.ending_client(account, region)
         tags = {"mayfly:run": self._run_id, "mayfly:resource": resource_id, **things.TEMPORARY}
-        for thing in things.find(ec2, place, tags, ["instance"]):
-            if thing.state not in things.GOING:
-                log.warning("%s: %s was launched without an answer", host, thing)
-                things.remove(ec2, thing, ends)
+        while True:
+            began = time.monotonic()
+            try:
+                found = things.find(ec2, (account, region), tags, ["instance"])
+            except aws.ERRORS as error:
+                if not aws.is_passing(error) or began > ends:
+                    raise
+                log.warning("%s: a launch without an answer was not looked for: %s", host, error)
+            else:
+                for thing in found:
+                    if thing.state not in things.GOING:
+                        log.warning("%s: %s was launched without an answer", host, thing)
+                        things.remove(ec2, thing, ends)
+                if began >= until:
+                    return True
+                if began > ends:
+                    return False
+            time.sleep(_DOUBT_PAUSE)

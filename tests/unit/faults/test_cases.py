@@ -5,7 +5,7 @@ import pytest
 from mayfly_lab.faults import FILTERS, KINDS
 
 from tests.faults import cases, promises
-from tests.faults.moments import MOMENTS, holds, in_stage
+from tests.faults.moments import MOMENTS, RESTORE_MOMENTS, holds, in_stage
 
 
 def test_a_seed_gives_the_same_cases_again() -> None:
@@ -25,7 +25,9 @@ def test_random_kills_are_of_every_kind_and_within_a_run() -> None:
 
 def test_the_matrix_has_every_kill_at_every_moment() -> None:
     made = {(case.action, case.moment) for case in cases.matrix()}
-    assert {(action, moment) for action in cases.KILLS for moment in MOMENTS} <= made
+    backups = set(MOMENTS) - set(RESTORE_MOMENTS)
+    assert {(action, moment) for action in cases.KILLS for moment in backups} <= made
+    assert {(action, moment) for action in cases.RESTORE_KILLS for moment in RESTORE_MOMENTS} <= made
 
 
 def test_names_are_single_and_every_case_has_a_promise() -> None:
@@ -54,7 +56,7 @@ def test_a_moment_is_held_before_or_after_what_it_waits_for() -> None:
     ("only", "found"),
     [
         ("runner CANCEL, boot", 1),
-        ("*every process, *", 9),
+        ("*every process, *", 11),
         ("runner cancel, boot,runner cancel, place", 2),
         ("nothing", 0),
     ],

@@ -20,7 +20,15 @@ IMPORT = "ansible.builtin.import_role"
 # An action of these bypasses the host loop or skips `always`, so one host's mistake would end every host's cleanup.
 FORBIDDEN_ACTIONS = {"pause", "add_host", "group_by"}
 FORBIDDEN_METAS = {"end_play", "end_host", "end_batch", "end_role", "clear_host_errors"}
-FORBIDDEN_KEYWORDS = {"run_once", "delegate_to", "throttle", "connection", "action", "local_action"}
+FORBIDDEN_KEYWORDS = {
+    "action",
+    "any_errors_fatal",  # ends every other host's way as well
+    "connection",
+    "delegate_to",
+    "local_action",
+    "run_once",
+    "throttle",
+}
 LAUNCHING_MODULES = {
     "autoscaling_group",
     "ec2_asg",
@@ -40,6 +48,27 @@ Task = dict[str, Any]
 def read(path: Path) -> Any:
     """The document of one YAML file."""
     return yaml.safe_load(path.read_text())
+
+
+def playbooks(folder: Path) -> list[Path]:
+    """Every file below ``folder`` that Ansible would play: a list of plays, whatever its name and wherever it lies."""
+    return [path for path in _files(folder) if isinstance(read(path), list)]
+
+
+def task_files(roles: Path) -> list[Path]:
+    """Every file of tasks and handlers of all roles."""
+    return [
+        path for part in ("tasks", "handlers") for folder in sorted(roles.glob(f"*/{part}")) for path in _files(folder)
+    ]
+
+
+def misplaced(paths: Iterable[Path], folder: Path) -> list[Path]:
+    """Playbooks that the runner and the reader look for in vain: not ``NAME.yml`` straight in ``folder``."""
+    return [path for path in paths if path.parent != folder or path.suffix != ".yml"]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def short(name: str) -> str:

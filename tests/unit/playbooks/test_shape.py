@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mayfly import project
 from tests.unit.playbooks.shape import (
     FORBIDDEN_ACTIONS,
     FORBIDDEN_KEYWORDS,
@@ -20,11 +21,14 @@ from tests.unit.playbooks.shape import (
     flatten,
     forbidden,
     launches,
+    misplaced,
+    playbooks,
     read,
+    task_files,
 )
 
-PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
-TASK_FILES = sorted(ROLES.glob("*/tasks/*.yml")) + sorted(ROLES.glob("*/handlers/*.yml"))
+PLAYBOOKS = playbooks(ROOT / "playbooks")
+TASK_FILES = task_files(ROLES)
 LAUNCH = ROLES / "worker/tasks/launch.yml"
 NEED_A_WORKER = {"ec2_backup", "volume_restore"}
 CONNECTION = "vars/worker_connection.yml"
@@ -147,6 +151,34 @@ class TestTheCheck:
     def test_takes_a_harmless_task(self, tmp_path: Path, inside: str) -> None:
         assert defects(self.play_with(tmp_path, {"ansible.builtin.meta": "flush_handlers"}, inside), tmp_path) == []
 
+    @pytest.mark.parametrize("keyword", sorted({"any_errors_fatal", *FORBIDDEN_KEYWORDS}))
+    @pytest.mark.parametrize("outer", [True, False])
+    def test_sees_such_a_keyword_of_a_block(self, keyword: str, outer: bool) -> None:
+        steps = [LAUNCHING, INSTALLING, {"ansible.builtin.meta": "flush_handlers"}, TRANSFERRING]
+        play = (
+            operation_play(**{keyword: True}) if outer else operation_play(block=[{"block": [], keyword: True}, *steps])
+        )
+        assert defects(play) == [f"uses {keyword}"]
+
+    @pytest.mark.parametrize(
+        "name", ["x.yml", "x.yaml", "x.json", "x", "inner/x.yml", "inner/deep/x.yaml", "vars/x.yml"]
+    )
+    def test_sees_a_playbook_whatever_its_name(self, tmp_path: Path, name: str) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("- hosts: all\n")
+        (tmp_path / "variables.yml").write_text("x: [1]\n")
+        assert playbooks(tmp_path) == [path]
+        assert misplaced([path], tmp_path) == ([] if name == "x.yml" else [path])
+
+    @pytest.mark.parametrize("name", ["main.yml", "main.yaml", "inner/x.yml", "inner/deep/x.yaml"])
+    @pytest.mark.parametrize("part", ["tasks", "handlers"])
+    def test_sees_a_file_of_tasks_whatever_its_name(self, tmp_path: Path, part: str, name: str) -> None:
+        path = tmp_path / "other" / part / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+        assert task_files(tmp_path) == [path]
+
     @staticmethod
     def play_with(roles: Path, task: dict[str, Any], inside: str) -> dict[str, Any]:
         """A play of the right shape with a task more, which may stand in a role that it imports."""
@@ -162,6 +194,11 @@ class TestTheCheck:
             path.write_text(repr(tasks))  # which YAML reads as well
         own = {"the playbook": [task], "a block": [{"block": [task]}]}.get(inside, [])
         return operation_play(block=[LAUNCHING, role("other"), *own])
+
+
+def test_playbooks_stand_where_they_are_looked_for() -> None:
+    assert misplaced(PLAYBOOKS, ROOT / "playbooks") == []
+    assert [path.stem for path in PLAYBOOKS] == project.operations()
 
 
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.name)

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,47 @@ def test_bad_input(small_project: Path, capsys: pytest.CaptureFixture[str]) -> N
     printed = capsys.readouterr()
     assert json.loads(printed.out)["status"] == "BadInput"
     assert "no operation" in printed.err
+
+
+PROGRAM = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from mayfly import cli, project, settling
+project.root = lambda: Path(sys.argv[1])
+settling._await_keeper = lambda folder, watch, tell, stop: waited(stop)
+
+def waited(stop):
+    # A keeper that takes its time; a terminal's signal that is handed on at once is no second one.
+    interrupt()
+    time.sleep(1.2)
+    assert not stop.given_up
+    interrupt()
+    while not stop.given_up:
+        time.sleep(0.05)
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Timer(3, interrupt).start()
+sys.exit(cli.main(["long", "-i", sys.argv[1] + "/inventory.yml", *sys.argv[2:]]))
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=str)
+def test_a_second_interrupt_gives_up_waiting(small_project: Path, options: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(small_project), *options],
+        env={**os.environ, "PYTHONPATH": str(Path(mayfly.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == cli.INTERRUPTED == 130, done.stderr
+    assert "Its keeper goes on" in done.stderr
+    assert "Traceback" not in done.stderr
+    if options:
+        assert json.loads(done.stdout)["status"] == "Canceled"
 
 
 def test_live_lines_and_summary(small_project: Path, capsys: pytest.CaptureFixture[str]) -> None:

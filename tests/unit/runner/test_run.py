@@ -5,23 +5,25 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import ansible_runner
 import pytest
 
 import mayfly
-from mayfly import execution, settling, stopping
+from mayfly import execution, memory, playing, settling, stopping
 from mayfly.playing import Order, Output
 from mayfly.progress import Watch
 
-SHARED_MEMORY = Path("/dev/shm")
-
 
 def left_in_memory() -> set[Path]:
-    return set(SHARED_MEMORY.glob("mayfly-run-*"))
+    return {path for place in memory.memory_folders() for path in place.glob("mayfly-run-*")}
 
 
 def test_every_host_has_a_result(small_project: Path) -> None:
@@ -96,7 +98,7 @@ def test_what_the_keeper_could_not_end_fails_the_run(small_project: Path, monkey
     left = {"code": "DeletionFailed", "message": "The temporary volume vol-1 was not removed.", "remedy": "Reap."}
     entry = {"status": "Succeeded"}
     report = {"run": "r", "ended": "2026-11-24T01:31:00+00:00", "errors": [left], "status": "Failed"}
-    monkeypatch.setattr(settling, "_reap", lambda _order: None)
+    monkeypatch.setattr(settling, "_reap", lambda _order, _stop: None)
     result = mayfly.run(
         "reported",
         inventory=small_project / "inventory.yml",
@@ -176,6 +178,117 @@ def test_what_on_event_raises_comes_back(small_project: Path) -> None:
     with pytest.raises(KeyError):
         mayfly.run("long", inventory=small_project / "inventory.yml", on_event=refuse, timeout=60)
     assert left_in_memory() <= before
+
+
+def playbooks_of(folder: Path) -> list[int]:
+    """Children of this process that play for ``folder``; what they were doing may outlive them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            environment = (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if parent == os.getpid() and f"MAYFLY_RUNS_DIR={folder}/runs".encode() in environment:
+            found.append(int(process.name))
+    return found
+
+
+def leave(_event: mayfly.Event) -> None:
+    sys.exit(7)
+
+
+def leave_at_the_end(event: mayfly.Event) -> None:
+    if "died" in event.text:
+        sys.exit(7)
+
+
+def interrupt(_event: mayfly.Event) -> None:
+    raise KeyboardInterrupt
+
+
+def full(_watch: Watch, *_more: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("on_event", "broken", "raised"),
+    [
+        (leave, None, SystemExit),
+        (interrupt, None, KeyboardInterrupt),
+        (None, "ansible", OSError),
+        (None, "report", OSError),
+    ],
+)
+def test_wait_returns_when_the_playbook_has_ended_whatever_was_raised(
+    small_project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    on_event: Callable[[mayfly.Event], None] | None,
+    broken: str | None,
+    raised: type[BaseException],
+) -> None:
+    before, settled = left_in_memory(), []
+    monkeypatch.setattr(execution, "settle", lambda order, *_more: settled.append(order.run) or [])
+    if broken:
+        monkeypatch.setattr(Watch, broken, full)
+    run = mayfly.start("long", inventory=small_project / "inventory.yml", on_event=on_event, timeout=60)
+    with pytest.raises(raised):
+        run.wait(60)
+    assert playbooks_of(small_project) == []
+    assert settled == [run.id]
+    assert left_in_memory() <= before
+
+
+def test_what_on_event_raises_at_the_end_does_not_cut_the_end_short(
+    small_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settle(order: Order, watch: Watch, tell: Callable[[mayfly.Event], None], stop: stopping.Stop) -> list[object]:
+        tell(mayfly.Event("warning", "The keeper died."))
+        settled.append(order.run)
+        return []
+
+    settled: list[str] = []
+    monkeypatch.setattr(execution, "settle", settle)
+    run = mayfly.start("two_results", inventory=small_project / "inventory.yml", on_event=leave_at_the_end)
+    with pytest.raises(SystemExit):
+        run.wait(60)
+    assert settled == [run.id]
+
+
+@pytest.mark.parametrize("spoken", [True, False], ids=["with events", "before any"])
+def test_an_error_of_ansible_runner_itself_ends_the_playbook(
+    small_project: Path, monkeypatch: pytest.MonkeyPatch, spoken: bool
+) -> None:
+    seen: list[int] = []
+
+    def broken(stop: stopping.Stop, process: int | None) -> bool:
+        if bool(process) is spoken and playbooks_of(small_project):
+            seen.extend(playbooks_of(small_project))
+            raise ValueError("it is broken")
+        return False
+
+    monkeypatch.setattr(stopping.Stop, "kill_now", broken)
+    if not spoken:
+        monkeypatch.setattr(playing.Watch, "ansible", lambda watch, event: None)
+    with pytest.raises(ansible_runner.exceptions.AnsibleRunnerException, match="broken"):
+        mayfly.run("long", inventory=small_project / "inventory.yml")
+    assert seen
+    assert playbooks_of(small_project) == []
+
+
+def test_a_child_that_does_not_end_gently_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "GRACE_SECONDS", 0.3)
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", stubborn], start_new_session=True, stdout=subprocess.PIPE)
+    with child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        stopping.end(child.pid)
+        assert child.wait(1) == -signal.SIGKILL
+    stopping.end(child.pid)
+    stopping.end(None)
 
 
 def test_from_a_thread(small_project: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,14 +21,22 @@ from . import operation
 log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 300.0
+# What a run may have given to the user a moment before it ended, and how late EC2 may still show its old tags.
+_HANDED_OVER = ("volume", "snapshot")
+_AGAIN_SECONDS = 5.0
 _PLACES_AT_ONCE = 16
 _PARTITION_REGIONS = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 _UPLOAD = "multipart-upload"
+_SEE_ACCOUNTS = "group_vars/all/accounts.yml says what mayfly_accounts holds."
+_SEE_REPOSITORIES = "group_vars/all/repositories.yml says what mayfly_repository holds."
 
 
 @operation("reaper.sweep")
 def sweep(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{changed, reaped: [{kind, id, account, region, reason}], kept, failed: [{account, region, …, error}]}."""
+    """{changed, reaped: [{kind, id, account, region, reason}], kept, failed: [{account, region, …, error}]}.
+
+    Raises KeeperError BadAccounts when the settings name no place to look at: that is no clean sweep.
+    """
     rule = reaping.Rule(
         deployment=context.settings.deployment,
         grace=timedelta(seconds=arguments["grace"]),
@@ -38,14 +46,18 @@ def sweep(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     failed: list[dict[str, Any]] = []
     with context.report.stage("Reaping"):
         places = list(_places(context, regions, failed))
+        if not places and not failed:
+            raise KeeperError("BadAccounts", "mayfly_accounts names no account to look into.", _SEE_ACCOUNTS)
         with ThreadPoolExecutor(_PLACES_AT_ONCE, thread_name_prefix="reap") as pool:
             looked = list(pool.map(lambda place: _look(context, place, rule, failed), places))
         doomed = {thing: verdict for each in looked for thing, verdict in each if verdict.remove}
         kept = sum(not verdict.remove for each in looked for _, verdict in each)
-        uploads = [] if rule.run else list(_uploads(context, arguments.get("repositories") or (), rule, failed))
         if not context.check:
-            left = _remove(context, doomed, failed)
-            doomed = {thing: verdict for thing, verdict in doomed.items() if thing not in left}
+            gone = _remove(context, doomed, rule, failed)
+            doomed = {thing: verdict for thing, verdict in doomed.items() if thing in gone}
+        # Instances cost most: nothing about buckets is asked before they are ending.
+        uploads = [] if rule.run else _uploads(context, arguments.get("repositories") or (), rule, failed)
+        if not context.check:
             uploads = [upload for upload in uploads if _abort(context, upload, failed)]
         reaped = [_told(thing, verdict) for thing, verdict in doomed.items()]
         reaped += [{name: upload[name] for name in ("kind", "id", "account", "region", "reason")} for upload in uploads]
@@ -63,23 +75,27 @@ def _places(context: Context, regions: list[str], failed: list[dict[str, Any]]) 
         try:
             ec2 = context.ec2(account.id, _PARTITION_REGIONS.get(partition, "us-east-1"))
             known = [each["RegionName"] for each in ec2.describe_regions()["Regions"]]
-        except (*aws.ERRORS, KeeperError) as error:
+        except Exception as error:  # whatever it is, it stops no other account
             failed.append(_failure({"account": account.id, "region": "all"}, error))
             continue
         yield from ((account.id, region) for region in sorted(known))
 
 
 def _look(
-    context: Context, place: tuple[str, str], rule: reaping.Rule, failed: list[dict[str, Any]]
+    context: Context,
+    place: tuple[str, str],
+    rule: reaping.Rule,
+    failed: list[dict[str, Any]],
+    kinds: Iterable[str] = things.ORDER,
 ) -> list[tuple[Thing, reaping.Verdict]]:
     """What bears the deployment's tags there, each with its verdict."""
     tags = {reaping.DEPLOYMENT: rule.deployment, **things.TEMPORARY}
     now = datetime.now(UTC)
     found: list[tuple[Thing, reaping.Verdict]] = []
-    for kind in things.ORDER:
+    for kind in kinds:
         try:
             listed = things.find(context.run.clients.ending_client(*place), place, tags, [kind])
-        except (*aws.ERRORS, KeeperError) as error:
+        except Exception as error:  # whatever it is, it stops no other kind and no other place
             failed.append(_failure({"kind": kind, "account": place[0], "region": place[1]}, error))
             continue
         free = [each for each in listed if not each.held and each.state not in things.GOING]
@@ -87,54 +103,85 @@ def _look(
     return found
 
 
-def _remove(context: Context, doomed: Iterable[Thing], failed: list[dict[str, Any]]) -> set[Thing]:
-    """What is still there."""
-    results = things.remove_all(context.run.clients, doomed, time.monotonic() + _SWEEP_SECONDS)
-    left = {thing: error for thing, error in results.items() if error is not None}
-    for thing, error in left.items():
-        told = {"kind": thing.kind, "id": thing.id, "account": thing.account, "region": thing.region}
-        failed.append(_failure(told, error))
-    return set(left)
+def _remove(context: Context, doomed: Iterable[Thing], rule: reaping.Rule, failed: list[dict[str, Any]]) -> set[Thing]:
+    """What has been removed."""
+    ends = time.monotonic() + _SWEEP_SECONDS
+    looked = time.monotonic()
+    listed = list(doomed)
+    given = [thing for thing in listed if rule.run and thing.kind in _HANDED_OVER]
+    results = things.remove_all(context.run.clients, [thing for thing in listed if thing not in given], ends)
+    if given:
+        time.sleep(max(0.0, looked + _AGAIN_SECONDS - time.monotonic()))
+        results |= things.remove_all(context.run.clients, _still_doomed(context, given, rule, failed), ends)
+    for thing, error in results.items():
+        if error is not None:
+            told = {"kind": thing.kind, "id": thing.id, "account": thing.account, "region": thing.region}
+            failed.append(_failure(told, error))
+    return {thing for thing, error in results.items() if error is None}
+
+
+def _still_doomed(
+    context: Context, given: list[Thing], rule: reaping.Rule, failed: list[dict[str, Any]]
+) -> list[Thing]:
+    """Those that a second look still shows as temporary: the first may have been answered late, with the tags of a
+    moment before they were handed over.
+    """
+    still: set[tuple[str, str]] = set()
+    for place in sorted({thing.place for thing in given}):
+        for thing, verdict in _look(context, place, rule, failed, _HANDED_OVER):
+            if verdict.remove:
+                still.add((thing.account, thing.id))
+    return [thing for thing in given if (thing.account, thing.id) in still]
 
 
 def _uploads(
-    context: Context, repositories: Iterable[dict[str, Any]], rule: reaping.Rule, failed: list[dict[str, Any]]
-) -> Iterable[dict[str, Any]]:
+    context: Context, repositories: Iterable[Mapping[str, Any]], rule: reaping.Rule, failed: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Multipart uploads below the prefixes of repositories that are older than any run: S3 bills their parts."""
     oldest = datetime.now(UTC) - reaping.LONGEST_RUN - max(rule.grace, reaping.LEAST_GRACE)
+    found: list[dict[str, Any]] = []
     for setting in repositories:
-        account, region, bucket = str(setting["account"]), str(setting["region"]), str(setting["bucket"])
-        prefix = str(setting.get("prefix") or "").strip("/")
-        where = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", "ExpectedBucketOwner": account}
+        told = {name: str(setting.get(name) or "") for name in ("account", "region")}
         try:
-            s3 = context.run.clients.client(account, region, "s3")
-            listed = [
-                each
-                for page in s3.get_paginator("list_multipart_uploads").paginate(**where)
-                for each in page.get("Uploads") or ()
-            ]
-        except (*aws.ERRORS, KeeperError) as error:
-            failed.append(_failure({"kind": _UPLOAD, "id": bucket, "account": account, "region": region}, error))
-            continue
-        for each in listed:
-            if each["Initiated"] < oldest:
-                yield {
-                    "kind": _UPLOAD,
-                    "id": f"{bucket}/{each['Key']}",
-                    "account": account,
-                    "region": region,
-                    "reason": f"older than any run: begun at {each['Initiated']:%Y-%m-%d %H:%M:%S} UTC",
-                    "request": {"Bucket": bucket, "Key": each["Key"], "UploadId": each["UploadId"]},
-                }
+            found += _old_uploads(context, setting, oldest)
+        except Exception as error:  # whatever it is, it stops no other repository
+            failed.append(_failure({"kind": _UPLOAD, "id": str(setting.get("bucket") or ""), **told}, error))
+    return found
+
+
+def _old_uploads(context: Context, setting: Mapping[str, Any], oldest: datetime) -> list[dict[str, Any]]:
+    """Those of one repository; raises KeeperError BadRepository for a setting that does not say where it is, botocore's
+    errors otherwise.
+    """
+    for name in ("account", "region", "bucket"):
+        if not setting.get(name):
+            raise KeeperError("BadRepository", f"mayfly_repository has no {name}.", _SEE_REPOSITORIES)
+    account, region, bucket = str(setting["account"]), str(setting["region"]), str(setting["bucket"])
+    prefix = str(setting.get("prefix") or "").strip("/")
+    where = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", "ExpectedBucketOwner": account}
+    pages = context.run.clients.ending_client(account, region, "s3").get_paginator("list_multipart_uploads")
+    return [
+        {
+            "kind": _UPLOAD,
+            "id": f"{bucket}/{each['Key']}",
+            "account": account,
+            "region": region,
+            "reason": f"older than any run: begun at {each['Initiated']:%Y-%m-%d %H:%M:%S} UTC",
+            "request": {"Bucket": bucket, "Key": each["Key"], "UploadId": each["UploadId"]},
+        }
+        for page in pages.paginate(**where)
+        for each in page.get("Uploads") or ()
+        if each["Initiated"] < oldest
+    ]
 
 
 def _abort(context: Context, upload: dict[str, Any], failed: list[dict[str, Any]]) -> bool:
     """Whether it is gone."""
     account, region = upload["account"], upload["region"]
     try:
-        s3 = context.run.clients.client(account, region, "s3")
+        s3 = context.run.clients.ending_client(account, region, "s3")
         s3.abort_multipart_upload(**upload["request"], ExpectedBucketOwner=account)
-    except (*aws.ERRORS, KeeperError) as error:
+    except Exception as error:  # whatever it is, it stops no other upload
         if aws.code_of(error) != "NoSuchUpload":
             told = {"kind": _UPLOAD, "id": upload["id"], "account": account, "region": region}
             failed.append(_failure(told, error))

@@ -11,7 +11,7 @@ from ..context import Context
 from ..errors import KeeperError
 from ..ready import await_ready
 from ..ssh import Connection
-from ..workers import Launching, Worker
+from ..workers import DOUBT_SECONDS, Launching, Worker
 from . import operation
 
 _SWEPT_SECONDS = 240.0
@@ -117,18 +117,21 @@ def _run(
         return launch.run_instances(ec2, parameters, launching.pause)
     except launch.CandidateFailed:
         raise
-    except Exception:
-        # Whatever it was, a try before it may have come through: the host's end looks for what carries its tags.
-        context.run.workers.doubt(context.host, account, region, str(resource["id"]))
+    except Exception as error:
+        # Whatever it was, a try before it may have come through: the host's end looks for what carries its tags, once
+        # after a clear answer, and for a while after none.
+        clear = isinstance(error, KeeperError) and not isinstance(error, launch.LaunchDoubtful)
+        seconds = 0.0 if clear else DOUBT_SECONDS
+        context.run.workers.doubt(context.host, account, region, str(resource["id"]), seconds)
         raise
 
 
 def _register(
     context: Context, arguments: dict[str, Any], candidate: dict[str, Any], instance: dict[str, Any]
 ) -> Worker:
-    """Put the new instance under the keeper's care at once."""
+    """Put the new instance under the keeper's care at once; raises KeeperError when AWS tells no address of it."""
     workers = context.run.workers
-    address = instance["PrivateIpAddress"]
+    address = str(instance.get("PrivateIpAddress") or "")
     connection = Connection(
         address=address,
         port=arguments["ssh_port"],
@@ -154,6 +157,9 @@ def _register(
         launched=instance["LaunchTime"].isoformat(),
     )
     workers.add(worker, connection)
+    if not address:
+        message = f"AWS tells no private address of the worker {worker.instance_id}."
+        raise KeeperError("WorkerUnreachable", message, "Start the operation again for this resource.")
     connection.pin(workers.host_key(context.host).public)
     context.report.set(worker=_reported(worker))
     return worker

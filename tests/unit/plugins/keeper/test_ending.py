@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import ending
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.journal import Journal
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.temporaries import Temporaries
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.things import NotRemoved, Thing
 from botocore.parsers import ResponseParserError
 
-from tests.unit.plugins.keeper.fakes import ACCOUNT, REGION, Clients, Ec2, Script, refused, tags
+from tests.unit.plugins.keeper.fakes import ACCOUNT, REGION, Clients, Ec2, Script, refused, says, tags
 
 OTHER_ACCOUNT = "444455556666"
 OURS = tags(mayfly__run="the-run", mayfly__temporary="true")
@@ -29,9 +31,9 @@ def at_once_again(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def things() -> Temporaries:
+def things(tmp_path: Path) -> Temporaries:
     """The temporary things of a run that has made something in one place."""
-    things = Temporaries(lambda _place: None)
+    things = Temporaries(Journal(tmp_path))
     things.watch(ACCOUNT, REGION)
     return things
 
@@ -71,9 +73,9 @@ class TestTheSweep:
         assert not [call for call in calls if not call.startswith("describe_")]
         assert (looks(clients), at_once_again) == (2, [1.0])
 
-    def test_looks_nowhere_when_nothing_was_made(self) -> None:
+    def test_looks_nowhere_when_nothing_was_made(self, tmp_path: Path) -> None:
         clients = Clients()
-        assert sweep(Temporaries(lambda _place: None), clients) == []
+        assert sweep(Temporaries(Journal(tmp_path)), clients) == []
         assert clients.made == {}
 
     def test_removes_what_is_found_and_looks_twice_more(self, things: Temporaries) -> None:
@@ -118,6 +120,15 @@ class TestTheSweep:
         assert sweep(things, clients) == []
         assert clients.made[ACCOUNT, REGION].ids("delete_volume") == []
 
+    def test_leaves_what_the_keeper_before_this_one_has_handed_over(self, things: Temporaries, tmp_path: Path) -> None:
+        """Its tags of a moment ago are still seen."""
+        things.hand_over(Ec2(), ["vol-given"])
+        clients = account_with(volume("vol-given"), volume("vol-1"))
+        after = Temporaries(Journal(tmp_path))
+        after.watch(ACCOUNT, REGION)
+        assert sweep(after, clients) == []
+        assert clients.made[ACCOUNT, REGION].ids("delete_volume") == ["vol-1"]
+
     @pytest.mark.parametrize("error", [refused("InternalError", 500), ResponseParserError("not XML")])
     def test_goes_on_after_a_look_that_failed(self, things: Temporaries, error: Exception) -> None:
         describe = Script(error, {})
@@ -154,6 +165,44 @@ class TestTheSweep:
         assert (error.thing.id, error.final) == ("vol-1", True)
         assert sorted(clients.made[ACCOUNT, REGION].ids("delete_volume")) == ["vol-1", "vol-2"]
         assert looks(clients) == 3
+
+    def test_looks_for_instances_again_while_a_group_is_busy(
+        self, things: Temporaries, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An instance that nobody knew of uses it, and AWS shows that one late."""
+        monkeypatch.setattr(ending, "_SLICE_SECONDS", 0.0)
+        clock = [0.0]
+        fake = SimpleNamespace(
+            monotonic=lambda: clock[0], sleep=lambda seconds: clock.__setitem__(0, clock[0] + seconds)
+        )
+        for module in (ending, ending.things):
+            monkeypatch.setattr(module, "time", fake)
+        group = {"GroupId": "sg-1", "Tags": OURS}
+        there: dict[str, list[dict[str, Any]]] = {"describe_security_groups": [group]}
+        count = Script(None)
+
+        def look(**_filters: Any) -> None:
+            count()
+            if count.count == 2:
+                there["describe_instances"] = [{"InstanceId": "i-late", "State": {"Name": "pending"}, "Tags": OURS}]
+
+        def end(*, InstanceIds: list[str]) -> Any:
+            there["describe_instances"] = []
+            return says("shutting-down")(InstanceIds=InstanceIds)
+
+        def delete(**_named: Any) -> Any:
+            if count.count < 2 or there["describe_instances"]:
+                clock[0] += 1
+                raise refused("DependencyViolation")
+            there["describe_security_groups"] = []
+            return {}
+
+        clients = Clients(
+            lambda: Ec2(things=there, describe_instances=look, terminate_instances=end, delete_security_group=delete)
+        )
+        assert sweep(things, clients) == []
+        assert clients.made[ACCOUNT, REGION].ids("terminate_instances") == ["i-late"]
+        assert clock[0] < 20
 
     @pytest.mark.parametrize(("makes", "deleted"), [(True, ["snap-late"]), (False, [])])
     def test_waits_for_the_end_of_a_worker_whose_agent_may_still_make_snapshots(

@@ -25,15 +25,15 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
-def noted() -> list[tuple[str, str]]:
-    """The places that were noted."""
-    return []
+def journal(tmp_path: Path) -> Journal:
+    """The run's journal."""
+    return Journal(tmp_path)
 
 
 @pytest.fixture
-def things(noted: list[tuple[str, str]]) -> Temporaries:
+def things(journal: Journal) -> Temporaries:
     """The temporary things of a run."""
-    return Temporaries(noted.append)
+    return Temporaries(journal)
 
 
 class TestTheAccount:
@@ -61,7 +61,11 @@ class TestTheAccount:
         assert things.get("vol-1") is first
         assert things.get("vol-2") is None
 
-    def test_notes_each_place_once(self, things: Temporaries, noted: list[tuple[str, str]]) -> None:
+    def test_notes_each_place_once(
+        self, things: Temporaries, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        noted: list[tuple[str, str]] = []
+        monkeypatch.setattr(journal, "note_place", noted.append)
         for place in ((OTHER_ACCOUNT, REGION), (ACCOUNT, REGION), (OTHER_ACCOUNT, REGION)):
             things.watch(*place)
         assert noted == [(OTHER_ACCOUNT, REGION), (ACCOUNT, REGION)]
@@ -82,22 +86,25 @@ class TestTheAccount:
         things.add(ACCOUNT, REGION, "vol-1", "volume")
         assert [each.id for each in things.all()] == ["vol-2"]
 
-    def test_lets_go_before_aws_is_asked(self, things: Temporaries) -> None:
+    def test_lets_go_before_aws_is_asked(self, things: Temporaries, tmp_path: Path) -> None:
+        """And another keeper would know of it, if this one died now."""
         seen = []
 
         def answer(**_asked: Any) -> Any:
-            seen.append((things.was_handed_over("vol-1"), things.all()))
+            after = Temporaries(Journal(tmp_path))
+            seen.append((things.was_handed_over("vol-1"), things.all(), after.was_handed_over("vol-1")))
             return {}
 
         things.add(ACCOUNT, REGION, "vol-1", "volume")
         things.hand_over(Ec2(delete_tags=answer), ["vol-1"])
-        assert seen == [(True, [])]
+        assert seen == [(True, [], True)]
 
-    def test_keeps_what_could_not_be_handed_over(self, things: Temporaries) -> None:
+    def test_keeps_what_could_not_be_handed_over(self, things: Temporaries, tmp_path: Path) -> None:
         things.add(ACCOUNT, REGION, "vol-1", "volume")
         with pytest.raises(ClientError, match="UnauthorizedOperation"):
             things.hand_over(Ec2(delete_tags=refused("UnauthorizedOperation", 403)), ["vol-1", "vol-2"])
         assert not things.was_handed_over("vol-1")
+        assert not Temporaries(Journal(tmp_path)).was_handed_over("vol-1")
         assert [each.id for each in things.all()] == ["vol-1"]
 
     def test_waits_until_what_is_handed_over_is_known(self, things: Temporaries) -> None:
@@ -201,6 +208,12 @@ class TestTheJournal:
             journal.note_place(place)
         journal.note_accounts({})
         assert read_journal(tmp_path) == (accounts, [(ACCOUNT, REGION), (OTHER_ACCOUNT, REGION)])
+
+    def test_keeps_what_was_handed_over_when_another_keeper_writes_it(self, tmp_path: Path) -> None:
+        Journal(tmp_path).note_handed_over(["vol-1", "snap-1"])
+        Journal(tmp_path).note_place((ACCOUNT, REGION))
+        assert Journal(tmp_path).handed_over() == {"vol-1", "snap-1"}
+        assert read_journal(tmp_path) == ({}, [(ACCOUNT, REGION)])
 
     def test_can_be_read_by_this_user_alone(self, tmp_path: Path) -> None:
         Journal(tmp_path).note_place((ACCOUNT, REGION))

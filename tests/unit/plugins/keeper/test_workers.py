@@ -6,6 +6,8 @@ from __future__ import annotations
 import stat
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from tests.unit.plugins.keeper.fakes import (
     Script,
     refused,
     says,
-    tags,
+    until,
     worker,
 )
 
@@ -150,56 +152,6 @@ def test_a_worker_that_did_not_end_is_ended_by_the_next_try(tmp_path: Path) -> N
     assert it.workers.terminate(HOST, timeout=30) is True
 
 
-def launched_without_answer(**states: str) -> dict[str, list[dict[str, Any]]]:
-    """Instances of a resource of the run, by name, in these states; two underscores stand for a dash."""
-    ours = tags(mayfly__run=RUN, mayfly__resource="i-0001", mayfly__temporary="true")
-    return {
-        "describe_instances": [
-            {"InstanceId": f"i-{name}", "State": {"Name": state.replace("__", "-")}, "Tags": ours}
-            for name, state in states.items()
-        ]
-    }
-
-
-class TestALaunchWithoutAnAnswer:
-    def test_is_settled_by_the_end_of_its_host(self, tmp_path: Path) -> None:
-        there = launched_without_answer(
-            one="running", two="pending", three="stopped", four="terminated", five="shutting__down"
-        )
-        others = [
-            {"InstanceId": "i-of-another-run", "Tags": tags(mayfly__run="x", mayfly__resource="i-0001")},
-            {"InstanceId": "i-of-another-host", "Tags": tags(mayfly__run=RUN, mayfly__resource="i-0002")},
-            {"InstanceId": "i-handed-over", "Tags": tags(mayfly__run=RUN, mayfly__resource="i-0001")},
-        ]
-        there["describe_instances"] += [{**each, "State": {"Name": "running"}} for each in others]
-        it = Registry(tmp_path, things=there)
-        it.workers.doubt(HOST, ACCOUNT, REGION, "i-0001")
-        assert it.workers.terminate(HOST) is True
-        assert it.ended == ["i-one", "i-two", "i-three"]
-        assert it.workers.terminate(HOST) is False
-
-    def test_that_has_made_nothing_is_no_failure(self, tmp_path: Path) -> None:
-        it = Registry(tmp_path)
-        it.workers.doubt(HOST, ACCOUNT, REGION, "i-0001")
-        assert it.workers.terminate_all(30) == []
-        assert it.ended == []
-
-    def test_is_looked_for_in_each_account_once(self, tmp_path: Path) -> None:
-        it = Registry(tmp_path)
-        for account in (ACCOUNT, OTHER_ACCOUNT, ACCOUNT):
-            it.workers.doubt(HOST, account, REGION, "i-0001")
-        it.workers.terminate(HOST)
-        asked = {account: len(ec2.asked) for (account, _), ec2 in it.clients.made.items()}
-        assert asked == {ACCOUNT: 1, OTHER_ACCOUNT: 1}
-
-    def test_that_does_not_end_is_told(self, tmp_path: Path) -> None:
-        it = Registry(tmp_path, things=launched_without_answer(one="running"), terminate_instances=says("running"))
-        it.workers.doubt(HOST, ACCOUNT, REGION, "i-0001")
-        [error] = it.workers.terminate_all(0.05)
-        assert error.code == "TerminationFailed"
-        assert "i-one" in error.message
-
-
 class TestTheEndOfTheRun:
     def test_ends_all_workers_in_their_accounts(self, tmp_path: Path) -> None:
         it = Registry(tmp_path)
@@ -225,6 +177,26 @@ class TestTheEndOfTheRun:
         for number in range(10):
             it.add(worker(f"web-{number}", f"i-{number}"))
         assert it.workers.terminate_all(60) == []
+
+    def test_ends_live_ones_before_launches_that_do_not_hear(self, tmp_path: Path) -> None:
+        """However many there are: their RunInstances take their time, and the workers of some are registered."""
+        it = Registry(tmp_path)
+        live = [f"web-{number:03}" for number in range(20, 40)]
+        deaf = [f"web-{number:03}" for number in range(20)]
+        with ExitStack() as launches, ThreadPoolExecutor(1) as pool:
+            for host in deaf:
+                launches.enter_context(it.workers.launching(host))
+                it.add(worker(host, f"i-of-{host}"))
+            for host in live:
+                it.add(worker(host, f"i-of-{host}"))
+            ending = pool.submit(it.workers.terminate_all, 60)
+            until(lambda: not it.workers.all())
+            assert set(it.ended) == {f"i-of-{host}" for host in [*deaf, *live]}
+            assert not ending.done()
+            it.add(worker(deaf[0], "i-late"))
+            launches.close()
+            assert ending.result(30) == []
+        assert it.ended[-1] == "i-late"
 
     def test_tells_of_each_that_does_not_end_and_ends_the_others(self, tmp_path: Path) -> None:
         def ends(*, InstanceIds: list[str]) -> Any:
@@ -321,6 +293,23 @@ class TestALaunch:
         assert launch.code == "Canceled"
         assert it.ended == ["i-worker"]
         assert it.workers.all() == []
+
+    def test_is_ended_before_it_hears_of_its_end(self, tmp_path: Path) -> None:
+        """What is registered waits for nobody; what comes through after that is ended as well."""
+        it = Registry(tmp_path)
+        with it.workers.launching(HOST) as launching, ThreadPoolExecutor(1) as pool:
+            it.add(worker())
+            ending = pool.submit(it.workers.terminate, HOST)
+            until(lambda: it.workers.get(HOST) is None)
+            assert it.ended == ["i-worker"]
+            assert not ending.done()
+            with pytest.raises(KeeperError) as caught:
+                it.workers.renew_lease(HOST, Renewer())  # type: ignore[arg-type]
+            assert caught.value.code == "NoWorker"
+            it.add(worker(instance_id="i-late"))
+            launching.ended.set()
+            assert ending.result(30) is True
+        assert it.ended == ["i-worker", "i-late"]
 
     def test_that_had_launched_nothing_was_something_all_the_same(self, tmp_path: Path) -> None:
         it = Registry(tmp_path)

@@ -209,7 +209,7 @@ def test_a_lost_answer_is_no_excuse_to_look_when_aws_refuses_that_too() -> None:
 
 def test_a_pause_while_looking_may_give_up() -> None:
     ec2, clock = Ec2(LOST, EXPIRED), Clock(gives_up_at=3)
-    with pytest.raises(KeeperError, match="canceled"):
+    with pytest.raises(launch.LaunchDoubtful, match="canceled"):
         launched(ec2, clock)
     assert ec2.looked == 2
 
@@ -230,6 +230,29 @@ def test_an_instance_that_has_ended_while_its_first_answer_was_throttled_is_read
         launched(Ec2(THROTTLED, ENDED, found={**INSTANCE, "StateReason": reason}))
     assert caught.value.code == "WorkerEnded"
     assert "KMS key" in caught.value.remedy
+
+
+FOUND = {
+    "in an answer": [INSTANCE],
+    "when it is asked for again": [LOST, INSTANCE],
+    "by its token after a refusal": [LOST, EXPIRED],
+    "by its token in the end": [LOST],
+}
+
+
+@pytest.mark.parametrize("answers", FOUND.values(), ids=FOUND.keys())
+@pytest.mark.parametrize(("state", "ended"), [("pending", False), ("shutting-down", True), ("terminated", True)])
+def test_an_instance_that_is_found_may_have_ended_by_itself(answers: list[Any], state: str, ended: bool) -> None:
+    """Then it has no address any more, and its reason decides."""
+    reason = {"Code": "Server.InsufficientInstanceCapacity", "Message": "Insufficient capacity"}
+    found = {**INSTANCE, "State": {"Name": state}, "StateReason": reason}
+    ec2 = Ec2(*[found if each is INSTANCE else each for each in answers], found=found)
+    if not ended:
+        assert launched(ec2) == found
+        return
+    with pytest.raises(launch.CandidateFailed) as caught:
+        launched(ec2)
+    assert caught.value.code == "Server.InsufficientInstanceCapacity"
 
 
 def test_an_instance_that_has_ended_and_is_not_found_is_no_worker() -> None:
@@ -276,6 +299,7 @@ def test_a_pause_that_raises_gives_up(first: Exception) -> None:
     with pytest.raises(KeeperError, match="canceled") as caught:
         launched(ec2, Clock(gives_up_at=2))
     assert caught.value.code == "Canceled"
+    assert isinstance(caught.value, launch.LaunchDoubtful) == (first is LOST)
     assert len(ec2.asked) == 2
 
 

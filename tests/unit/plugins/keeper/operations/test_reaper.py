@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context import Context, Run
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import reaper
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.settings import Settings
 from botocore.parsers import ResponseParserError
 
-from tests.unit.plugins.keeper.fakes import ACCOUNT, REGION, UNREACHABLE, Clients, Ec2, refused, tags
+from tests.unit.plugins.keeper.fakes import ACCOUNT, REGION, UNREACHABLE, Clients, Ec2, Script, refused, tags
 
 OTHER = "444455556666"
 BUCKET = {"account": ACCOUNT, "region": REGION, "bucket": "b", "prefix": "p"}
@@ -38,6 +39,8 @@ def volumes(*tagged: list[dict[str, str]]) -> dict[str, list[dict[str, Any]]]:
 class S3:
     """A bucket with unfinished uploads, begun so long ago; the ending of ``stays`` is refused."""
 
+    listing: Any = None
+
     def __init__(self, stays: str = "", **begun: timedelta) -> None:
         now = datetime.now(UTC)
         self.uploads = [{"Key": f"p/{key}", "UploadId": key, "Initiated": now - age} for key, age in begun.items()]
@@ -45,6 +48,8 @@ class S3:
         self.aborted: list[str] = []
 
     def get_paginator(self, _call: str) -> Any:
+        if self.listing is not None:
+            self.listing()
         return SimpleNamespace(paginate=lambda **_where: [{"Uploads": self.uploads}, {}])
 
     def abort_multipart_upload(self, **request: Any) -> None:
@@ -64,10 +69,12 @@ class Accounts(Clients):
     def accounts(self) -> list[Any]:
         return [SimpleNamespace(id=ACCOUNT), SimpleNamespace(id=OTHER)]
 
-    def client(self, account_id: str, region: str, service: str = "ec2") -> Any:
-        return self.s3 if service == "s3" else super().client(account_id, region, service)
+    def ending_client(self, account_id: str, region: str, service: str = "ec2") -> Any:
+        return self.s3 if service == "s3" else super().ending_client(account_id, region, service)
 
-    ending_client = client  # type: ignore[assignment]
+    def client(self, account_id: str, region: str, service: str = "ec2") -> Any:
+        assert service == "ec2", "buckets are not asked with patience: it holds the sweep up"
+        return super().client(account_id, region, service)
 
 
 def sweep(folder: Path, clients: Accounts, *, check: bool = False, **arguments: Any) -> dict[str, Any]:
@@ -79,6 +86,12 @@ def sweep(folder: Path, clients: Accounts, *, check: bool = False, **arguments: 
     told = {name: result[name] for name in ("reaped", "kept", "failed")}
     assert {name: run.report.resource("localhost").as_dict()[name] for name in told} == told
     return result
+
+
+@pytest.fixture(autouse=True)
+def again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second look follows at once."""
+    monkeypatch.setattr(reaper, "_AGAIN_SECONDS", 0.0)
 
 
 def ids(listed: list[dict[str, Any]]) -> list[str]:
@@ -131,6 +144,92 @@ def test_of_a_run_that_has_ended_removes_all_and_nothing_else(tmp_path: Path) ->
     s3 = S3(old=timedelta(days=30))
     result = sweep(tmp_path, Accounts(s3, a111122223333a=ec2), run="r-1", repositories=[BUCKET])
     assert (ec2.ids("delete_volume"), s3.aborted, ids(result["reaped"])) == (["vol-0"], [], ["vol-0"])
+
+
+@pytest.mark.parametrize("run", [None, "r-1"])
+def test_refuses_to_look_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str | None) -> None:
+    clients = Accounts()
+    monkeypatch.setattr(clients, "accounts", list)
+    for regions in ([REGION], []):
+        with pytest.raises(KeeperError) as caught:
+            sweep(tmp_path, clients, run=run, regions=regions)
+        assert caught.value.code == "BadAccounts"
+        assert "mayfly_accounts" in caught.value.message
+
+
+class TestWhatARunMayHaveHandedOver:
+    """Volumes and snapshots, whose tags of a moment ago may still be seen when the run has ended."""
+
+    def account(self, second: list[dict[str, Any]] | Exception) -> Ec2:
+        """An account that answers the first look with vol-0 and vol-1, and the second one with this."""
+        ec2 = Ec2(things=volumes(ours(), ours()))
+        instance = {"InstanceId": "i-1", "State": {"Name": "running"}, "Tags": ours()}
+        ec2.things["describe_instances"] = [instance]
+        count = Script(None)
+
+        def look(**_filters: Any) -> None:
+            count()
+            if count.count == 2:
+                assert ec2.ids("terminate_instances") == ["i-1"], "instances wait for no second look"
+                if isinstance(second, Exception):
+                    raise second
+                ec2.things["describe_volumes"] = second
+
+        ec2._scripts["describe_volumes"] = look  # type: ignore[assignment]
+        return ec2
+
+    def test_is_removed_when_a_second_look_shows_the_tag_too(self, tmp_path: Path) -> None:
+        [_, still] = volumes(ours(), ours())["describe_volumes"]
+        given = {"VolumeId": "vol-0", "State": "available", "Tags": tags(mayfly__deployment="default")}
+        ec2 = self.account([given, still])
+        result = sweep(tmp_path, Accounts(a111122223333a=ec2), run="r-1")
+        assert (ec2.ids("delete_volume"), ids(result["reaped"]), result["failed"]) == (["vol-1"], ["i-1", "vol-1"], [])
+
+    def test_is_left_when_the_second_look_fails(self, tmp_path: Path) -> None:
+        ec2 = self.account(UNREACHABLE)
+        result = sweep(tmp_path, Accounts(a111122223333a=ec2), run="r-1")
+        assert (ec2.ids("delete_volume"), ids(result["reaped"])) == ([], ["i-1"])
+        assert [each["kind"] for each in result["failed"]] == ["volume"]
+
+    def test_is_not_looked_for_again_on_a_schedule(self, tmp_path: Path) -> None:
+        """There it is the lease that has ended, long ago."""
+        ec2 = Ec2(things=volumes(ours()))
+        sweep(tmp_path, Accounts(a111122223333a=ec2))
+        assert [call for call, _ in ec2.asked].count("describe_volumes") == 1
+
+
+@pytest.mark.parametrize("missing", ["account", "region", "bucket"])
+def test_a_repository_that_says_not_where_it_is_stops_nothing_else(tmp_path: Path, missing: str) -> None:
+    ec2, s3 = Ec2(things=volumes(ours())), S3(old=timedelta(days=8))
+    wrong = {name: value for name, value in BUCKET.items() if name != missing}
+    result = sweep(tmp_path, Accounts(s3, a111122223333a=ec2), repositories=[wrong, BUCKET])
+    assert ids(result["reaped"]) == ["b/p/old", "vol-0"]
+    [failure] = result["failed"]
+    assert failure["kind"] == "multipart-upload"
+    assert f"mayfly_repository has no {missing}" in failure["error"]
+
+
+def test_asks_a_bucket_for_nothing_before_all_else_is_removed(tmp_path: Path) -> None:
+    ec2, s3 = Ec2(things=volumes(ours())), S3(old=timedelta(days=8))
+    seen: list[list[str]] = []
+    s3.listing = lambda: seen.append(ec2.ids("delete_volume"))
+    sweep(tmp_path, Accounts(s3, a111122223333a=ec2), repositories=[BUCKET])
+    assert seen == [["vol-0"]]
+
+
+@pytest.mark.parametrize("where", ["instances", "uploads"])
+def test_a_mistake_in_one_place_stops_no_other(tmp_path: Path, where: str) -> None:
+    s3, broken = S3(old=timedelta(days=8)), ZeroDivisionError("a bug")
+    here = Ec2(things=volumes(ours()))
+    if where == "instances":
+        here = Ec2(things=volumes(ours()), describe_instances=broken)
+    else:
+        s3.listing = Script(broken)
+    there = Ec2(things=volumes(ours()))
+    result = sweep(tmp_path, Accounts(s3, a111122223333a=here, a444455556666a=there), repositories=[BUCKET])
+    assert (here.ids("delete_volume"), there.ids("delete_volume")) == (["vol-0"], ["vol-0"])
+    [failure] = result["failed"]
+    assert "a bug" in failure["error"]
 
 
 def test_ends_uploads_that_are_older_than_any_run(tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A launch from its candidates to the registry: whatever AWS answers, what may live is under the keeper's care."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import aws, launch
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context import Context, Run
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import worker
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.settings import Settings
+
+from tests.unit.plugins.keeper.fakes import ACCOUNT, HOST, REGION, UNREACHABLE, Clients, Ec2, Script, refused
+
+RESOURCE = {"account": ACCOUNT, "region": REGION, "kind": "ec2", "id": "i-0001"}
+CANDIDATE = {
+    "account": ACCOUNT,
+    "region": REGION,
+    "availability_zone": f"{REGION}a",
+    "subnet_id": "subnet-1",
+    "vpc_id": "vpc-1",
+    "security_group_ids": ["sg-1"],
+    "instance_type": "c6a.large",
+    "public_address": False,
+}
+ARGUMENTS: dict[str, Any] = {
+    "resource": RESOURCE,
+    "placement": {
+        "candidates": [CANDIDATE, {**CANDIDATE, "instance_type": "m6a.large"}],
+        "image": {"id": "ami-1", "root_device_name": "/dev/xvda"},
+    },
+    "ssh_port": 22,
+    "ssh_user": "mayfly",
+    "user_data": "#!/bin/sh\n",
+}
+PENDING = {"InstanceId": "i-1", "State": {"Name": "pending"}, "LaunchTime": datetime.now(UTC)}
+RUNNING = {**PENDING, "PrivateIpAddress": "10.0.0.7"}
+NO_ROOM = {"Code": "Server.InsufficientInstanceCapacity", "Message": "No room."}
+GONE = {**PENDING, "State": {"Name": "terminated"}, "StateReason": NO_ROOM}
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+class Launch:
+    """A launch over an EC2 that answers as told; its worker counts as ready when it is registered."""
+
+    def __init__(self, folder: Path, **answers: Any) -> None:
+        self.ec2 = Ec2(**{"describe_instances": {"Reservations": []}, **answers})
+        self.run = Run("the-run", folder, folder, Report(folder, "the-run"))
+        self.run.clients = self.run.workers._clients = Clients(lambda: self.ec2)  # type: ignore[assignment]
+        self.doubts: list[float] = []
+        self.run.workers.doubt = lambda *told: self.doubts.append(told[-1])  # type: ignore[assignment,method-assign]
+        self.context = Context(self.run, HOST, False, Settings.from_call({}), RESOURCE)
+
+    def go(self, *, canceled: bool = False) -> Any:
+        with self.run.workers.launching(HOST) as launching:
+            if canceled:
+                launching.pause = lambda _seconds: (launching.cancel(), launching.check())  # type: ignore[method-assign]
+            return worker._launch(self.context, ARGUMENTS, {}, launching)
+
+
+@pytest.fixture(autouse=True)
+def ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows the registry is tested beside it, and so is how long AWS is asked for a token."""
+    monkeypatch.setattr(launch, "_LOOK_SECONDS", 0.002)
+    monkeypatch.setattr(worker, "await_ready", lambda *_: None)
+
+
+def test_an_answer_is_registered(tmp_path: Path) -> None:
+    it = Launch(tmp_path, run_instances={"Instances": [RUNNING]})
+    assert it.go() == it.run.workers.get(HOST)
+    assert (it.go().address, it.doubts) == ("10.0.0.7", [])
+
+
+def test_an_instance_that_is_found_when_it_has_ended_makes_room_for_the_next_candidate(tmp_path: Path) -> None:
+    """It has no address any more."""
+    answers = Script(UNREACHABLE, refused("RequestExpired"), {"Instances": [RUNNING]})
+    found = {"Reservations": [{"Instances": [GONE]}]}
+    it = Launch(tmp_path, run_instances=answers, describe_instances=found)
+    assert it.go().type == "m6a.large"
+    assert it.doubts == []
+
+
+def test_an_instance_without_an_address_is_registered_and_no_worker(tmp_path: Path) -> None:
+    it = Launch(tmp_path, run_instances={"Instances": [PENDING]})
+    with pytest.raises(KeeperError, match="no private address of the worker i-1"):
+        it.go()
+    assert it.run.workers.terminate(HOST)
+    assert it.ec2.ids("terminate_instances") == ["i-1"]
+
+
+CLEAR = [refused("UnauthorizedOperation", 403), refused("RequestLimitExceeded", 503)]
+DOUBTFUL = [UNREACHABLE, refused("InternalError", 500)]
+
+
+@pytest.mark.parametrize("error", [*CLEAR, *DOUBTFUL], ids=aws.code_of)
+def test_after_no_answer_an_instance_is_looked_for_longer(tmp_path: Path, error: Exception) -> None:
+    it = Launch(tmp_path, run_instances=error)
+    with pytest.raises(KeeperError):
+        it.go()
+    assert it.doubts == [20.0 if error in DOUBTFUL else 0.0]
+
+
+@pytest.mark.parametrize("error", [CLEAR[1], *DOUBTFUL], ids=aws.code_of)
+def test_a_cancel_in_the_middle_of_a_doubt_leaves_it(tmp_path: Path, error: Exception) -> None:
+    it = Launch(tmp_path, run_instances=error)
+    with pytest.raises(KeeperError) as caught:
+        it.go(canceled=True)
+    assert caught.value.code == "Canceled"
+    assert it.doubts == [20.0 if error in DOUBTFUL else 0.0]
+
+
+def test_a_mistake_of_our_own_is_a_doubt_as_well(tmp_path: Path) -> None:
+    it = Launch(tmp_path, run_instances=ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
+        it.go()
+    assert it.doubts == [20.0]
