@@ -13,7 +13,7 @@ from mayfly_lab import rpc
 from . import moments
 from .cases import KILLS, Case, LabFault, matches
 from .conduct import Conductor
-from .moments import MOMENTS
+from .moments import MOMENTS, RESTORE_MOMENTS
 from .operation import Operation, reap
 from .promises import LEASE_SECONDS, Result
 from .site import Site
@@ -39,7 +39,8 @@ def names(*, fast: bool = False) -> list[tuple[str, Job]]:
     if fast:
         return [("lease alone: transfer", _lease_job("transfer"))]
     jobs = [(f"lease alone: {moment}", _lease_job(moment)) for moment in (*_BY_LEASE, _FROZEN, _MUTE)]
-    jobs += [(f"reaper alone: {moment}", _reaper_job(moment)) for moment in (*MOMENTS, _FROZEN, _MUTE)]
+    backups = [moment for moment in MOMENTS if moment not in RESTORE_MOMENTS]
+    jobs += [(f"reaper alone: {moment}", _reaper_job(moment)) for moment in (*backups, _FROZEN, _MUTE)]
     return jobs
 
 

@@ -69,7 +69,7 @@ def start() -> Keeper:
     os.environ[ADDRESS_VARIABLE] = str(private / SOCKET)
     os.environ[RUN_VARIABLE] = run
     try:
-        (private / PLAYBOOK).write_text(f"{os.getpid()} {_started(os.getpid())}")
+        (private / PLAYBOOK).write_text(f"{os.getpid()} {_started(os.getpid())} {run}")
         _spawn(run, folder, private, os.getpid())
     except BaseException:
         for name in (ADDRESS_VARIABLE, RUN_VARIABLE):
@@ -146,6 +146,20 @@ def _forget_the_dead(memory: Path) -> None:
         _remove_if(lock, lambda _lock: True)
 
 
+def forget(run: str) -> None:
+    """Remove what is left in memory of a run that is known to have ended, unless its keeper or playbook lives."""
+    for memory in memory_folders():
+        for alive in memory.glob(f"{_PREFIX}*/{ALIVE}"):
+            _remove_if(alive, lambda path: _is_of(path.parent, run) and not _playbook(path.parent))
+
+
+def _is_of(private: Path, run: str) -> bool:
+    try:
+        return (private / PLAYBOOK).read_text().split()[2:] == [run]
+    except OSError:
+        return False
+
+
 def _remove_if(path: Path, dead: Callable[[Path], bool]) -> None:
     """Remove the folder of a lock of this user that nobody holds, if it is ``dead`` as well."""
     with suppress(OSError), path.open() as lock:
@@ -164,7 +178,7 @@ def _is_over(alive: Path) -> bool:
 def _playbook(private: Path) -> int:
     """The process of the run's playbook; 0 when it has ended, also when another has got its id by now."""
     try:
-        pid, started = (private / PLAYBOOK).read_text().split()
+        pid, started, _run = (private / PLAYBOOK).read_text().split()
     except (OSError, ValueError):
         return 0
     return int(pid) if _started(int(pid)) == started else 0

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ... import reaping
-from .. import aws, things
+from .. import aws, start, things
 from ..context import Context
 from ..errors import KeeperError
 from ..things import Thing
@@ -61,6 +61,8 @@ def sweep(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
             uploads = [upload for upload in uploads if _abort(context, upload, failed)]
         reaped = [_told(thing, verdict) for thing, verdict in doomed.items()]
         reaped += [{name: upload[name] for name in ("kind", "id", "account", "region", "reason")} for upload in uploads]
+    if rule.run and not context.check:
+        start.forget(rule.run)
     context.report.set(reaped=reaped, kept=kept, failed=failed)
     return {"changed": bool(reaped), "reaped": reaped, "kept": kept, "failed": failed}
 

@@ -51,13 +51,30 @@ def kept(memory: Path, silent: float, playbook: str) -> Path:
 
 def named(pid: int) -> str:
     """What is written of a process that lives."""
-    return f"{pid} {start._started(pid)}"
+    return f"{pid} {start._started(pid)} run"
+
+
+class TestARunThatIsKnownToHaveEnded:
+    @pytest.mark.parametrize(("run", "stays"), [("run", False), ("another", True)])
+    def test_is_forgotten_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str, stays: bool) -> None:
+        monkeypatch.setattr(start, "memory_folders", lambda: [tmp_path])
+        folder = kept(tmp_path, 1, f"{ended()} 1 run")
+        start.forget(run)
+        assert folder.exists() is stays
+
+    def test_is_left_while_its_playbook_lives(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeper: subprocess.Popen[bytes]
+    ) -> None:
+        monkeypatch.setattr(start, "memory_folders", lambda: [tmp_path])
+        folder = kept(tmp_path, 1, named(sleeper.pid))
+        start.forget("run")
+        assert folder.exists()
 
 
 class TestTheSweep:
     @pytest.mark.parametrize(("silent", "stays"), [(LONG_AGO, False), (60, True)])
     def test_takes_what_has_been_dead_for_long(self, tmp_path: Path, silent: float, stays: bool) -> None:
-        folder = kept(tmp_path, silent, f"{ended()} 1")
+        folder = kept(tmp_path, silent, f"{ended()} 1 run")
         start._forget_the_dead(tmp_path)
         assert folder.exists() is stays
 
@@ -71,14 +88,14 @@ class TestTheSweep:
         start._forget_the_dead(tmp_path)
         assert not folder.exists()
 
-    @pytest.mark.parametrize("playbook", ["", f"{os.getpid()} 1", "nonsense"])
+    @pytest.mark.parametrize("playbook", ["", f"{os.getpid()} 1 run", "nonsense"])
     def test_takes_no_stranger_for_the_playbook(self, tmp_path: Path, playbook: str) -> None:
         folder = kept(tmp_path, LONG_AGO, playbook)
         start._forget_the_dead(tmp_path)
         assert not folder.exists()
 
     def test_leaves_a_keeper_that_lives(self, tmp_path: Path) -> None:
-        folder = kept(tmp_path, LONG_AGO, f"{ended()} 1")
+        folder = kept(tmp_path, LONG_AGO, f"{ended()} 1 run")
         with (folder / start.ALIVE).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             start._forget_the_dead(tmp_path)
