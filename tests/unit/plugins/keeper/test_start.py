@@ -88,7 +88,7 @@ class TestTheSweep:
         start._forget_the_dead(tmp_path)
         assert not folder.exists()
 
-    @pytest.mark.parametrize("playbook", ["", f"{os.getpid()} 1 run", "nonsense"])
+    @pytest.mark.parametrize("playbook", ["", f"{os.getpid()} 1 run", "nonsense"], ids=["none", "another", "nonsense"])
     def test_takes_no_stranger_for_the_playbook(self, tmp_path: Path, playbook: str) -> None:
         folder = kept(tmp_path, LONG_AGO, playbook)
         start._forget_the_dead(tmp_path)
