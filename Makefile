@@ -31,7 +31,7 @@ help:
 	  'make demo          back two instances up and restore one, on the lab (KEEP=1 leaves the lab up)' \
 	  'make test          lint, unit, integration, molecule and end-to-end tests, with the time of each' \
 	  'make lint          style, types, docs; also: make unit | integration | molecule | end_to_end | campaign' \
-	  'make faults        kills and faults at every moment, and what is left (an hour);  make bench: speeds' \
+	  'make faults        kills and faults at every moment, and what is left (two hours);  make bench: speeds' \
 	  'make newest        the newest ansible-core, in a Debian 13 root file system' \
 	  'make bare          the demonstration in a bare Debian 12 root file system (FULL=1: .ci/run after it)' \
 	  'make setup         .venv and the packages of system-packages.txt' \
