@@ -18,6 +18,9 @@ _REMEDY = (
 )
 
 
+_NEEDED = ("resource", "placement")
+
+
 class ActionModule(KeeperAction):
     """worker"""
 
@@ -33,8 +36,12 @@ class ActionModule(KeeperAction):
         if state == "absent":
             return self.ask("worker.absent", {}) if client.address() else {"changed": False}
         self._check_connection()
+        missing = [name for name in _NEEDED if not options.get(name)]
+        if missing:
+            raise KeeperError("BadOptions", f"A worker is launched with {' and '.join(missing)}.")
         options["user_data"] = self._user_data(options)
-        result = self.ask("worker.present", options, _LAUNCH_SECONDS)
+        seconds = _LAUNCH_SECONDS + 2 * options["capacity_timeout"]  # for a turn, and for a quota
+        result = self.ask("worker.present", options, seconds)
         return {"changed": result["changed"], "worker": result["worker"]}
 
     def _check_connection(self) -> None:

@@ -79,4 +79,8 @@ target:
   description: The target with its Availability Zone by name and id.
   returned: when O(state=checked)
   type: dict
+site:
+  description: Where the worker belongs, as M(mayfly.workers.worker_placement) takes it.
+  returned: when O(state=checked)
+  type: dict
 """

@@ -59,8 +59,12 @@ volumes:
   returned: when O(state=described) or O(state=present)
   type: list
   elements: dict
-size_gib:
+size_bytes:
   description: Total size.
   returned: when O(state=described)
   type: int
+site:
+  description: Where the instance is, as M(mayfly.workers.worker_placement) takes it.
+  returned: when O(state=described)
+  type: dict
 """

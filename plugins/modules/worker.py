@@ -58,6 +58,19 @@ options:
     description: Tags of the user's own.
     type: dict
     default: {}
+  control_node_cidr:
+    description: Addresses that a security group of the run's own lets SSH in from.
+    type: str
+  max_workers:
+    description:
+      - How many workers of the deployment may live in an account and Region, over all runs; C(0) is any number.
+      - A launch waits its turn, up to O(capacity_timeout).
+    type: int
+    default: 0
+  capacity_timeout:
+    description: Longest wait for a turn, or for a quota that the deployment's own workers use up, in seconds.
+    type: int
+    default: 900
   ssh_port:
     description: Port that the worker's SSH server listens on.
     type: int

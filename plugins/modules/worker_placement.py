@@ -17,24 +17,81 @@ options:
     description: The operation that the worker is for, named as its playbook.
     type: str
     required: true
-  size_gib:
-    description: Total size of the resource's volumes in GiB; it chooses the profile of instance types.
-    type: int
+  site:
+    description: Where the work is, as the roles that describe a resource or a target say it.
+    type: dict
     required: true
+    suboptions:
+      account:
+        description: Id of the account that owns the resource or gets what is restored, 12 digits.
+        type: str
+        required: true
+      region:
+        description: Region that the worker must be in.
+        type: str
+        required: true
+      zone_ids:
+        description: Ids of the Availability Zones that are best, nearest first.
+        type: list
+        elements: str
+      vpc_id:
+        description: VPC that the worker must be in, and then also in one of O(site.zone_ids).
+        type: str
+      services:
+        description: AWS services that the worker must reach beside those of the operation.
+        type: list
+        elements: str
+      aws_key_volumes:
+        description: Volumes that are encrypted with the key C(aws/ebs), which no other account can use.
+        type: list
+        elements: str
+      peers:
+        description: What the worker must reach inside its VPC, such as mount targets.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name for reasons and errors.
+            type: str
+            required: true
+          zone_id:
+            description: Id of the Availability Zone that it is in.
+            type: str
+            required: true
+          port:
+            description: TCP port.
+            type: int
+            required: true
+          cidr:
+            description: Its address with a prefix.
+            type: str
+            required: true
+          security_group_ids:
+            description: Its security groups, which have to let the worker in.
+            type: list
+            elements: str
+            required: true
+  size_bytes:
+    description: Bytes that the operation is about; they choose the profile of instance types.
+    type: int
+    default: 0
   worker_account:
-    description: Which of C(mayfly_accounts) the worker runs in.
+    description: V(backup) or V(production), as C(mayfly_worker_account); the operation's own rule without it.
     type: str
-    choices: [backup, production]
-    default: backup
   networks:
     description: Networks that workers may use, as C(mayfly_networks); empty takes the default VPC.
     type: list
-    elements: dict
+    elements: raw
     default: []
   instance_types:
     description: Instance types by profile, as C(mayfly_instance_types).
-    type: dict
+    type: raw
     default: {}
+  market:
+    description: Market of the instance, as C(mayfly_worker_market).
+    type: str
+    choices: [on-demand, spot]
+    default: on-demand
   image:
     description: Machine image, as C(mayfly_worker_image).
     type: dict
@@ -46,31 +103,17 @@ options:
   control_node_cidr:
     description: Addresses of the control node; needed where no security groups are configured.
     type: str
+  operator_cidr:
+    description: Addresses of the people who reach the worker's web page.
+    type: str
+  ssh_port:
+    description: Port that the worker's SSH server listens on.
+    type: int
+    default: 22
   repository_region:
     description: Region of the repository that the worker must reach.
     type: str
     required: true
-  target:
-    description: Where a restore goes to.
-    type: dict
-    suboptions:
-      account:
-        description: Id of the account that gets what is restored, 12 digits.
-        type: str
-        required: true
-      region:
-        description: Region that gets it.
-        type: str
-        required: true
-      availability_zone:
-        description: Availability Zone that gets it.
-        type: str
-      availability_zone_id:
-        description: The zone's id, which is the same in all accounts.
-        type: str
-      kms_key_id:
-        description: KMS key that encrypts all that is restored.
-        type: str
 attributes:
   check_mode:
     description: Whether it can run in check mode and say what it would do.
@@ -84,7 +127,11 @@ EXAMPLES = r"""
   mayfly.workers.worker_placement:
     operation: ec2_backup
     resource: "{{ mayfly_resource }}"
-    size_gib: 40
+    site:
+      account: "444455556666"
+      region: eu-central-1
+      zone_ids: [euc1-az2]
+    size_bytes: 42949672960
     image:
       owner: "136693071363"
       name: debian-12-a*
@@ -93,21 +140,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 candidates:
-  description: Account, Region, zone, subnet, groups, type and address of each way to launch the worker.
+  description: Account, Region, zone, subnet, groups, type, image, market and address of each way to launch the worker.
   returned: success
   type: list
   elements: dict
 reasons:
-  description: Why each type and subnet was taken or not.
+  description: Why the account and each type and subnet was taken or not, and warnings.
   returned: success
   type: list
   elements: dict
-image:
-  description: The machine image, resolved once a run.
-  returned: success
-  type: dict
-control_node_cidr:
-  description: Addresses of the control node, as given.
-  returned: success
-  type: str
 """

@@ -21,6 +21,7 @@ from .report import Report, ResourceReport
 from .settings import Account, Settings
 from .temporaries import Marker, Temporaries
 from .things import TEMPORARY
+from .turns import Turns
 from .watchdog import Watchdog
 from .watching import Watching
 from .workers import Workers
@@ -64,6 +65,7 @@ class Run:
         self.watching = Watching(self.clients.client)
         self.marker = Marker(self.clients.client, self._temporary_things)
         self.closing = Closing()
+        self.turns = Turns()
         #: Whether this keeper has taken over from one that died, and whether it has ended what that had made.
         self.replaced = False
         self.swept = threading.Event()
@@ -184,6 +186,15 @@ class Context:
             message = f"mayfly_accounts has no {name} account."
             raise KeeperError("BadAccounts", message, "group_vars/all/accounts.yml says what it holds.")
         return account
+
+    def owner(self, account_id: str) -> Account:
+        """The entry of ``mayfly_accounts`` with that id; raises KeeperError when there is none."""
+        found = [each for each in self.settings.accounts.values() if each.id == account_id]
+        if not found:
+            known = ", ".join(f"{each.name} {each.id}" for each in self.settings.accounts.values()) or "none"
+            message = f"Account {account_id} is not in mayfly_accounts (known: {known})."
+            raise KeeperError("UnknownAccount", message, "group_vars/all/accounts.yml says what it holds.")
+        return found[0]
 
     def ec2(self, account_id: str, region: str) -> Any:
         """An EC2 client."""

@@ -6,17 +6,22 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from .. import placement
+from ..placement.place import check_control_node
 from . import aws
 from .errors import KeeperError
 
 _HTTPS = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-_EVERYTHING = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+# A new group has these; the second in a VPC with IPv6 alone.
+_EVERYTHING = (
+    {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
+    {"IpProtocol": "-1", "Ipv6Ranges": [{"CidrIpv6": "::/0"}]},
+)
 _LOOKS = 6
 
 
@@ -26,7 +31,7 @@ class TemporaryGroups:
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
         self._made: dict[tuple[str, int, str], str] = {}
-        self._lock = threading.Lock()
+        self._locks: dict[tuple[str, int, str], threading.Lock] = defaultdict(threading.Lock)
 
     def ensure(
         self,
@@ -34,25 +39,22 @@ class TemporaryGroups:
         vpc_id: str,
         *,
         port: int,
-        cidr: str | None,
+        cidr: str,
         tags: Mapping[str, str],
         made: Callable[[str], None],
     ) -> str:
         """The id of the group that lets ``port`` in from ``cidr`` and HTTPS out. ``made`` is told of a new one.
 
-        Raises KeeperError when ``cidr`` is not the address of a control node, botocore's errors otherwise.
+        Raises PlacementError when ``cidr`` is not the address of a control node, botocore's errors otherwise.
         """
-        try:
-            placement.check_control_node(cidr)
-        except placement.PlacementError as error:
-            raise KeeperError(error.code, error.message, error.remedy) from error
-        key = (vpc_id, port, str(cidr))
-        with self._lock:
+        check_control_node(cidr)
+        key = (vpc_id, port, cidr)
+        with self._locks[key]:
             if key not in self._made:
                 name = f"mayfly-{self._run_id}-{hashlib.sha256(repr(key).encode()).hexdigest()[:8]}"
                 group_id = _create(ec2, vpc_id, name, tags)
                 made(group_id)
-                _open(ec2, group_id, port, str(cidr))
+                _open(ec2, group_id, port, cidr)
                 self._made[key] = group_id
             return self._made[key]
 
@@ -86,7 +88,8 @@ def _open(ec2: Any, group_id: str, port: int, cidr: str) -> None:
     ssh = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, source: [{address: cidr, "Description": "SSH"}]}
     _unless(ec2.authorize_security_group_ingress, "InvalidPermission.Duplicate", group_id, ssh)
     _unless(ec2.authorize_security_group_egress, "InvalidPermission.Duplicate", group_id, _HTTPS)
-    _unless(ec2.revoke_security_group_egress, "InvalidPermission.NotFound", group_id, _EVERYTHING)
+    for rule in _EVERYTHING:
+        _unless(ec2.revoke_security_group_egress, "InvalidPermission.NotFound", group_id, rule)
 
 
 def _unless(call: Callable[..., Any], done: str, group_id: str, rule: dict[str, Any]) -> None:

@@ -5,31 +5,15 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from ..placement.picture import Image
 from .errors import KeeperError
 
 # Debian's own account (https://wiki.debian.org/Cloud/AmazonEC2Image/Bookworm).
 DEFAULT = {"owner": "136693071363", "name": "debian-12-a*"}
 _SEE = "Set mayfly_worker_image to {id} or {owner, name}; group_vars/all/workers.yml explains it."
-
-
-@dataclass(frozen=True)
-class Image:
-    """A machine image; ``created`` is AWS's own time of its creation."""
-
-    id: str
-    name: str
-    owner: str
-    architecture: str
-    root_device_name: str
-    created: str
-
-    def as_dict(self) -> dict[str, str]:
-        """The form for results and reports."""
-        return asdict(self)
 
 
 def resolve(ec2: Any, setting: Mapping[str, Any] | None, architecture: str | None = None) -> Image:
@@ -71,11 +55,31 @@ class Images:
         self._found: dict[tuple[Any, ...], Image] = {}
         self._locks: dict[tuple[Any, ...], threading.Lock] = defaultdict(threading.Lock)
 
-    def resolve(
-        self, ec2: Any, place: tuple[str, str], setting: Mapping[str, Any] | None, architecture: str | None = None
-    ) -> Image:
-        """As :func:`resolve`, asked once; ``place`` is the account and the Region of ``ec2``."""
-        key = (*place, tuple(sorted((setting or {}).items())), architecture)
+    def by_architecture(
+        self, ec2: Any, place: tuple[str, str], setting: Mapping[str, Any], wanted: Collection[str]
+    ) -> dict[str, Image]:
+        """The setting's image for each architecture that it has one for; ``place`` is account and Region of ``ec2``.
+
+        Raises as :func:`resolve` when there is none for any of them.
+        """
+        if setting.get("id"):
+            image = self._resolve(ec2, place, setting, None)
+            return {image.architecture: image}
+        found: dict[str, Image] = {}
+        missing: KeeperError | None = None
+        for architecture in sorted(wanted):
+            try:
+                found[architecture] = self._resolve(ec2, place, setting, architecture)
+            except KeeperError as error:
+                if error.code != "NoImage":
+                    raise
+                missing = error
+        if missing is not None and not found:
+            raise missing
+        return found
+
+    def _resolve(self, ec2: Any, place: tuple[str, str], setting: Mapping[str, Any], architecture: str | None) -> Image:
+        key = (*place, tuple(sorted(setting.items())), architecture)
         with self._locks[key]:
             if key not in self._found:
                 self._found[key] = resolve(ec2, setting, architecture)

@@ -7,6 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from ..operations import GIB
 from .context import Context
 from .errors import KeeperError
 
@@ -16,7 +17,10 @@ _SEE_RESOURCE = "Take the host out of the inventory, or correct its mayfly_resou
 
 
 def describe_instance(context: Context, resource: dict[str, Any]) -> dict[str, Any]:
-    """{instance, volumes, size_gib}. Raises KeeperError InstanceNotFound, NoVolumes, ProductCode or KeyUnusable."""
+    """{instance, volumes, size_bytes, site}.
+
+    Raises KeeperError InstanceNotFound, NoVolumes, ProductCode or KeyUnusable.
+    """
     account, region, instance_id = resource["account"], resource["region"], resource["id"]
     ec2 = context.ec2(account, region)
     try:
@@ -40,12 +44,19 @@ def describe_instance(context: Context, resource: dict[str, Any]) -> dict[str, A
     volumes = [_volume(each, devices[each["VolumeId"]]) for each in described]
     volumes.sort(key=lambda each: str(each["device"]))
     _refuse_product_codes(context, described)
-    _check_keys(context, account, region, described)
+    aws_keys = _check_keys(context, account, region, described)
     zones = {zone.name: zone.id for zone in context.run.pictures.picture(account, region).zones}
+    recorded = _instance(instance, zones)
     return {
-        "instance": _instance(instance, zones),
+        "instance": recorded,
         "volumes": volumes,
-        "size_gib": sum(each["size_gib"] for each in volumes),
+        "size_bytes": sum(each["size_gib"] for each in volumes) * GIB,
+        "site": {
+            "account": account,
+            "region": region,
+            "zone_ids": [recorded["availability_zone_id"]],
+            "aws_key_volumes": sorted(each["VolumeId"] for each in described if each.get("KmsKeyId") in aws_keys),
+        },
     }
 
 
@@ -107,10 +118,16 @@ def _refuse_product_codes(context: Context, volumes: list[dict[str, Any]]) -> No
             raise KeeperError("ProductCode", message, "AWS lets only instances of that product use it; leave it out.")
 
 
-def _check_keys(context: Context, account: str, region: str, volumes: list[dict[str, Any]]) -> None:
+def _check_keys(context: Context, account: str, region: str, volumes: list[dict[str, Any]]) -> set[str]:
+    """Raises KeeperError for a key that cannot be used; returns those that AWS manages, as ``aws/ebs`` is."""
+    managed_by_aws: set[str] = set()
     for key in sorted({each["KmsKeyId"] for each in volumes if each.get("KmsKeyId")}):
         kms = context.run.clients.client(account, region, "kms")
-        state = kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"]
+        about = kms.describe_key(KeyId=key)["KeyMetadata"]
+        state = about["KeyState"]
+        if about.get("KeyManager") == "AWS":
+            managed_by_aws.add(key)
         if state != "Enabled":
             message = f"{context.host}: the KMS key {key} of its volumes is {state}."
             raise KeeperError("KeyUnusable", message, "Enable the key; without it AWS cannot read the snapshots.")
+    return managed_by_aws

@@ -12,6 +12,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from ..placement.place import Candidate
+from ..placement.types import SPOT
 from . import aws
 from .errors import KeeperError
 from .things import GOING
@@ -82,9 +84,9 @@ def check_tags(setting: str, tags: Mapping[str, Any]) -> dict[str, str]:
 
 
 def request(
-    candidate: Mapping[str, Any], groups: list[str], user_data: str, tags: Mapping[str, str], token: str
+    candidate: Candidate, groups: list[str], user_data: str, tags: Mapping[str, str], token: str
 ) -> dict[str, Any]:
-    """The parameters of RunInstances for a candidate that carries ``image_id`` and ``root_device_name``.
+    """The parameters of RunInstances for a candidate.
 
     Raises KeeperError when the user data is longer than the 16 KiB that EC2 takes.
     """
@@ -96,11 +98,17 @@ def request(
             "Shorten the template that worker_user_data_template names.",
         )
     listed = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
-    kinds = ("instance", "volume", "network-interface")
+    kinds: tuple[str, ...] = ("instance", "volume", "network-interface")
+    market: dict[str, Any] = {}
+    if candidate.market == SPOT:
+        options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+        market = {"InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": options}}
+        kinds = (*kinds, "spot-instances-request")
     return {
+        **market,
         "ClientToken": token,
-        "ImageId": candidate["image_id"],
-        "InstanceType": candidate["instance_type"],
+        "ImageId": candidate.image_id,
+        "InstanceType": candidate.instance_type,
         "MinCount": 1,
         "MaxCount": 1,
         "UserData": user_data,
@@ -108,16 +116,16 @@ def request(
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
         "BlockDeviceMappings": [
             {
-                "DeviceName": candidate["root_device_name"],
+                "DeviceName": candidate.root_device_name,
                 "Ebs": {"DeleteOnTermination": True, "Encrypted": True, "VolumeType": "gp3"},
             }
         ],
         "NetworkInterfaces": [
             {
                 "DeviceIndex": 0,
-                "SubnetId": candidate["subnet_id"],
+                "SubnetId": candidate.subnet_id,
                 "Groups": groups,
-                "AssociatePublicIpAddress": bool(candidate["public_address"]),
+                "AssociatePublicIpAddress": candidate.public_address,
                 "DeleteOnTermination": True,
             }
         ],
@@ -174,7 +182,8 @@ def run_instances(ec2: Any, parameters: dict[str, Any], pause: Pause) -> dict[st
             f"AWS gave no clear answer to the launch of the worker: {doubt}",
             "Start the operation again; an instance that was launched all the same is ended by its tags.",
         )
-    raise KeeperError("Throttled", f"AWS did not take the launch of the worker in {_TRIES} tries: {last}")
+    code = "Throttled" if last is None or aws.is_throttled(last) else aws.code_of(last)
+    raise KeeperError(code, f"AWS did not take the launch of the worker in {_TRIES} tries: {last}", _remedy(code))
 
 
 def _find(ec2: Any, token: str, pause: Pause) -> dict[str, Any] | None:
@@ -239,6 +248,8 @@ def _has_ended(error: Exception) -> bool:
 def _remedy(code: str) -> str:
     if code in ("UnauthorizedOperation", "AccessDenied"):
         return "The role of mayfly_accounts needs the rights that README.md lists."
+    if code.startswith("InvalidGroup"):
+        return "Check the security groups of mayfly_networks."
     if code.startswith("InvalidAMIID"):
         return "Name another image in mayfly_worker_image."
     return ""

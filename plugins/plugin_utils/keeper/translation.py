@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ..placement import PlacementError
+from ..placement.errors import PlacementError
+from ..settings.model import SettingError
 from .errors import KeeperError
 
 
@@ -13,7 +14,7 @@ def as_keeper_error(raised: BaseException) -> KeeperError:
     """Any failure as the one error that crosses the socket."""
     if isinstance(raised, KeeperError):
         return raised
-    if isinstance(raised, PlacementError):
+    if isinstance(raised, PlacementError | SettingError):
         return KeeperError(raised.code, raised.message, raised.remedy)
     if isinstance(raised, ClientError):
         error = raised.response.get("Error", {})

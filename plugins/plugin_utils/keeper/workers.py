@@ -50,6 +50,7 @@ class Worker:
     type: str
     availability_zone: str
     subnet_id: str
+    market: str
     launched: str
 
     def as_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.mayfly.workers.plugins.plugin_utils.action import _SETTINGS
-from ansible_collections.mayfly.workers.plugins.plugin_utils.placement import INSTANCE_TYPES
+from ansible_collections.mayfly.workers.plugins.plugin_utils.operations import INSTANCE_TYPES
 from jinja2.nativetypes import NativeEnvironment
 
 ROOT = Path(__file__).parents[3]
@@ -112,12 +112,13 @@ class TestRole:
         # What one entry point finds out, another one requires: a default would hide that it was not asked.
         found = set(specified) - set(role_defaults(role))
         texts = [yaml.safe_load(path.read_text()) for path in (role / "tasks").glob("*.yml")]
-        assert found <= {name for tasks in texts for task in tasks for name in task.get("ansible.builtin.set_fact", ())}
+        kept = {name for tasks in texts for task in tasks for name in task.get("ansible.builtin.set_fact", ())}
+        assert found <= kept | {task["register"] for tasks in texts for task in tasks if "register" in task}
         assert all(specified[name].get("required") for name in found)
 
 
 def test_the_table_of_instance_types_is_placements() -> None:
 
     text = (ROOT / "group_vars/all/instance_types.yml").read_text()
-    rows = re.findall(r"^##   (\w+) .*? {2,}(\w+\.\w+(?:, \w+\.\w+)+)$", text, re.M)
+    rows = re.findall(r"^##   (\w+) .*? {2,}(\w+\.\w+(?:, \w+\.\w+)*)$", text, re.M)
     assert {profile: tuple(types.split(", ")) for profile, types in rows} == INSTANCE_TYPES

@@ -1,67 +1,97 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a host's worker goes: the picture and the image from AWS, the decision from ``placement.py``."""
+"""Where a host's worker goes: the picture and the images from AWS, the decision from ``placement``."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from ... import placement
-from ...picture import Picture
+from ...operations import OPERATIONS, profile_of
+from ...placement import networks
+from ...placement.accounts import account_for
+from ...placement.picture import Image, Picture
+from ...placement.place import Request, place
+from ...placement.reach import Peer
+from ...placement.types import ON_DEMAND, SPOT, quota_class
+from ...settings.instance_types import InstanceTypesSetting
+from ...settings.model import read
+from ...settings.networks import Network
 from .. import launch
 from ..context import Context
-from ..images import Image
+from ..errors import KeeperError
+from ..settings import Account
 from . import operation
 
 
 @operation("placement.plan")
 def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{candidates, reasons, image}: the candidates in the order they are tried in, and why."""
+    """{candidates, reasons}: the candidates in the order they are tried in, and why."""
     launch.check_tags("mayfly_worker_tags", arguments.get("tags") or {})
     with context.report.stage("Placing"):
-        target = arguments.get("target") or None
-        region = str((target or arguments["resource"])["region"])
-        account = context.account(arguments["worker_account"]).id
-        networks = tuple(placement.Network.from_setting(each) for each in arguments["networks"])
-        types = arguments["instance_types"]
-        profile = placement.profile_of(arguments["operation"], arguments["size_gib"])
-        wanted = placement.wanted_types(types, region, profile)
-        picture = context.run.pictures.picture(account, region, wanted)
-        request = placement.Request(
-            operation=arguments["operation"],
-            size_gib=arguments["size_gib"],
-            repository_region=arguments["repository_region"],
-            zone=_zone_id(context, target),
-            networks=networks,
-            instance_types=types,
-            control_node_cidr=arguments.get("control_node_cidr"),
-        )
-        image, placed = _placed(context, (account, region), arguments["image"], picture, request)
-    context.report.set(placement=[asdict(reason) for reason in placed.reasons], image=image.as_dict())
-    return {
-        "candidates": [asdict(each) for each in placed.candidates],
-        "reasons": [asdict(reason) for reason in placed.reasons],
-        "image": image.as_dict(),
-        "control_node_cidr": arguments.get("control_node_cidr"),
-    }
+        account, why = _account(context, arguments)
+        request = _request(arguments)
+        picture = _picture(context, account.id, str(arguments["site"]["region"]), request)
+        images = _images(context, picture, arguments["image"], request)
+        placed = place(picture, replace(request, images=images))
+    reasons = [{"subject": f"account {account.id}", "decision": "chosen", "reason": why}]
+    reasons += [asdict(reason) for reason in placed.reasons]
+    context.report.set(placement=reasons, image=images[placed.candidates[0].architecture].as_dict())
+    return {"candidates": [asdict(each) for each in placed.candidates], "reasons": reasons}
 
 
-def _placed(
-    context: Context, place: tuple[str, str], setting: dict[str, Any], picture: Picture, request: placement.Request
-) -> tuple[Image, placement.Placement]:
-    """The image and the placement. An image by id decides the architecture; by name, the first type's one does."""
-    ec2 = context.ec2(*place)
-    if setting.get("id"):
-        image = context.run.images.resolve(ec2, place, setting)
-    else:
-        first = placement.place(picture, request).candidates[0].architecture
-        image = context.run.images.resolve(ec2, place, setting, first)
-    return image, placement.place(picture, replace(request, architectures=frozenset({image.architecture})))
+def _account(context: Context, arguments: dict[str, Any]) -> tuple[Account, str]:
+    """The account that the worker runs in, and why; the production account is the one that the site is in."""
+    name, site = arguments["operation"], arguments["site"]
+    backup = context.account("backup")
+    if name not in OPERATIONS:
+        raise KeeperError("UnknownOperation", f"{name} is no operation that has a worker.", ", ".join(OPERATIONS))
+    owner = str(site["account"])
+    differ = owner != backup.id
+    which, why = account_for(
+        name, arguments.get("worker_account") or None, differ, tuple(site.get("aws_key_volumes") or ())
+    )
+    return (backup if which == "backup" else context.owner(owner)), why
 
 
-def _zone_id(context: Context, target: dict[str, Any] | None) -> str | None:
-    """The id of the zone that is nearest to the work: names differ between accounts, ids do not."""
-    if target is not None:
-        return target.get("availability_zone_id")
-    instance = context.state.instance
-    return instance["availability_zone_id"] if instance else None
+def _request(arguments: dict[str, Any]) -> Request:
+    """What is wanted, from options as the module documents them; raises SettingError for a setting at fault."""
+    site = arguments["site"]
+    market = arguments.get("market") or ON_DEMAND
+    return Request(
+        operation=arguments["operation"],
+        size_bytes=arguments["size_bytes"],
+        repository_region=arguments["repository_region"],
+        zones=tuple(site.get("zone_ids") or ()),
+        vpc_id=site.get("vpc_id") or None,
+        peers=tuple(Peer(**{**each, "security_group_ids": tuple(each["security_group_ids"])}) for each in site["peers"])
+        if site.get("peers")
+        else (),
+        more_services=tuple(site.get("services") or ()),
+        networks=read(tuple[Network, ...], "mayfly_networks", arguments.get("networks") or []),
+        instance_types=read(InstanceTypesSetting, "mayfly_instance_types", arguments.get("instance_types")),
+        market=market,
+        control_node_cidr=arguments.get("control_node_cidr"),
+        operator_cidr=arguments.get("operator_cidr"),
+        ssh_port=arguments["ssh_port"],
+    )
+
+
+def _picture(context: Context, account: str, region: str, request: Request) -> Picture:
+    """What is known of the place, as far as the request is about it."""
+    pictures = context.run.pictures
+    names = request.instance_types.of(region, profile_of(request.operation, request.size_bytes))
+    picture = pictures.picture(account, region, names)
+    vpcs = {site.vpc.id for site in networks.sites(picture, request.networks, request.vpc_id)}
+    pictures.with_names(account, region, vpcs)
+    markets = (SPOT, ON_DEMAND) if request.market == SPOT else (ON_DEMAND,)
+    codes = {known.code(market) for name in names if (known := quota_class(name)) for market in markets}
+    return pictures.with_quotas(account, region, codes, context.settings.deployment)
+
+
+def _images(context: Context, picture: Picture, setting: Mapping[str, Any], request: Request) -> dict[str, Image]:
+    """The worker's image by architecture, for each that the types in question have; raises KeeperError for none."""
+    place = (picture.account, picture.region)
+    names = request.instance_types.of(picture.region, profile_of(request.operation, request.size_bytes))
+    wanted = {picture.instance_types[name].architecture for name in names if name in picture.instance_types}
+    return context.run.images.by_architecture(context.ec2(*place), place, setting, wanted)

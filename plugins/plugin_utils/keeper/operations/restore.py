@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from ...operations import GIB
 from .. import aws, launch, things
 from ..context import Context, tag_list
 from ..errors import KeeperError
@@ -78,7 +79,7 @@ def create(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
 
 @operation("restored_volumes.check")
 def check(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{target}: the target with its zone by id, after all that would fail when the data has been moved already.
+    """{target, site}: the target with its zone, and where the worker belongs, after all that would fail when the data has been moved already.
 
     Raises KeeperError BadTags and UnknownAvailabilityZone.
     """
@@ -101,7 +102,8 @@ def check(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
             "UnknownAvailabilityZone", message, f"Set mayfly_restore_availability_zone to one of {known}."
         )
     zone = {"availability_zone": picture.zone_name(zone_id), "availability_zone_id": zone_id}
-    return {"changed": False, "target": {**target, **zone}}
+    site = {"account": target["account"], "region": target["region"], "zone_ids": [zone_id]}
+    return {"changed": False, "target": {**target, **zone}, "site": site}
 
 
 def _request(
@@ -161,7 +163,7 @@ def _look_into(context: Context, opened: Opened, name: ResourceName, point: str,
 
 def _described(manifest: Manifest) -> dict[str, Any]:
     value = manifest.to_dict()
-    value["size_gib"] = sum(volume.size_gib for volume in manifest.volumes)
+    value["size_bytes"] = sum(volume.size_gib for volume in manifest.volumes) * GIB
     return value
 
 

@@ -71,7 +71,7 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     }
     context.report.begin("Transferring")
     clients, region = context.run.clients, str(setting["region"])
-    account = context.account("backup")
+    account = context.owner(str(setting["account"]))
     policy = repository_policy(
         partition_of(account.worker_role_arn), setting["bucket"], setting.get("prefix") or "", name.path, write=backup
     )
@@ -192,8 +192,7 @@ def _source(context: Context, arguments: dict[str, Any], job: dict[str, Any]) ->
 
 
 def _partition(context: Context, account_id: str) -> str:
-    accounts = context.settings.accounts.values()
-    return partition_of(next((each.worker_role_arn for each in accounts if each.id == account_id), None))
+    return partition_of(context.owner(account_id).worker_role_arn)
 
 
 def _reach(context: Context, command: str, timeout: float) -> bytes:

@@ -4,17 +4,26 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
+from ...placement import failover
+from ...placement.place import Candidate
+from ...placement.types import quota_class
 from .. import launch
 from ..context import Context
 from ..errors import KeeperError
 from ..ready import await_ready
 from ..ssh import Connection
+from ..turns import await_turn, live_workers
 from ..workers import DOUBT_SECONDS, Launching, Worker
 from . import operation
 
 _SWEPT_SECONDS = 240.0
+_QUOTA_SECONDS = 15.0
+# Added to a try's number when its worker gave way: tries of the same candidate need client tokens of their own.
+_GIVEN_WAY = 1000
 
 
 @operation("worker.keys")
@@ -68,22 +77,71 @@ def info(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _launch(context: Context, arguments: dict[str, Any], user_tags: dict[str, str], launching: Launching) -> Worker:
-    placement = arguments["placement"]
-    refused: list[str] = []
-    for number, candidate in enumerate(placement["candidates"]):
+    """The worker of the first candidate that can have it; raises KeeperError when none can."""
+    everything = [Candidate(**each) for each in arguments["placement"]["candidates"]]
+    refused: dict[str, None] = {}
+    ends = time.monotonic() + arguments["capacity_timeout"]
+    left, tries = everything, 0
+    while True:
         launching.check()
+        candidate = left[0]
         try:
-            instance = _run(context, arguments, user_tags, launching, (number, candidate))
-            worker = _register(context, arguments, candidate, instance)
-            await_ready(context, worker, launching)
+            return _try(context, arguments, user_tags, launching, (tries, candidate))
         except launch.CandidateFailed as error:
-            refused.append(f"{candidate['instance_type']} in {candidate['availability_zone']}: {error.code}")
-            context.report.attempt(candidate, error.code)
+            refused[
+                f"{candidate.instance_type} in {candidate.availability_zone} ({candidate.market}): {error.code}"
+            ] = None
+            context.report.attempt(asdict(candidate), error.code)
             context.run.workers.discard(context.host)
-            continue
-        return worker
-    message = f"No candidate could have the worker of {context.host} ({'; '.join(refused)})."
-    raise KeeperError("NoCapacity", message, "Name more types in mayfly_instance_types or subnets in mayfly_networks.")
+            left, tries = failover.remaining(left, candidate, error.code), tries + 1
+            if left:
+                continue
+            if failover.is_quota(error.code) and _own_workers(context, candidate) and time.monotonic() < ends:
+                launching.pause(_QUOTA_SECONDS)
+                left = everything
+                continue
+        message = f"No candidate could have the worker of {context.host} ({'; '.join(refused)})."
+        remedy = "Name more types in mayfly_instance_types or subnets in mayfly_networks."
+        raise KeeperError("NoCapacity", message, remedy)
+
+
+def _try(
+    context: Context,
+    arguments: dict[str, Any],
+    user_tags: dict[str, str],
+    launching: Launching,
+    numbered: tuple[int, Candidate],
+) -> Worker:
+    """One try, whose number goes into the client token, when it is this worker's turn."""
+    candidate = numbered[1]
+    place, cap = (candidate.account, candidate.region), arguments["max_workers"]
+    turns, deployment = context.run.turns, context.settings.deployment
+    ec2 = context.ec2(*place)
+    full = f"{context.host}: {cap} workers have been running in account {place[0]}, {place[1]}"
+    while True:
+        with turns.lock(place) if cap else nullcontext():
+            await_turn(
+                lambda: turns.is_free(ec2, place, deployment, cap),
+                launching.pause,
+                arguments["capacity_timeout"],
+                full,
+            )
+            instance = _run(context, arguments, user_tags, launching, numbered)
+            turns.launched(place, instance["InstanceId"])
+        worker = _register(context, arguments, candidate, instance)
+        if turns.keeps(ec2, deployment, cap, worker.instance_id):
+            break
+        context.run.workers.discard(context.host)
+        numbered = (numbered[0] + _GIVEN_WAY, candidate)
+    await_ready(context, worker, launching)
+    return worker
+
+
+def _own_workers(context: Context, candidate: Candidate) -> bool:
+    """Whether workers of ours use up the quota that the candidate was refused for."""
+    ec2 = context.ec2(candidate.account, candidate.region)
+    family = quota_class(candidate.instance_type)
+    return any(quota_class(each["InstanceType"]) == family for each in live_workers(ec2, context.settings.deployment))
 
 
 def _run(
@@ -91,28 +149,26 @@ def _run(
     arguments: dict[str, Any],
     user_tags: dict[str, str],
     launching: Launching,
-    numbered: tuple[int, dict[str, Any]],
+    numbered: tuple[int, Candidate],
 ) -> dict[str, Any]:
     """RunInstances for one candidate, whose number goes into the client token."""
     number, candidate = numbered
-    account, region = candidate["account"], candidate["region"]
+    account, region = candidate.account, candidate.region
     ec2 = context.making(account, region)
     tags = context.tags(user={"Name": f"mayfly worker {context.settings.operation}", **user_tags})
-    groups = list(candidate["security_group_ids"]) or [
+    groups = list(candidate.security_group_ids) or [
         context.run.workers.groups.ensure(
             context.ec2(account, region),
-            candidate["vpc_id"],
+            candidate.vpc_id,
             port=arguments["ssh_port"],
-            cidr=arguments["placement"]["control_node_cidr"],
+            cidr=str(arguments["control_node_cidr"] or ""),
             tags=context.tags(user=user_tags),
             made=lambda group: context.run.temporaries.add(account, region, group, "security-group"),
         )
     ]
-    image = arguments["placement"]["image"]
-    full = {**candidate, "image_id": image["id"], "root_device_name": image["root_device_name"]}
     resource = arguments["resource"]
     token = launch.client_token(context.run.id, resource, launching.attempt, number)
-    parameters = launch.request(full, groups, arguments["user_data"], tags, token)
+    parameters = launch.request(candidate, groups, arguments["user_data"], tags, token)
     try:
         return launch.run_instances(ec2, parameters, launching.pause)
     except launch.CandidateFailed:
@@ -126,9 +182,7 @@ def _run(
         raise
 
 
-def _register(
-    context: Context, arguments: dict[str, Any], candidate: dict[str, Any], instance: dict[str, Any]
-) -> Worker:
+def _register(context: Context, arguments: dict[str, Any], candidate: Candidate, instance: dict[str, Any]) -> Worker:
     """Put the new instance under the keeper's care at once; raises KeeperError when AWS tells no address of it."""
     workers = context.run.workers
     address = str(instance.get("PrivateIpAddress") or "")
@@ -143,17 +197,18 @@ def _register(
     worker = Worker(
         host=context.host,
         instance_id=instance["InstanceId"],
-        account=candidate["account"],
-        region=candidate["region"],
+        account=candidate.account,
+        region=candidate.region,
         address=address,
         port=arguments["ssh_port"],
         user=arguments["ssh_user"],
         control_path=str(connection.control_path),
         known_hosts=str(connection.known_hosts),
         key_file=str(connection.key_file),
-        type=candidate["instance_type"],
-        availability_zone=candidate["availability_zone"],
-        subnet_id=candidate["subnet_id"],
+        type=candidate.instance_type,
+        availability_zone=candidate.availability_zone,
+        subnet_id=candidate.subnet_id,
+        market=candidate.market,
         launched=instance["LaunchTime"].isoformat(),
     )
     workers.add(worker, connection)
@@ -166,5 +221,15 @@ def _register(
 
 
 def _reported(worker: Worker) -> dict[str, Any]:
-    names = ("instance_id", "type", "account", "region", "availability_zone", "subnet_id", "address", "launched")
+    names = (
+        "instance_id",
+        "type",
+        "market",
+        "account",
+        "region",
+        "availability_zone",
+        "subnet_id",
+        "address",
+        "launched",
+    )
     return {name: getattr(worker, name) for name in names}

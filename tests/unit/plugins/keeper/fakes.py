@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.workers import Worker
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.place import Candidate
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 ACCOUNT, REGION = "111122223333", "eu-central-1"
@@ -154,5 +155,22 @@ def worker(host: str = HOST, instance_id: str = "i-worker", account: str = ACCOU
         type="c6a.large",
         availability_zone=f"{REGION}a",
         subnet_id="subnet-1",
+        market="on-demand",
         launched=launched.isoformat(),
     )
+
+
+CANDIDATE = Candidate(
+    account=ACCOUNT,
+    region=REGION,
+    availability_zone=f"{REGION}a",
+    availability_zone_id="euc1-az2",
+    subnet_id="subnet-0123456789abcdef0",
+    vpc_id="vpc-1",
+    security_group_ids=("sg-1",),
+    instance_type="c6a.large",
+    architecture="x86_64",
+    image_id="ami-0123456789abcdef0",
+    root_device_name="/dev/xvda",
+    public_address=False,
+)

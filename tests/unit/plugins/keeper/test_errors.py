@@ -9,7 +9,8 @@ import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.launch import LaunchDoubtful
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.translation import as_keeper_error
-from ansible_collections.mayfly.workers.plugins.plugin_utils.placement import PlacementError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.errors import PlacementError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.model import SettingError
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ParamValidationError
 from mayfly_agent.errors import AgentError
 
@@ -30,6 +31,15 @@ class TextError(Exception):
 AS_ONE: list[tuple[str, BaseException, tuple[str, str, str]]] = [
     ("ours", KeeperError("NoWorker", "It has none.", "Launch one."), ("NoWorker", "It has none.", "Launch one.")),
     ("a doubt", LaunchDoubtful("LaunchDoubtful", "Unclear.", "Again."), ("LaunchDoubtful", "Unclear.", "Again.")),
+    (
+        "a setting's",
+        SettingError("mayfly_networks", "mayfly_networks is wrong."),
+        (
+            "BadSetting",
+            "mayfly_networks is wrong.",
+            "group_vars/all/networks.yml explains mayfly_networks.",
+        ),
+    ),
     ("placement's", PlacementError("NoNetwork", "None.", "Name one."), ("NoNetwork", "None.", "Name one.")),
     ("the agent's library", AgentError("BadKey", "Wrong.", "Mend it."), ("BadKey", "Wrong.", "Mend it.")),
     (

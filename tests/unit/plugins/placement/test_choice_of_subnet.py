@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mayfly.workers.plugins.plugin_utils.picture import Zone
-from ansible_collections.mayfly.workers.plugins.plugin_utils.placement import INSTANCE_TYPES, place
+from ansible_collections.mayfly.workers.plugins.plugin_utils.operations import INSTANCE_TYPES
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.picture import Zone
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.place import place
 
 from tests.unit.plugins.placement.world import (
     REGION,
@@ -22,6 +23,12 @@ from tests.unit.plugins.placement.world import (
 )
 
 ZONE_A, ZONE_B, ZONE_C = ZONE_IDS["a"], ZONE_IDS["b"], ZONE_IDS["c"]
+
+
+def near(zone: str | None) -> tuple[str, ...]:
+    """The zones of a request."""
+    return (zone,) if zone else ()
+
 
 ORDERS = [
     (
@@ -71,7 +78,7 @@ ORDERS = [
 
 @pytest.mark.parametrize(("subnets", "zone", "order"), [row[1:] for row in ORDERS], ids=[row[0] for row in ORDERS])
 def test_subnets_are_tried_from_the_best_one_on(subnets: list[At], zone: str | None, order: list[str]) -> None:
-    placed = place(picture(default_vpc(*subnets)), request(zone=zone))
+    placed = place(picture(default_vpc(*subnets)), request(zones=near(zone)))
     assert subnets_of(placed) == order
     found = reasons(placed)
     assert [found[f"subnet {name}"][0] for name in order] == ["chosen", *["fallback"] * (len(order) - 1)]
@@ -86,14 +93,14 @@ def test_every_type_is_tried_in_a_subnet_before_the_next_subnet() -> None:
 def test_subnets_of_several_entries_compete_with_one_another() -> None:
     world = picture(vpc("vpc-one", At("subnet-one", "a", free=5)), vpc("vpc-two", At("subnet-two", "b", free=500)))
     entries = [network(vpc_id="vpc-one"), network(vpc_id="vpc-two")]
-    assert subnets_of(place(world, request(*entries, zone=ZONE_A))) == ["subnet-one", "subnet-two"]
-    assert subnets_of(place(world, request(*entries, zone=ZONE_C))) == ["subnet-two", "subnet-one"]
+    assert subnets_of(place(world, request(*entries, zones=near(ZONE_A)))) == ["subnet-one", "subnet-two"]
+    assert subnets_of(place(world, request(*entries, zones=near(ZONE_C)))) == ["subnet-two", "subnet-one"]
 
 
 def test_an_entry_for_another_zone_is_a_fallback() -> None:
     world = picture(vpc("vpc-own", At("subnet-a", "a", free=5), At("subnet-b", "b", free=500)))
     entries = [network(vpc_id="vpc-own", availability_zone=f"{REGION}{letter}") for letter in "ba"]
-    assert subnets_of(place(world, request(*entries, zone=ZONE_A))) == ["subnet-a", "subnet-b"]
+    assert subnets_of(place(world, request(*entries, zones=near(ZONE_A)))) == ["subnet-a", "subnet-b"]
 
 
 def test_zones_are_compared_by_id_since_accounts_name_them_differently() -> None:
@@ -106,7 +113,7 @@ def test_zones_are_compared_by_id_since_accounts_name_them_differently() -> None
     zones = tuple(Zone(f"{REGION}{letter}", ZONE_IDS[swapped[letter]]) for letter in "abc")
     object.__setattr__(production, "zones", zones)
     zone = production.zone_id(f"{REGION}a")
-    placed = place(backup, request(zone=zone))
+    placed = place(backup, request(zones=near(zone)))
     assert subnets_of(placed) == ["subnet-of-the-same-id", "subnet-of-the-same-name"]
     assert placed.candidates[0].availability_zone == f"{REGION}b"
     assert placed.candidates[0].availability_zone_id == ZONE_B
@@ -114,7 +121,9 @@ def test_zones_are_compared_by_id_since_accounts_name_them_differently() -> None
 
 def test_the_reason_says_how_many_addresses_are_free_and_where() -> None:
     world = picture(default_vpc(At("subnet-a", "a", free=7), At("subnet-b", "b", free=9), At("subnet-c", "c", free=0)))
-    assert {name: each for name, each in reasons(place(world, request(zone=ZONE_A))).items() if "subnet" in name} == {
+    assert {
+        name: each for name, each in reasons(place(world, request(zones=near(ZONE_A)))).items() if "subnet" in name
+    } == {
         "subnet subnet-a": ("chosen", "7 free addresses in the resource's zone"),
         "subnet subnet-b": ("fallback", f"9 free addresses in zone {ZONE_B}"),
         "subnet subnet-c": ("rejected", "no free address"),

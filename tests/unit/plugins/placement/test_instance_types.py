@@ -6,17 +6,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.mayfly.workers.plugins.plugin_utils.placement import (
+from ansible_collections.mayfly.workers.plugins.plugin_utils.operations import (
+    GIB,
     INSTANCE_TYPES,
-    PROFILES,
-    PlacementError,
-    place,
+    OPERATIONS,
     profile_of,
-    wanted_types,
 )
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.place import place
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.instance_types import (
+    InstanceTypes,
+    InstanceTypesSetting,
+)
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.model import SettingError, read
 
 from tests.unit.plugins.placement.world import (
     ALL_OFFERED,
+    IMAGES,
     OTHER_REGION,
     REGION,
     At,
@@ -29,20 +34,69 @@ from tests.unit.plugins.placement.world import (
     types_of,
 )
 
-TIB = 1024
-BY_VOLUME_SIZE = [
+TIB = 1024  # GiB
+TB = 10**12
+OF_VOLUMES = [
     (0, "small"),
-    (1, "small"),
-    (TIB - 1, "small"),
-    (TIB, "medium"),
-    (TIB + 1, "medium"),
-    (16 * TIB - 1, "medium"),
-    (16 * TIB, "large"),
-    (16 * TIB + 1, "large"),
-    (1000 * TIB, "large"),
+    (GIB, "small"),
+    (TIB * GIB - 1, "small"),
+    (TIB * GIB, "medium"),
+    (16 * TIB * GIB - 1, "medium"),
+    (16 * TIB * GIB, "large"),
+    (1000 * TIB * GIB, "large"),
 ]
-BY_OPERATION = {"ec2_backup": BY_VOLUME_SIZE, "ec2_restore": BY_VOLUME_SIZE, "volume_restore": BY_VOLUME_SIZE}
+OF_DELETIONS = [
+    (0, "retention_small"),
+    (3 * TB - 1, "retention_small"),
+    (3 * TB, "retention_medium"),
+    (6 * TB - 1, "retention_medium"),
+    (6 * TB, "retention_large"),
+    (13 * TB - 1, "retention_large"),
+    (13 * TB, "retention_extra_large"),
+]
+BY_OPERATION = {
+    "ec2_backup": OF_VOLUMES,
+    "ec2_restore": OF_VOLUMES,
+    "volume_restore": OF_VOLUMES,
+    "restore_test": OF_VOLUMES,
+    "health_check": OF_VOLUMES,
+    "file_recovery_from_snapshot": [(0, "file_recovery"), (16 * TIB * GIB, "file_recovery")],
+    "file_recovery_from_backup": [(0, "file_recovery"), (16 * TIB * GIB, "file_recovery")],
+    "rds_backup": [
+        (0, "database_small"),
+        (80 * GIB - 1, "database_small"),
+        (80 * GIB, "database_large"),
+        (64 * TIB * GIB, "database_large"),
+    ],
+    "rds_restore": [(0, "database_small"), (64 * TIB * GIB, "database_small")],
+    "efs_index": [(0, "index"), (64 * TIB * GIB, "index")],
+    "retention": OF_DELETIONS,
+    "repository_copy": OF_DELETIONS,
+    "archive": [
+        (0, "archive_small"),
+        (6 * TB - 1, "archive_small"),
+        (6 * TB, "archive_large"),
+        (600 * TB, "archive_large"),
+    ],
+    "worker_check": [(0, "small")],
+}
 SIZES = [(operation, size, profile) for operation, rows in BY_OPERATION.items() for size, profile in rows]
+# The table of the reference product's guide.
+DEFAULTS = {
+    "small": "c6a.large c6i.large c5.large",
+    "medium": "c6a.2xlarge c6i.2xlarge c5.2xlarge",
+    "large": "c6a.4xlarge c6i.4xlarge c5.4xlarge",
+    "database_small": "c5.large",
+    "database_large": "c5.xlarge",
+    "file_recovery": "t3.medium",
+    "index": "t3.medium",
+    "retention_small": "c5.large",
+    "retention_medium": "c5.xlarge",
+    "retention_large": "c5.2xlarge",
+    "retention_extra_large": "c5.4xlarge",
+    "archive_small": "c5.2xlarge",
+    "archive_large": "c5.4xlarge",
+}
 
 ONE_SUBNET = default_vpc(At("subnet-default"))
 
@@ -53,16 +107,19 @@ def test_the_size_chooses_the_profile(operation: str, size: int, profile: str) -
 
 
 def test_the_table_of_sizes_knows_every_operation() -> None:
-    assert set(BY_OPERATION) == set(PROFILES)
+    assert set(BY_OPERATION) == set(OPERATIONS)
+
+
+def test_each_profile_has_its_types() -> None:
+    assert {profile: " ".join(types) for profile, types in INSTANCE_TYPES.items()} == DEFAULTS
+    assert {profile for rows in BY_OPERATION.values() for _, profile in rows} == set(INSTANCE_TYPES)
 
 
 @pytest.mark.parametrize("operation", ["reap", "repository_create", "", "EC2_BACKUP"])
-def test_an_operation_without_a_worker_has_no_profile(operation: str) -> None:
-    with pytest.raises(PlacementError) as caught:
-        profile_of(operation, 10)
-    assert caught.value.code == "UnknownOperation"
-    assert "ec2_backup" in caught.value.remedy
-    assert refusal(picture(ONE_SUBNET), request(operation=operation)).code == "UnknownOperation"
+def test_an_operation_without_a_worker_is_refused(operation: str) -> None:
+    error = refusal(picture(ONE_SUBNET), request(operation=operation))
+    assert error.code == "UnknownOperation"
+    assert "ec2_backup" in error.remedy
 
 
 @pytest.mark.parametrize(
@@ -101,7 +158,7 @@ USERS = [
 
 @pytest.mark.parametrize(("setting", "types"), [row[1:] for row in USERS], ids=[row[0] for row in USERS])
 def test_the_users_types_replace_the_defaults(setting: dict[str, Any], types: tuple[str, ...]) -> None:
-    assert wanted_types(setting, REGION, "small") == types
+    assert InstanceTypes.parsed(setting).of(REGION, "small") == types
     offered = [*ALL_OFFERED, offer("m5.large"), offer("m6i.large"), offer("r5.large")]
     assert types_of(place(picture(ONE_SUBNET, types=offered), request(instance_types=setting))) == list(types)
 
@@ -117,15 +174,18 @@ BAD_FORMS = {
     "a string for the Region's profile": {REGION: {"small": "c5.large"}},
     "a list for the Region": {REGION: ["c5.large"]},
     "a string for the Region": {REGION: "c5.large"},
+    "a profile misspelt": {"smal": ["c5.large"]},
+    "a profile misspelt below a Region": {REGION: {"smal": ["c5.large"]}},
+    "a list for everything": ["c5.large"],
 }
 
 
 @pytest.mark.parametrize("setting", BAD_FORMS.values(), ids=BAD_FORMS.keys())
 def test_a_bad_form_is_refused(setting: dict[str, Any]) -> None:
-    error = refusal(picture(ONE_SUBNET), request(instance_types=setting))
-    assert error.code == "BadInstanceTypes"
-    assert "mayfly_instance_types" in error.message
-    assert "instance_types.yml" in error.remedy
+    with pytest.raises(SettingError) as caught:
+        read(InstanceTypesSetting, "mayfly_instance_types", setting)
+    assert "mayfly_instance_types" in caught.value.message
+    assert "instance_types.yml" in caught.value.remedy
 
 
 def test_a_type_that_the_region_does_not_offer_is_passed_over() -> None:
@@ -147,7 +207,7 @@ def test_a_type_that_the_zone_does_not_offer_is_tried_in_the_others() -> None:
         default_vpc(At("subnet-a", "a"), At("subnet-b", "b")),
         types=[offer("c6a.large", "b"), offer("c6i.large", "ab"), offer("c5.large", "a")],
     )
-    placed = place(world, request(zone="euc1-az2"))
+    placed = place(world, request(zones=("euc1-az2",)))
     assert [(each.subnet_id, each.instance_type) for each in placed.candidates] == [
         ("subnet-a", "c6i.large"),
         ("subnet-a", "c5.large"),
@@ -158,7 +218,7 @@ def test_a_type_that_the_zone_does_not_offer_is_tried_in_the_others() -> None:
 
 def test_a_subnet_whose_zone_offers_no_type_is_rejected() -> None:
     world = picture(default_vpc(At("subnet-a", "a"), At("subnet-b", "b")), types=[offer("c5.large", "b")])
-    placed = place(world, request(zone="euc1-az2"))
+    placed = place(world, request(zones=("euc1-az2",)))
     assert [each.subnet_id for each in placed.candidates] == ["subnet-b"]
     found = reasons(placed)
     assert found["subnet subnet-a"] == ("rejected", "zone euc1-az2 offers none of c5.large")
@@ -176,35 +236,36 @@ def test_no_subnet_in_a_zone_that_offers_a_type_is_an_error() -> None:
 ARM = [offer("c7g.large", architecture="arm64"), offer("c5.large")]
 ARCHITECTURES = [
     ("any", {"x86_64", "arm64"}, ["c7g.large", "c5.large"], {}),
-    ("x86_64 alone", {"x86_64"}, ["c5.large"], {"type c7g.large": "arm64 is not the image's architecture"}),
-    ("arm64 alone", {"arm64"}, ["c7g.large"], {"type c5.large": "x86_64 is not the image's architecture"}),
+    ("x86_64 alone", {"x86_64"}, ["c5.large"], {"type c7g.large": "there is no machine image for arm64"}),
+    ("arm64 alone", {"arm64"}, ["c7g.large"], {"type c5.large": "there is no machine image for x86_64"}),
 ]
 
 
 @pytest.mark.parametrize(
     ("runs", "types", "rejected"), [row[1:] for row in ARCHITECTURES], ids=[row[0] for row in ARCHITECTURES]
 )
-def test_a_type_must_have_the_images_architecture(runs: set[str], types: list[str], rejected: dict[str, str]) -> None:
+def test_a_type_needs_an_image_of_its_architecture(runs: set[str], types: list[str], rejected: dict[str, str]) -> None:
     setting = {"small": ["c7g.large", "c5.large"]}
-    wanted = request(instance_types=setting, architectures=frozenset(runs))
+    wanted = request(instance_types=setting, images={each: IMAGES[each] for each in runs})
     placed = place(picture(ONE_SUBNET, types=ARM), wanted)
     assert types_of(placed) == types
     known = {each.name: each.architecture for each in ARM}
     assert all(each.architecture == known[each.instance_type] for each in placed.candidates)
+    assert all(each.image_id == f"ami-{each.architecture}" for each in placed.candidates)
     assert {name: reason for name, (decision, reason) in reasons(placed).items() if decision == "rejected"} == rejected
 
 
-def test_unless_the_image_says_otherwise_both_architectures_will_do() -> None:
+def test_with_images_for_both_architectures_either_will_do() -> None:
     setting = {"small": ["c7g.large", "c5.large"]}
     assert types_of(place(picture(ONE_SUBNET, types=ARM), request(instance_types=setting))) == setting["small"]
 
 
 def test_no_type_at_all_is_an_error_that_tells_why_of_each() -> None:
     world = picture(ONE_SUBNET, types=[offer("c7g.large", architecture="arm64")])
-    wanted = request(instance_types={"small": ["c7g.large", "c5.large"]}, architectures=frozenset({"x86_64"}))
+    wanted = request(instance_types={"small": ["c7g.large", "c5.large"]}, images={"x86_64": IMAGES["x86_64"]})
     error = refusal(world, wanted)
     assert error.code == "NoInstanceType"
-    assert "c7g.large: arm64 is not the image's architecture" in error.message
+    assert "c7g.large: there is no machine image for arm64" in error.message
     assert f"c5.large: not offered in {REGION}" in error.message
     assert "mayfly_instance_types" in error.remedy
     assert "small" in error.remedy

@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.mayfly.workers.plugins.plugin_utils.placement import Network, PlacementError, place
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.place import place
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.model import SettingError, read
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.networks import Network
 
 from tests.unit.plugins.placement.world import (
     ACCOUNT,
@@ -15,6 +17,7 @@ from tests.unit.plugins.placement.world import (
     REGION,
     At,
     default_vpc,
+    group,
     network,
     picture,
     reasons,
@@ -24,8 +27,18 @@ from tests.unit.plugins.placement.world import (
     vpc,
 )
 
-DEFAULT = default_vpc(At("subnet-default-a", "a"), At("subnet-default-b", "b"), At("subnet-added", "a", default=False))
-OWN = vpc("vpc-own", At("subnet-own-a", "a", default=False), At("subnet-own-b", "b", default=False))
+DEFAULT = default_vpc(
+    At("subnet-default-a", "a"),
+    At("subnet-default-b", "b"),
+    At("subnet-added", "a", default=False),
+    groups=[group("sg-added")],
+)
+OWN = vpc(
+    "vpc-own",
+    At("subnet-own-a", "a", default=False),
+    At("subnet-own-b", "b", default=False),
+    groups=[group(name, name=f"{name} by name") for name in ("sg-own", "sg-one", "sg-two", "sg-1", "sg-2")],
+)
 WORLD = picture(DEFAULT, OWN)
 
 LOOKED_AT = [
@@ -227,9 +240,9 @@ BAD_ENTRIES = {
     "no account": ({"region": REGION}, "account"),
     "no region": ({"account": ACCOUNT}, "region"),
     "a blank region": ({**ENTRY, "region": ""}, "region"),
-    "neither": ({}, "account, region"),
+    "neither": ({}, "account and region"),
     "an unknown key": ({**ENTRY, "subnets": ["subnet-1"]}, "subnets"),
-    "two unknown keys": ({**ENTRY, "zone": "a", "public": True}, "public, zone"),
+    "two unknown keys": ({**ENTRY, "zone": "a", "public": True}, "public is unknown"),
     "subnets without a VPC": ({**ENTRY, "subnet_ids": ["subnet-1"]}, "vpc_id"),
     "an account without its leading zero": ({**ENTRY, "account": 12345678901}, "account"),
     "an account by name": ({**ENTRY, "account": "production"}, "account"),
@@ -250,10 +263,9 @@ BAD_ENTRIES = {
 
 @pytest.mark.parametrize(("entry", "named"), BAD_ENTRIES.values(), ids=BAD_ENTRIES.keys())
 def test_a_bad_entry_is_refused_and_named(entry: Any, named: str) -> None:
-    with pytest.raises(PlacementError) as caught:
-        Network.from_setting(entry)
-    assert caught.value.code == "BadNetwork"
-    assert "mayfly_networks" in caught.value.message
+    with pytest.raises(SettingError) as caught:
+        read(tuple[Network, ...], "mayfly_networks", [ENTRY, entry])
+    assert caught.value.message.startswith("mayfly_networks[1]")
     assert named in caught.value.message
     assert "networks.yml" in caught.value.remedy
 
@@ -264,8 +276,8 @@ WORDS += [(False, False), ("false", False), ("No", False), ("off", False), (0, F
 
 @pytest.mark.parametrize(("value", "public"), WORDS)
 def test_a_public_address_is_what_the_word_says(value: Any, public: bool) -> None:
-    assert Network.from_setting({**ENTRY, "public_address": value}).public_address is public
+    assert read(Network, "mayfly_networks", {**ENTRY, "public_address": value}).public_address is public
 
 
 def test_an_account_without_quotes_is_taken_when_it_is_whole() -> None:
-    assert Network.from_setting({"account": 111122223333, "region": REGION}).account == ACCOUNT
+    assert read(Network, "mayfly_networks", {"account": 111122223333, "region": REGION}).account == ACCOUNT

@@ -8,36 +8,54 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.mayfly.workers.plugins.plugin_utils.picture import InstanceType, Picture, RouteTable, Subnet
-from ansible_collections.mayfly.workers.plugins.plugin_utils.placement import (
+from ansible_collections.mayfly.workers.plugins.plugin_utils.operations import (
+    GIB,
     INSTANCE_TYPES,
-    PROFILES,
+    OPERATIONS,
+    profile_of,
+    services_of,
+)
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.errors import PlacementError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.picture import (
+    InstanceType,
+    Picture,
+    RouteTable,
+    Subnet,
+)
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.place import (
     Candidate,
-    Network,
     Placement,
-    PlacementError,
     Request,
     place,
 )
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.instance_types import InstanceTypes
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.networks import Network
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.plugins.placement.world import (
     ACCOUNT,
     CONTROL_NODE,
+    IMAGES,
     OTHER_ACCOUNT,
     OTHER_REGION,
     REGION,
-    SERVICES,
     ZONE_IDS,
     At,
     Net,
     gateway,
+    group,
     interface,
     picture,
 )
 
-TYPES = (*(name for profile in INSTANCE_TYPES.values() for name in profile[:2]), "c5.large", "c7g.large")
+TYPES = tuple(dict.fromkeys([*(name for profile in INSTANCE_TYPES.values() for name in profile), "c7g.large"]))
+SURE = [
+    name
+    for name in TYPES
+    if "c6i" in name or name in ("t3.medium", "c5.xlarge", "c5.large", "c5.2xlarge", "c5.4xlarge")
+]
+ALL_SERVICES = sorted({service for each in OPERATIONS.values() for service in each.services})
 VPCS = ("vpc-default", "vpc-1", "vpc-2")
 CODES = {
     "NoNetwork",
@@ -47,7 +65,6 @@ CODES = {
     "UnknownSubnet",
     "UnknownAvailabilityZone",
     "UnknownOperation",
-    "BadInstanceTypes",
     "NoControlNode",
     "BadControlNode",
 }
@@ -83,15 +100,16 @@ def nets(draw: st.DrawFn, name: str, sure: bool) -> Net:
     endpoints = []
     if draw(st.booleans()):
         far = dict.fromkeys(("s3", "kms"), OTHER_REGION) if draw(seldom) else {}
-        missing = draw(st.sampled_from([None, None, "s3", None, "s3", *SERVICES]))
-        deaf = draw(st.sampled_from([*[None] * 8, *SERVICES]))
-        for service in SERVICES:
+        missing = draw(st.sampled_from([None, None, "s3", None, "s3", *ALL_SERVICES]))
+        deaf = draw(st.sampled_from([*[None] * 8, *ALL_SERVICES]))
+        for service in ALL_SERVICES:
             if service != missing:
                 endpoints.append(interface(service, far.get(service, REGION), private_dns=service != deaf))
         if draw(st.booleans()):
             regions = st.sampled_from([REGION, OTHER_REGION])
             endpoints.append(gateway("s3", *draw(st.sets(st.sampled_from(tables))), region=draw(regions)))
-    return Net(name, subnets, tuple(endpoints), draw(ways_out), default=name == "vpc-default")
+    groups = (group("sg-1"), group("sg-2"))
+    return Net(name, subnets, tuple(endpoints), draw(ways_out), default=name == "vpc-default", groups=groups)
 
 
 @st.composite
@@ -102,10 +120,10 @@ def worlds(draw: st.DrawFn, sure: bool) -> Picture:
         InstanceType(
             name,
             "arm64" if name.startswith("c7g") else "x86_64",
-            frozenset(ZONE_IDS[letter] for letter in ("abc" if sure and "c6i" in name else draw(zone_sets))),
+            frozenset(ZONE_IDS[letter] for letter in ("abc" if sure and name in SURE else draw(zone_sets))),
         )
         for name in TYPES
-        if (sure and "c6i" in name) or not draw(seldom)
+        if (sure and name in SURE) or not draw(seldom)
     ]
     return picture(*(draw(nets(name, sure)) for name in sorted(names)), types=offered)
 
@@ -130,13 +148,11 @@ def networks(draw: st.DrawFn, world: Picture, sure: bool) -> Network:
 
 
 type_lists = st.lists(st.sampled_from([*TYPES, "x9.gone"]), min_size=1, max_size=4)
-bad_lists: st.SearchStrategy[Any] = st.sampled_from(["c5.large", 5, {"c5.large": 1}, [5], [""], []])
-good_types = st.one_of(
+user_types = st.one_of(
     st.just({}),
     st.dictionaries(st.sampled_from(["small", "medium", "large"]), type_lists.map(lambda names: [*names, "c6i.large"])),
     st.fixed_dictionaries({REGION: st.dictionaries(st.sampled_from(["small", "medium"]), type_lists)}),
 )
-bad_types = st.dictionaries(st.sampled_from(["small", REGION]), bad_lists, max_size=1)
 CONTROL_NODES = [*[CONTROL_NODE] * 8, None, "", "0.0.0.0/0", "nowhere"]
 
 
@@ -144,15 +160,18 @@ CONTROL_NODES = [*[CONTROL_NODE] * 8, None, "", "0.0.0.0/0", "nowhere"]
 def requests(draw: st.DrawFn, world: Picture, sure: bool) -> Request:
     """A request for a worker in that account."""
     wrong = (lambda: False) if sure else (lambda: draw(rarely))
-    sizes = st.sampled_from([1, 1023, 1024, 16383, 16384]) | st.integers(0, 3000)
+    sizes = st.sampled_from([1, 1023, 1024, 16383, 16384]) | st.integers(0, 20000)
     return Request(
-        operation="reap" if wrong() else draw(st.sampled_from(sorted(PROFILES))),
-        size_gib=draw(sizes),
+        operation="reap" if wrong() else draw(st.sampled_from(sorted(OPERATIONS))),
+        size_bytes=draw(sizes) * GIB,
         repository_region=OTHER_REGION if draw(seldom) else REGION,
-        zone=draw(st.sampled_from([None, *ZONE_IDS.values()])),
+        zones=tuple(draw(st.lists(st.sampled_from(list(ZONE_IDS.values())), max_size=2, unique=True))),
         networks=tuple(draw(st.lists(networks(world, sure), max_size=3))),
-        instance_types=draw(good_types if sure else good_types | bad_types),
-        architectures=frozenset(["arm64"] if wrong() else ["x86_64", *(["arm64"] if draw(st.booleans()) else [])]),
+        instance_types=InstanceTypes.parsed(draw(user_types)),
+        images={
+            each: IMAGES[each]
+            for each in (["arm64"] if wrong() else ["x86_64", *(["arm64"] if draw(st.booleans()) else [])])
+        },
         control_node_cidr=draw(st.sampled_from([CONTROL_NODE] if sure else CONTROL_NODES)),
     )
 
@@ -216,7 +235,7 @@ def test_an_entry_that_stands_there_twice_changes_nothing(case: tuple[Picture, R
     world, wanted = case
     doubled = list(wanted.networks)
     for each in wanted.networks:
-        doubled.insert(chance.randint(doubled.index(each), len(doubled)) + 1, replace(each))
+        doubled.insert(chance.randint(doubled.index(each), len(doubled)) + 1, each.model_copy())
     assert said(outcome(world, replace(wanted, networks=tuple(doubled)))) == said(outcome(world, wanted))
 
 
@@ -252,7 +271,7 @@ def test_every_candidate_obeys_the_rules(case: tuple[Picture, Request]) -> None:
         assert subnet.free_addresses > 0
         assert zone.id in kind.zone_ids
         assert each.architecture == kind.architecture
-        assert each.architecture in wanted.architectures
+        assert each.image_id == wanted.images[each.architecture].id
         assert allowed(world, wanted, each)
         assert reached(world, wanted, subnet, public=each.public_address)
         assert each.security_group_ids or wanted.control_node_cidr == CONTROL_NODE
@@ -280,7 +299,7 @@ def test_candidates_come_from_the_best_on_and_none_twice(case: tuple[Picture, Re
     names = list(own_types(wanted))
     ranks = [
         (
-            each.availability_zone_id != wanted.zone,
+            [*wanted.zones, each.availability_zone_id].index(each.availability_zone_id),
             -free[each.subnet_id],
             each.subnet_id,
             names.index(each.instance_type),
@@ -313,16 +332,13 @@ def test_every_subnet_looked_at_and_every_wanted_type_has_one_reason(case: tuple
 
 def own_types(wanted: Request) -> dict[str, None]:
     """The types that the user or the table names."""
-    profile = "small" if wanted.size_gib < 1024 else "medium" if wanted.size_gib < 16384 else "large"
-    user = wanted.instance_types
-    names = (user.get(REGION) or {}).get(profile) or user.get(profile) or INSTANCE_TYPES[profile]
-    return dict.fromkeys(names)
+    return dict.fromkeys(wanted.instance_types.of(REGION, profile_of(wanted.operation, wanted.size_bytes)))
 
 
 def fitting(wanted: Request) -> list[Network]:
     """The entries of the account and Region, or one that stands for the default VPC."""
     here = [each for each in wanted.networks if each.account == ACCOUNT and each.region == REGION]
-    return here or [Network(ACCOUNT, REGION)]
+    return here or [Network(account=ACCOUNT, region=REGION)]
 
 
 def named_subnets(world: Picture, entry: Network) -> set[str]:
@@ -348,7 +364,7 @@ def possible(world: Picture, wanted: Request) -> set[tuple[str, str]]:
         and subnet.free_addresses > 0
         and reached(world, wanted, subnet, public=entry.public_address)
         and subnet.zone_id in kind.zone_ids
-        and kind.architecture in wanted.architectures
+        and kind.architecture in wanted.images
     }
 
 
@@ -375,7 +391,8 @@ def reached(world: Picture, wanted: Request, subnet: Subnet, *, public: bool) ->
         return targets == ["igw-1"] and subnet.public_on_launch
     if targets in (["nat-1"], ["tgw-1"]):
         return True
-    regions = dict.fromkeys(SERVICES, REGION) | dict.fromkeys(("s3", "kms"), wanted.repository_region)
+    names = [each.name for each in services_of(wanted.operation, REGION, REGION)]
+    regions = {name: wanted.repository_region if name in ("s3", "kms") else REGION for name in names}
     return all(
         any(
             each.vpc_id == subnet.vpc_id

@@ -6,17 +6,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.mayfly.workers.plugins.plugin_utils import services
-from ansible_collections.mayfly.workers.plugins.plugin_utils.picture import Endpoint
-from ansible_collections.mayfly.workers.plugins.plugin_utils.placement import PROFILES, place
+from ansible_collections.mayfly.workers.plugins.plugin_utils.operations import OPERATIONS, services_of
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.picture import Endpoint, Picture
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.place import place
 
 from tests.unit.plugins.placement.world import (
+    CIDR,
+    CONTROL_NODE,
     OTHER_REGION,
     REGION,
     SERVICES,
     At,
+    Rule,
     default_vpc,
     gateway,
+    group,
     interface,
     interfaces,
     network,
@@ -242,6 +246,8 @@ CALLED = {
     "ec2_restore": VOLUMES,
     "volume_restore": VOLUMES,
     "restore_test": VOLUMES,
+    "file_recovery_from_snapshot": {"ebs", "ec2", "sts", "kms"},
+    "file_recovery_from_backup": REPOSITORY,
     "rds_backup": REPOSITORY | {"rds"},
     "rds_restore": REPOSITORY | {"rds"},
     "efs_index": REPOSITORY | {"elasticfilesystem"},
@@ -249,20 +255,130 @@ CALLED = {
     "health_check": REPOSITORY,
     "archive": REPOSITORY,
     "repository_copy": REPOSITORY,
+    "worker_check": VOLUMES,
 }
 
 
 @pytest.mark.parametrize(("operation", "called"), CALLED.items())
 def test_an_operation_reaches_what_it_calls(operation: str, called: set[str]) -> None:
-    near = services.endpoint_names(operation, REGION, REGION)
+    near = [str(each) for each in services_of(operation, REGION, REGION)]
     assert len(near) == len(set(near))
     assert set(near) == {f"com.amazonaws.{REGION}.{name}" for name in called}
-    far = services.endpoint_names(operation, REGION, OTHER_REGION)
+    far = {str(each) for each in services_of(operation, REGION, OTHER_REGION)}
     assert {name for name in far if OTHER_REGION in name} == {
         f"com.amazonaws.{OTHER_REGION}.{name}" for name in called & {"s3", "kms"}
     }
 
 
+def test_what_a_resource_and_the_connection_need_comes_on_top() -> None:
+    services = services_of("rds_backup", REGION, REGION, more=("secretsmanager",), session_manager=True)
+    names = [each.name for each in services]
+    assert names == ["s3", "sts", "kms", "rds", "secretsmanager", "ssm", "ssmmessages", "ec2messages"]
+
+
 def test_every_operation_that_can_be_placed_has_its_services() -> None:
-    assert set(services.SERVICES) == set(CALLED)
-    assert set(PROFILES) <= set(services.SERVICES)
+    assert set(OPERATIONS) == set(CALLED)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_it"),
+    [
+        ("com.amazonaws.cn-north-1.s3", True),
+        ("cn.com.amazonaws.cn-north-1.s3", True),
+        ("com.amazonaws.cn-north-1.s3express", False),
+        ("com.amazonaws.cn-northwest-1.s3", False),
+        ("aws.sagemaker.cn-north-1.s3", False),
+    ],
+)
+def test_partitions_name_endpoints_in_their_own_way(name: str, is_it: bool) -> None:
+    assert services_of("retention", "cn-north-1", "cn-north-1")[0].is_named(name) is is_it
+
+
+# The subnet is private, with an endpoint for each service; its worker is in sg-workers, or in the run's own group.
+SSH_IN = Rule("tcp", 22, 22, CONTROL_NODE)
+GROUPS_OF_ENDPOINTS = [
+    ("the VPC's range", [Rule("tcp", 443, 443, CIDR)], True, True),
+    ("the subnet's range", [Rule("tcp", 443, 443, "172.31.0.0/24")], True, True),
+    ("the worker's group", [Rule("tcp", 443, 443, "sg-workers")], True, False),
+    ("all from everywhere", [Rule("-1", 0, 65535, "0.0.0.0/0")], True, True),
+    ("another subnet's range", [Rule("tcp", 443, 443, "172.31.1.0/24")], False, False),
+    ("a part of the subnet", [Rule("tcp", 443, 443, "172.31.0.0/25")], False, False),
+    ("another group", [Rule("tcp", 443, 443, "sg-others")], False, False),
+    ("another port", [Rule("tcp", 80, 80, CIDR)], False, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("rules", "of_a_group", "of_the_run"),
+    [row[1:] for row in GROUPS_OF_ENDPOINTS],
+    ids=[row[0] for row in GROUPS_OF_ENDPOINTS],
+)
+def test_an_endpoints_group_must_let_the_worker_in(rules: list[Rule], of_a_group: bool, of_the_run: bool) -> None:
+    endpoints = [*interfaces("sts"), interface("sts", group="sg-closed")]
+    groups = [group("sg-closed", *rules), group("sg-workers", SSH_IN)]
+    world = picture(default_vpc(PRIVATE, endpoints=endpoints, groups=groups))
+    for entry, does in ((network(security_group_ids=["sg-workers"]), of_a_group), (network(), of_the_run)):
+        if does:
+            assert place(world, request(entry)).candidates
+        else:
+            message = refusal(world, request(entry)).message
+            assert f"sg-closed of vpce-sts (com.amazonaws.{REGION}.sts) lets TCP 443 in from no worker" in message
+
+
+NAMES_OFF = [
+    ("no names at all", {"dns_support": False}, "vpc-default does not resolve names: enableDnsSupport is off"),
+    ("no private names", {"dns_hostnames": False}, NO_ENDPOINTS),
+]
+
+
+@pytest.mark.parametrize(("changes", "fault"), [row[1:] for row in NAMES_OFF], ids=[row[0] for row in NAMES_OFF])
+def test_endpoints_need_the_vpcs_dns(changes: dict[str, bool], fault: str) -> None:
+    world = picture(default_vpc(PRIVATE, endpoints=interfaces(), **changes))
+    assert f"(subnet subnet-private: {fault})" in refusal(world, request()).message
+
+
+def test_a_nat_gateway_needs_names_but_no_private_ones() -> None:
+    subnet = At("subnet-private", out="nat")
+    assert place(picture(default_vpc(subnet, dns_hostnames=False)), request()).candidates
+    assert "enableDnsSupport" in refusal(picture(default_vpc(subnet, dns_support=False)), request()).message
+
+
+def test_a_public_address_needs_the_internet_gateway_at_the_vpc() -> None:
+    subnet = At("subnet-public", out="internet", assigns_public=True)
+    world = picture(default_vpc(subnet, internet_gateway=False))
+    error = refusal(world, request(network(public_address=True)))
+    assert "no internet gateway is attached to vpc-default" in error.message
+
+
+OUTWARD = [
+    ("everything", [Rule("-1", 0, 65535, "0.0.0.0/0")], ""),
+    ("HTTPS", [Rule("tcp", 443, 443, "0.0.0.0/0")], ""),
+    ("HTTPS to a prefix list", [Rule("tcp", 443, 443, "pl-1")], ""),
+    ("nothing", [], "sg-workers lets no TCP 443 out, which AWS's services are reached at"),
+    ("HTTP", [Rule("tcp", 80, 80, "0.0.0.0/0")], "sg-workers lets no TCP 443 out"),
+]
+
+
+@pytest.mark.parametrize(("egress", "fault"), [row[1:] for row in OUTWARD], ids=[row[0] for row in OUTWARD])
+def test_configured_groups_must_let_the_worker_out(egress: list[Rule], fault: str) -> None:
+    workers = group("sg-workers", SSH_IN, egress=tuple(egress))
+    world, wanted = (
+        picture(default_vpc(At("subnet-a"), groups=[workers])),
+        request(network(security_group_ids=["sg-workers"])),
+    )
+    if fault:
+        assert fault in refusal(world, wanted).message
+    else:
+        assert place(world, wanted).candidates
+
+
+def test_name_servers_of_ones_own_must_be_let_out_to() -> None:
+    https = Rule("tcp", 443, 443, "0.0.0.0/0")
+    wanted = request(network(security_group_ids=["sg-workers"]))
+
+    def world(*more: Rule) -> Picture:
+        workers = group("sg-workers", SSH_IN, egress=(https, *more))
+        return picture(default_vpc(At("subnet-a"), groups=[workers], resolvers=("10.0.0.2",)))
+
+    assert "sg-workers lets no UDP 53 out to 10.0.0.2/32" in refusal(world(), wanted).message
+    assert place(world(Rule("udp", 53, 53, "10.0.0.0/24")), wanted).candidates

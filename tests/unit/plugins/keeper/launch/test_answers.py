@@ -17,21 +17,11 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from tests.unit.plugins.keeper.fakes import CANDIDATE
+
 URL = "https://ec2.eu-central-1.amazonaws.com"
 INSTANCE = {"InstanceId": "i-0123456789abcdef0", "State": {"Name": "pending"}}
-PARAMETERS = launch.request(
-    {
-        "image_id": "ami-1",
-        "root_device_name": "/dev/xvda",
-        "instance_type": "c6a.large",
-        "subnet_id": "subnet-1",
-        "public_address": False,
-    },
-    ["sg-1"],
-    "#!/bin/sh\n",
-    {"Name": "worker"},
-    "the-token",
-)
+PARAMETERS = launch.request(CANDIDATE, ["sg-1"], "#!/bin/sh\n", {"Name": "worker"}, "the-token")
 
 
 def refused(code: str, message: str = "No.", status: int = 400) -> ClientError:
@@ -158,7 +148,8 @@ def test_what_does_not_pass_ends_without_a_doubt(error: ClientError) -> None:
     ec2 = Ec2(error)
     with pytest.raises(KeeperError) as caught:
         launched(ec2)
-    assert caught.value.code == "Throttled"
+    code = error.response["Error"]["Code"]
+    assert caught.value.code == ("Throttled" if "hrottl" in code or "Limit" in code else code)
     assert not isinstance(caught.value, launch.LaunchDoubtful)
     assert len(ec2.asked) == 8
 

@@ -4,25 +4,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import botocore.session
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import launch
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.place import Candidate
 from botocore.validate import ParamValidator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.plugins.keeper.fakes import CANDIDATE
+
 RUN = "20261124T013000Z-a1b2c3"
 RESOURCE = {"account": "444455556666", "region": "eu-central-1", "kind": "ec2", "id": "i-0123456789abcdef0"}
-CANDIDATE = {
-    "image_id": "ami-0123456789abcdef0",
-    "root_device_name": "/dev/xvda",
-    "instance_type": "c6a.large",
-    "subnet_id": "subnet-0123456789abcdef0",
-    "public_address": False,
-}
 TAGS = {"Name": "mayfly worker ec2_backup", "mayfly:run": RUN, "mayfly:temporary": "true"}
 
 texts = st.text(max_size=80)
@@ -119,7 +116,7 @@ def test_tags_that_aws_would_refuse_are_refused_and_their_setting_named(
     assert "tags.yml" in caught.value.remedy
 
 
-def asked(candidate: dict[str, Any] = CANDIDATE, user_data: str = "#!/bin/sh\n", **tags: str) -> dict[str, Any]:
+def asked(candidate: Candidate = CANDIDATE, user_data: str = "#!/bin/sh\n", **tags: str) -> dict[str, Any]:
     """The parameters for a candidate."""
     return launch.request(candidate, ["sg-0123456789abcdef0"], user_data, {**TAGS, **tags}, "token")
 
@@ -156,10 +153,10 @@ def test_metadata_asks_for_a_token_and_goes_one_hop_far() -> None:
 @pytest.mark.parametrize("public", [True, False])
 def test_the_public_address_is_said_either_way(public: bool) -> None:
     """A subnet that assigns addresses by itself gives one to whoever does not say no."""
-    [interface] = asked({**CANDIDATE, "public_address": public})["NetworkInterfaces"]
+    [interface] = asked(replace(CANDIDATE, public_address=public))["NetworkInterfaces"]
     assert interface["AssociatePublicIpAddress"] is public
     assert interface["Groups"] == ["sg-0123456789abcdef0"]
-    assert interface["SubnetId"] == CANDIDATE["subnet_id"]
+    assert interface["SubnetId"] == CANDIDATE.subnet_id
 
 
 def test_a_worker_has_no_instance_profile() -> None:
@@ -193,3 +190,12 @@ def test_longer_user_data_is_refused(text: str) -> None:
     assert caught.value.code == "UserDataTooLong"
     assert str(len(text.encode())) in caught.value.message
     assert "worker_user_data_template" in caught.value.remedy
+
+
+def test_a_spot_instance_is_asked_for_once_and_ends_when_it_is_taken_back() -> None:
+    parameters = asked(replace(CANDIDATE, market="spot"))
+    options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+    assert parameters["InstanceMarketOptions"] == {"MarketType": "spot", "SpotOptions": options}
+    kinds = [each["ResourceType"] for each in parameters["TagSpecifications"]]
+    assert kinds == ["instance", "volume", "network-interface", "spot-instances-request"]
+    assert "InstanceMarketOptions" not in asked()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,17 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations i
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.settings import Settings
 
-from tests.unit.plugins.keeper.fakes import ACCOUNT, HOST, REGION, UNREACHABLE, Clients, Ec2, Script, refused
+from tests.unit.plugins.keeper.fakes import ACCOUNT, CANDIDATE, HOST, REGION, UNREACHABLE, Clients, Ec2, Script, refused
 
 RESOURCE = {"account": ACCOUNT, "region": REGION, "kind": "ec2", "id": "i-0001"}
-CANDIDATE = {
-    "account": ACCOUNT,
-    "region": REGION,
-    "availability_zone": f"{REGION}a",
-    "subnet_id": "subnet-1",
-    "vpc_id": "vpc-1",
-    "security_group_ids": ["sg-1"],
-    "instance_type": "c6a.large",
-    "public_address": False,
-}
 ARGUMENTS: dict[str, Any] = {
     "resource": RESOURCE,
     "placement": {
-        "candidates": [CANDIDATE, {**CANDIDATE, "instance_type": "m6a.large"}],
-        "image": {"id": "ami-1", "root_device_name": "/dev/xvda"},
+        "candidates": [asdict(each) for each in (CANDIDATE, replace(CANDIDATE, instance_type="m6a.large"))],
     },
+    "control_node_cidr": None,
+    "max_workers": 0,
+    "capacity_timeout": 1,
     "ssh_port": 22,
     "ssh_user": "mayfly",
     "user_data": "#!/bin/sh\n",

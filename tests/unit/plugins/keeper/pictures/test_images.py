@@ -139,33 +139,45 @@ class Account:
         return {"Images": [aws_image(len(self.asked))]}
 
 
+SETTING = {"owner": "99", "name": "own-*"}
+
+
 def test_many_hosts_at_once_ask_once_and_get_the_same(at_once: Callable[..., list[Any]]) -> None:
     account, images = Account(), Images()
-    found = at_once(20, lambda: images.resolve(account, PLACE, {"owner": "99", "name": "own-*"}, "x86_64"))
+    found = at_once(20, lambda: images.by_architecture(account, PLACE, SETTING, {"x86_64"}))
     assert len(account.asked) == 1
-    assert {each.id for each in found} == {"ami-1"}
+    assert {each["x86_64"].id for each in found} == {"ami-1"}
 
 
 def test_each_place_setting_and_architecture_is_asked_for_by_itself() -> None:
     account, images = Account(), Images()
-    setting = {"owner": "99", "name": "own-*"}
     asked: list[tuple[Any, ...]] = [
-        (PLACE, setting, "x86_64"),
-        (PLACE, setting, "arm64"),
-        (PLACE, setting, None),
-        (PLACE, {"id": "ami-1"}, "x86_64"),
-        (PLACE, None, "x86_64"),
-        (("444455556666", PLACE[1]), setting, "x86_64"),
-        ((PLACE[0], "us-east-1"), setting, "x86_64"),
+        (PLACE, SETTING, {"x86_64", "arm64"}),
+        (PLACE, {"owner": "98", "name": "own-*"}, {"x86_64"}),
+        (("444455556666", PLACE[1]), SETTING, {"x86_64"}),
+        ((PLACE[0], "us-east-1"), SETTING, {"x86_64"}),
     ]
-    first = [images.resolve(account, *each).id for each in asked]
-    assert len(set(first)) == len(asked)
-    assert [images.resolve(account, *each).id for each in asked] == first
-    assert images.resolve(account, PLACE, dict(reversed(setting.items())), "x86_64").id == first[0]
+    first = [[image.id for image in images.by_architecture(account, *each).values()] for each in asked]
+    assert sum(first, []) == [f"ami-{number}" for number in range(1, 6)]
+    assert [[image.id for image in images.by_architecture(account, *each).values()] for each in asked] == first
+    mixed = dict(reversed(SETTING.items()))
+    assert images.by_architecture(account, PLACE, mixed, {"arm64"})["arm64"].id == first[0][0]
+
+
+def test_an_image_by_id_has_its_own_architecture() -> None:
+    account, images = Account(), Images()
+    found = images.by_architecture(account, PLACE, {"id": "ami-1"}, {"x86_64", "arm64"})
+    assert list(found) == ["x86_64"]
+    assert len(account.asked) == 1
+
+
+def test_an_architecture_without_an_image_is_left_out() -> None:
+    account, images = Account(fails=1), Images()
+    assert list(images.by_architecture(account, PLACE, SETTING, {"arm64", "x86_64"})) == ["x86_64"]
 
 
 def test_a_failure_is_not_kept() -> None:
     account, images = Account(fails=1), Images()
-    with pytest.raises(KeeperError):
-        images.resolve(account, PLACE, None)
-    assert images.resolve(account, PLACE, None).id == "ami-2"
+    with pytest.raises(KeeperError, match="No machine image"):
+        images.by_architecture(account, PLACE, SETTING, {"x86_64"})
+    assert images.by_architecture(account, PLACE, SETTING, {"x86_64"})["x86_64"].id == "ami-2"

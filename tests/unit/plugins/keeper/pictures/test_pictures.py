@@ -14,12 +14,15 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.pictures imp
     describe_instance_types,
     describe_network,
 )
-from ansible_collections.mayfly.workers.plugins.plugin_utils.picture import (
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.picture import (
     Endpoint,
     InstanceType,
     Picture,
+    Quota,
     Route,
     RouteTable,
+    Rule,
+    SecurityGroup,
     Subnet,
     Vpc,
     Zone,
@@ -30,6 +33,11 @@ from botocore.stub import Stubber
 ACCOUNT, REGION = "111122223333", "eu-central-1"
 ZONES = [{"ZoneName": "eu-central-1a", "ZoneId": "euc1-az2"}, {"ZoneName": "eu-central-1b", "ZoneId": "euc1-az3"}]
 AVAILABLE = {"Filters": [{"Name": "state", "Values": ["available"]}]}
+
+
+def aws_vpc(name: str, **more: Any) -> dict[str, Any]:
+    """A VPC as AWS describes it."""
+    return {"VpcId": name, "CidrBlock": "10.0.0.0/16", "DhcpOptionsId": "dopt-1", **more}
 
 
 def aws_subnet(name: str, **more: Any) -> dict[str, Any]:
@@ -61,10 +69,13 @@ def answer(ec2: Stubber, call: str, key: str, *pages: list[dict[str, Any]], **as
 def described(ec2: Stubber, **pages: list[list[dict[str, Any]]]) -> Picture:
     """The picture of an account of which these pages are described, and nothing else."""
     calls = {
+        "describe_internet_gateways": "InternetGateways",
+        "describe_dhcp_options": "DhcpOptions",
         "describe_vpcs": "Vpcs",
         "describe_subnets": "Subnets",
         "describe_route_tables": "RouteTables",
         "describe_vpc_endpoints": "VpcEndpoints",
+        "describe_security_groups": "SecurityGroups",
     }
     answer(ec2, "describe_availability_zones", "AvailabilityZones", ZONES, **AVAILABLE)
     for call, key in calls.items():
@@ -80,15 +91,74 @@ def test_an_empty_account_is_a_picture_of_its_zones(ec2: Stubber) -> None:
 def test_every_page_is_read(ec2: Stubber) -> None:
     picture = described(
         ec2,
-        vpcs=[[{"VpcId": "vpc-1", "IsDefault": True}], [], [{"VpcId": "vpc-2"}]],
+        vpcs=[[aws_vpc("vpc-1", IsDefault=True)], [], [aws_vpc("vpc-2")]],
         subnets=[[aws_subnet("subnet-1")], [aws_subnet("subnet-2"), aws_subnet("subnet-3")]],
         route_tables=[[aws_table("rtb-1")], [aws_table("rtb-2")]],
         vpc_endpoints=[[aws_endpoint("s3")], [aws_endpoint("ebs")]],
     )
-    assert picture.vpcs == (Vpc("vpc-1", default=True), Vpc("vpc-2"))
+    assert [(each.id, each.default) for each in picture.vpcs] == [("vpc-1", True), ("vpc-2", False)]
     assert [each.id for each in picture.subnets] == ["subnet-1", "subnet-2", "subnet-3"]
     assert [each.id for each in picture.route_tables] == ["rtb-1", "rtb-2"]
     assert [each.id for each in picture.endpoints] == ["vpce-s3", "vpce-ebs"]
+
+
+def test_a_vpc_is_taken_with_its_ranges_its_gateway_and_its_name_servers(ec2: Stubber) -> None:
+    servers = [{"Value": "10.0.0.7"}, {"Value": "AmazonProvidedDNS"}]
+    picture = described(
+        ec2,
+        internet_gateways=[[{"Attachments": [{"VpcId": "vpc-1"}]}, {"Attachments": []}]],
+        dhcp_options=[
+            [
+                {
+                    "DhcpOptionsId": "dopt-1",
+                    "DhcpConfigurations": [
+                        {"Key": "domain-name", "Values": [{"Value": "corp"}]},
+                        {"Key": "domain-name-servers", "Values": servers},
+                    ],
+                }
+            ]
+        ],
+        vpcs=[
+            [
+                aws_vpc(
+                    "vpc-1",
+                    CidrBlockAssociationSet=[{"CidrBlock": "10.0.0.0/16"}, {"CidrBlock": "10.1.0.0/16"}],
+                    Tags=[{"Key": "Name", "Value": "main"}],
+                ),
+                aws_vpc("vpc-2", DhcpOptionsId="default"),
+            ]
+        ],
+    )
+    ranges = ("10.0.0.0/16", "10.1.0.0/16")
+    assert picture.vpcs == (
+        Vpc("vpc-1", cidrs=ranges, resolvers=("10.0.0.7",), tags={"Name": "main"}),
+        Vpc("vpc-2", cidrs=ranges[:1], internet_gateway=False),
+    )
+
+
+def test_a_security_group_is_taken_with_every_rule(ec2: Stubber) -> None:
+    group = {
+        "GroupId": "sg-1",
+        "GroupName": "workers",
+        "VpcId": "vpc-1",
+        "Tags": [{"Key": "mayfly", "Value": "workers"}],
+        "IpPermissions": [
+            {
+                "IpProtocol": "tcp",
+                "FromPort": 22,
+                "ToPort": 22,
+                "IpRanges": [{"CidrIp": "10.0.0.0/8"}, {"CidrIp": "0.0.0.0/0"}],
+                "Ipv6Ranges": [{"CidrIpv6": "::/0"}],
+                "UserIdGroupPairs": [{"GroupId": "sg-2"}],
+            }
+        ],
+        "IpPermissionsEgress": [{"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": "pl-1"}]}],
+    }
+    ssh = [Rule("tcp", 22, 22, peer) for peer in ("10.0.0.0/8", "0.0.0.0/0", "::/0", "sg-2")]
+    out = (Rule("-1", 0, 65535, "pl-1"),)
+    assert described(ec2, security_groups=[[group]]).security_groups == (
+        SecurityGroup("sg-1", "vpc-1", "workers", tuple(ssh), out, {"mayfly": "workers"}),
+    )
 
 
 SUBNETS = [
@@ -96,6 +166,8 @@ SUBNETS = [
     ({"AvailableIpAddressCount": 0}, Subnet("subnet-1", "vpc-1", "euc1-az2", 0)),
     ({"DefaultForAz": True}, Subnet("subnet-1", "vpc-1", "euc1-az2", 251, default=True)),
     ({"MapPublicIpOnLaunch": True}, Subnet("subnet-1", "vpc-1", "euc1-az2", 251, public_on_launch=True)),
+    ({"CidrBlock": "10.0.1.0/24"}, Subnet("subnet-1", "vpc-1", "euc1-az2", 251, cidr="10.0.1.0/24")),
+    ({"Tags": [{"Key": "Name", "Value": "a"}]}, Subnet("subnet-1", "vpc-1", "euc1-az2", 251, tags={"Name": "a"})),
 ]
 
 
@@ -174,6 +246,11 @@ ENDPOINTS = [
         Endpoint("vpce-s3", "vpc-1", S3, private_dns=False),
     ),
     (
+        "an interface with groups",
+        {"Groups": [{"GroupId": "sg-1", "GroupName": "endpoints"}]},
+        Endpoint("vpce-s3", "vpc-1", S3, security_group_ids=("sg-1",)),
+    ),
+    (
         "a gateway",
         {"VpcEndpointType": "Gateway", "PrivateDnsEnabled": False, "RouteTableIds": ["rtb-1", "rtb-2"]},
         Endpoint("vpce-s3", "vpc-1", S3, gateway=True, route_table_ids=frozenset({"rtb-1", "rtb-2"})),
@@ -204,7 +281,8 @@ def offering(name: str, zone: str) -> dict[str, Any]:
 
 def kind(name: str, *architectures: str) -> dict[str, Any]:
     """One row of DescribeInstanceTypes."""
-    return {"InstanceType": name, "ProcessorInfo": {"SupportedArchitectures": list(architectures)}}
+    processor = {"SupportedArchitectures": list(architectures)}
+    return {"InstanceType": name, "ProcessorInfo": processor, "VCpuInfo": {"DefaultVCpus": 2}}
 
 
 def test_a_type_is_known_with_its_architecture_and_the_ids_of_its_zones(ec2: Stubber) -> None:
@@ -219,8 +297,8 @@ def test_a_type_is_known_with_its_architecture_and_the_ids_of_its_zones(ec2: Stu
     answer(ec2, "describe_instance_types", "InstanceTypes", *kinds, Filters=wanted)
     zones = [Zone("eu-central-1a", "euc1-az2"), Zone("eu-central-1b", "euc1-az3")]
     assert describe_instance_types(ec2.client, zones, {"c7g.large", "c5.large", "x9.gone"}) == {
-        "c5.large": InstanceType("c5.large", "x86_64", frozenset({"euc1-az2", "euc1-az3"})),
-        "c7g.large": InstanceType("c7g.large", "arm64", frozenset({"euc1-az3"})),
+        "c5.large": InstanceType("c5.large", "x86_64", frozenset({"euc1-az2", "euc1-az3"}), 2),
+        "c7g.large": InstanceType("c7g.large", "arm64", frozenset({"euc1-az3"}), 2),
     }
 
 
@@ -247,9 +325,22 @@ class Account:
         self.asked: Counter[str] = Counter()
         self.types: list[str] = []
         self.fails = fails
+        self.instances: list[dict[str, Any]] = []
+        self.limits = {"L-1216C47A": 64.0}
+
+    def describe_vpc_attribute(self, VpcId: str, Attribute: str) -> dict[str, Any]:  # noqa: N803
+        self.asked[f"{VpcId} {Attribute}"] += 1
+        return {f"{Attribute[0].upper()}{Attribute[1:]}": {"Value": VpcId == "vpc-1"}}
+
+    def get_service_quota(self, ServiceCode: str, QuotaCode: str) -> dict[str, Any]:  # noqa: N803
+        assert ServiceCode == "ec2"
+        self.asked[QuotaCode] += 1
+        if QuotaCode not in self.limits:
+            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": ""}}, "GetServiceQuota")
+        return {"Quota": {"Value": self.limits[QuotaCode]}}
 
     def client(self, account_id: str, region: str, service: str) -> Account:
-        assert service == "ec2"
+        assert service in ("ec2", "service-quotas")
         self.asked[f"{account_id}/{region}"] += 0
         return self
 
@@ -268,6 +359,10 @@ class Account:
             def paginate(self, **asked: Any) -> list[dict[str, Any]]:
                 account.asked[call] += 1
                 names = asked["Filters"][0]["Values"] if "Filters" in asked else []
+                if call == "describe_vpcs":
+                    return [{"Vpcs": [aws_vpc("vpc-1"), aws_vpc("vpc-2")]}]
+                if call == "describe_instances":
+                    return [{"Reservations": [{"Instances": account.instances}]}]
                 if call == "describe_instance_type_offerings":
                     account.types += names
                     return [{"InstanceTypeOfferings": [offering(name, "eu-central-1a") for name in names]}]
@@ -321,6 +416,45 @@ def test_a_failed_description_is_tried_again_by_the_next_host() -> None:
         pictures.picture(ACCOUNT, REGION)
     assert pictures.picture(ACCOUNT, REGION).zones
     assert account.asked["describe_availability_zones"] == 2
+
+
+def test_only_the_vpcs_in_question_are_asked_for_names_and_once() -> None:
+    account = Account()
+    pictures = Pictures(account)
+    pictures.picture(ACCOUNT, REGION)
+    pictures.with_names(ACCOUNT, REGION, {"vpc-2"})
+    picture = pictures.with_names(ACCOUNT, REGION, {"vpc-2"})
+    assert [(each.id, each.dns_support, each.dns_hostnames) for each in picture.vpcs] == [
+        ("vpc-1", True, True),
+        ("vpc-2", False, False),
+    ]
+    asked = {name: count for name, count in account.asked.items() if name.startswith("vpc-")}
+    assert asked == {"vpc-2 enableDnsSupport": 1, "vpc-2 enableDnsHostnames": 1}
+
+
+def running(kind: str, cores: int, **more: Any) -> dict[str, Any]:
+    """An instance of two threads a core."""
+    return {"InstanceType": kind, "CpuOptions": {"CoreCount": cores, "ThreadsPerCore": 2}, **more}
+
+
+def test_quotas_are_counted_once_and_workers_apart() -> None:
+    account = Account()
+    ours = {"mayfly:deployment": "ours", "mayfly:temporary": "true"}
+    tags = [{"Key": key, "Value": value} for key, value in ours.items()]
+    account.instances = [
+        running("c5.large", 1),
+        running("m6a.4xlarge", 8),
+        running("p5.48xlarge", 96),
+        running("c5.large", 1, InstanceLifecycle="spot"),
+        running("c6a.large", 1, Tags=tags),
+        running("c6a.large", 1, Tags=[{**tags[0], "Value": "theirs"}, tags[1]]),
+    ]
+    pictures = Pictures(account)
+    pictures.picture(ACCOUNT, REGION)
+    for _ in range(2):
+        picture = pictures.with_quotas(ACCOUNT, REGION, {"L-1216C47A", "L-34B43A08"}, "ours")
+    assert picture.quotas == {"L-1216C47A": Quota(64, used=20, used_by_workers=2)}
+    assert (account.asked["L-1216C47A"], account.asked["L-34B43A08"], account.asked["describe_instances"]) == (1, 1, 1)
 
 
 class TestAPicture:

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a request and a picture of the account to the candidates for a worker, in the order they are tried in."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ..operations import GIB, OPERATIONS, profile_of, services_of
+from ..settings.instance_types import InstanceTypes
+from ..settings.networks import Network
+from . import networks, reach
+from .errors import PlacementError
+from .networks import Site
+from .picture import Image, Picture
+from .types import ON_DEMAND, SPOT, fault_of_quota, fault_of_type, refuse_all
+
+SSH_PORT = 22
+_CONTROL_NODE = "Set mayfly_control_node_cidr to the control node's own address, or name groups in mayfly_networks."
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a worker is wanted for.
+
+    ``zones`` are the ids of the zones that are best, nearest first; with ``vpc_id`` the worker has to be in that VPC
+    and in one of them. ``callers`` of SSH and of the operation's own port are CIDRs. ``market`` is spot or on-demand;
+    after spot, on-demand is fallen back to. ``images`` is the worker's machine image by architecture.
+    """
+
+    operation: str
+    size_bytes: int
+    repository_region: str
+    zones: tuple[str, ...] = ()
+    vpc_id: str | None = None
+    peers: tuple[reach.Peer, ...] = ()
+    more_services: tuple[str, ...] = ()
+    networks: tuple[Network, ...] = ()
+    instance_types: InstanceTypes = field(default_factory=InstanceTypes)
+    images: Mapping[str, Image] = field(default_factory=dict)
+    market: str = ON_DEMAND
+    by_price: bool = False
+    control_node_cidr: str | None = None
+    operator_cidr: str | None = None
+    ssh_port: int = SSH_PORT
+    session_manager: bool = False
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something was taken or not: ``decision`` is chosen, fallback, rejected or warning."""
+
+    subject: str
+    decision: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to launch the worker. Without ``security_group_ids``, the run's temporary group is meant.
+
+    ``price`` is in USD an hour, None where it is not known.
+    """
+
+    account: str
+    region: str
+    availability_zone: str
+    availability_zone_id: str
+    subnet_id: str
+    vpc_id: str
+    security_group_ids: tuple[str, ...]
+    instance_type: str
+    architecture: str
+    image_id: str
+    root_device_name: str
+    public_address: bool
+    market: str = ON_DEMAND
+    price: float | None = None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Candidates in the order they are tried in, never empty, and the reasons for them."""
+
+    candidates: tuple[Candidate, ...]
+    reasons: tuple[Reason, ...]
+
+
+def place(picture: Picture, request: Request) -> Placement:
+    """Candidates for a worker in the picture's account and Region; raises PlacementError when there is none."""
+    if request.operation not in OPERATIONS:
+        message = f"Operation {request.operation} has no worker."
+        raise PlacementError("UnknownOperation", message, f"Known are {', '.join(OPERATIONS)}.")
+    if request.control_node_cidr:
+        check_control_node(request.control_node_cidr)
+    reasons: list[Reason] = []
+    types = _types(picture, request, reasons)
+    usable = _usable(picture, request, reasons)
+    if not usable:
+        rejected = "; ".join(f"{each.subject}: {each.reason}" for each in reasons if each.subject.startswith("subnet"))
+        raise PlacementError(
+            "NoNetwork",
+            f"No subnet of account {picture.account} in {picture.region} can take a worker"
+            f" ({rejected or 'there is none'}).",
+            "Name a VPC and subnets in mayfly_networks from which AWS's services can be reached.",
+        )
+    offering: list[tuple[Site, list[str]]] = []
+    for site in sorted(usable, key=lambda each: _preference(request, each)):
+        zone = site.subnet.zone_id
+        offered = [name for name in types if zone in picture.instance_types[name].zone_ids]
+        if not offered:
+            reason = f"zone {zone} offers none of {', '.join(types)}"
+            reasons.append(Reason(f"subnet {site.subnet.id}", "rejected", reason))
+            continue
+        near = " in the resource's zone" if zone in request.zones else f" in zone {zone}"
+        decision = "fallback" if offering else "chosen"
+        free = f"{site.subnet.free_addresses} free addresses{near}"
+        reasons.append(Reason(f"subnet {site.subnet.id}", decision, free))
+        reasons += [Reason(subject, "warning", said) for subject, said in reach.warnings(site)]
+        offering.append((site, offered))
+    candidates = [
+        each for market in _markets(request) for each in _candidates(picture, request.images, offering, market)
+    ]
+    if not candidates:
+        raise PlacementError(
+            "NoInstanceType",
+            f"No usable subnet of {picture.region} is in a zone that offers any of {', '.join(types)}.",
+            "Name other types in mayfly_instance_types or other subnets in mayfly_networks.",
+        )
+    makes_group = any(not each.security_group_ids for each in candidates)
+    if makes_group and not request.control_node_cidr and not request.session_manager:
+        raise PlacementError("NoControlNode", "No security group is configured and none can be made.", _CONTROL_NODE)
+    if request.by_price:
+        candidates.sort(key=lambda each: (each.price is None, each.price or 0.0))
+    return Placement(tuple(candidates), tuple(dict.fromkeys(reasons)))
+
+
+def check_control_node(cidr: str) -> None:
+    """Raises PlacementError unless SSH may be opened to ``cidr``: a network, and not everywhere."""
+    try:
+        network = ipaddress.ip_network(cidr)
+    except ValueError as error:
+        message = f"mayfly_control_node_cidr is no network: {error}."
+        raise PlacementError("BadControlNode", message, _CONTROL_NODE) from error
+    fault = "is everywhere" if network.prefixlen == 0 else ""
+    if "/" not in cidr:  # EC2 takes no bare address
+        fault = "has no /32 or other prefix"
+    if fault:
+        raise PlacementError("BadControlNode", f"mayfly_control_node_cidr {cidr} {fault}.", _CONTROL_NODE)
+
+
+def _markets(request: Request) -> tuple[str, ...]:
+    return (SPOT, ON_DEMAND) if request.market == SPOT else (ON_DEMAND,)
+
+
+def _types(picture: Picture, request: Request, reasons: list[Reason]) -> list[str]:
+    profile = profile_of(request.operation, request.size_bytes)
+    taken: list[str] = []
+    for name in request.instance_types.of(picture.region, profile):
+        fault = fault_of_type(picture, name, request.images, _markets(request))
+        if fault:
+            reasons.append(Reason(f"type {name}", "rejected", fault))
+            continue
+        decision = "fallback" if taken else "chosen"
+        size = f"{request.size_bytes / GIB:.10g} GiB"
+        reasons.append(Reason(f"type {name}", decision, f"profile {profile} for {size}"))
+        taken.append(name)
+    if not taken:
+        rejected = "; ".join(f"{each.subject.removeprefix('type ')}: {each.reason}" for each in reasons)
+        raise refuse_all(picture, profile, rejected)
+    return taken
+
+
+def _usable(picture: Picture, request: Request, reasons: list[Reason]) -> list[Site]:
+    """Each subnet that a worker could work in, as the first entry that fits says; why not, for the others."""
+    wanted = OPERATIONS[request.operation]
+    services = services_of(
+        request.operation,
+        picture.region,
+        request.repository_region,
+        more=request.more_services,
+        session_manager=request.session_manager,
+    )
+    inward = [] if request.session_manager else [(request.ssh_port, request.control_node_cidr or None)]
+    callers = reach.Callers((*inward, *([(wanted.serves, request.operator_cidr or None)] if wanted.serves else [])))
+    usable: dict[str, Site] = {}
+    faults: dict[str, dict[str, None]] = {}
+    for site in networks.sites(picture, request.networks, request.vpc_id):
+        subnet = site.subnet
+        if request.vpc_id is not None and request.zones and subnet.zone_id not in request.zones:
+            found = [f"zone {subnet.zone_id} is none that the resource is in"]
+        else:
+            found = reach.faults(picture, site, services, callers, request.peers)
+        if found:
+            faults.setdefault(subnet.id, {}).update(dict.fromkeys(found))
+        else:
+            usable.setdefault(subnet.id, site)
+    reasons += [
+        Reason(f"subnet {each}", "rejected", "; ".join(faults[each])) for each in sorted(faults.keys() - usable.keys())
+    ]
+    return list(usable.values())
+
+
+def _preference(request: Request, site: Site) -> tuple[int, int, str]:
+    """Nearest zone first, then most free addresses, then id."""
+    zones = request.zones
+    near = zones.index(site.subnet.zone_id) if site.subnet.zone_id in zones else len(zones)
+    return near, -site.subnet.free_addresses, site.subnet.id
+
+
+def _candidates(
+    picture: Picture, images: Mapping[str, Image], offering: list[tuple[Site, list[str]]], market: str
+) -> Iterator[Candidate]:
+    for site, names in offering:
+        for name in names:
+            kind, zone = picture.instance_types[name], site.subnet.zone_id
+            image = images[kind.architecture]
+            if fault_of_quota(picture, kind, market):
+                continue  # the other market's may do
+            yield Candidate(
+                account=picture.account,
+                region=picture.region,
+                availability_zone=picture.zone_name(zone),
+                availability_zone_id=zone,
+                subnet_id=site.subnet.id,
+                vpc_id=site.vpc.id,
+                security_group_ids=tuple(group.id for group in site.groups),
+                instance_type=name,
+                architecture=kind.architecture,
+                image_id=image.id,
+                root_device_name=image.root_device_name,
+                public_address=site.public_address,
+                market=market,
+                price=picture.prices.get((name, zone, market)),
+            )
