@@ -79,7 +79,9 @@ def create(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
 
 @operation("restored_volumes.check")
 def check(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{target, site}: the target with its zone, and where the worker belongs, after all that would fail when the data has been moved already.
+    """{target, site}: the target with its zone, and where the worker belongs.
+
+    All that would fail when the data has been moved already is refused here.
 
     Raises KeeperError BadTags and UnknownAvailabilityZone.
     """

@@ -26,7 +26,7 @@ _MANIFEST = "mayfly:manifest"
 
 @operation("snapshot_set.describe")
 def describe(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{instance, volumes, size_bytes, site}: what a backup records, after everything that forbids one has been refused."""
+    """{instance, volumes, size_bytes, site}: what a backup records, unless something forbids one."""
     found = describe_instance(context, arguments["resource"])
     context.state.instance, context.state.volumes = found["instance"], found["volumes"]
     return found

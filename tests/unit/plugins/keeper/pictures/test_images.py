@@ -158,7 +158,7 @@ def test_each_place_setting_and_architecture_is_asked_for_by_itself() -> None:
         ((PLACE[0], "us-east-1"), SETTING, {"x86_64"}),
     ]
     first = [[image.id for image in images.by_architecture(account, *each).values()] for each in asked]
-    assert sum(first, []) == [f"ami-{number}" for number in range(1, 6)]
+    assert [each for found in first for each in found] == [f"ami-{number}" for number in range(1, 6)]
     assert [[image.id for image in images.by_architecture(account, *each).values()] for each in asked] == first
     mixed = dict(reversed(SETTING.items()))
     assert images.by_architecture(account, PLACE, mixed, {"arm64"})["arm64"].id == first[0][0]

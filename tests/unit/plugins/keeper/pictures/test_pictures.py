@@ -328,11 +328,11 @@ class Account:
         self.instances: list[dict[str, Any]] = []
         self.limits = {"L-1216C47A": 64.0}
 
-    def describe_vpc_attribute(self, VpcId: str, Attribute: str) -> dict[str, Any]:  # noqa: N803
+    def describe_vpc_attribute(self, VpcId: str, Attribute: str) -> dict[str, Any]:
         self.asked[f"{VpcId} {Attribute}"] += 1
         return {f"{Attribute[0].upper()}{Attribute[1:]}": {"Value": VpcId == "vpc-1"}}
 
-    def get_service_quota(self, ServiceCode: str, QuotaCode: str) -> dict[str, Any]:  # noqa: N803
+    def get_service_quota(self, ServiceCode: str, QuotaCode: str) -> dict[str, Any]:
         assert ServiceCode == "ec2"
         self.asked[QuotaCode] += 1
         if QuotaCode not in self.limits:

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which account a worker runs in: the operation's rule, the user's word, and keys that no other account can use."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.mayfly.workers.plugins.plugin_utils.operations import OPERATIONS
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.accounts import account_for
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.errors import PlacementError
+
+EITHER = "backup, or production if asked"
+BACKUP = "backup only"
+PRODUCTION = "production only"
+# The location table of the operations.
+RULES = {
+    "ec2_backup": EITHER,
+    "ec2_restore": EITHER,
+    "volume_restore": EITHER,
+    "file_recovery_from_snapshot": EITHER,
+    "file_recovery_from_backup": BACKUP,
+    "rds_backup": PRODUCTION,
+    "rds_restore": PRODUCTION,
+    "efs_index": PRODUCTION,
+    "retention": BACKUP,
+    "health_check": BACKUP,
+    "archive": BACKUP,
+    "repository_copy": BACKUP,
+    "restore_test": BACKUP,
+    "worker_check": EITHER,
+}
+# By rule: what comes of nothing said, of backup and of production; None is a refusal.
+OUTCOMES = {
+    EITHER: ("backup", "backup", "production"),
+    BACKUP: ("backup", "backup", None),
+    PRODUCTION: ("production", None, "production"),
+}
+CASES = [
+    (operation, wanted, outcome)
+    for operation, rule in RULES.items()
+    for wanted, outcome in zip((None, "backup", "production"), OUTCOMES[rule], strict=True)
+]
+
+
+def test_the_table_has_every_operation() -> None:
+    assert set(RULES) == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("differ", [True, False], ids=["two accounts", "one account"])
+@pytest.mark.parametrize(("operation", "wanted", "outcome"), CASES)
+def test_the_account_is(operation: str, wanted: str | None, outcome: str | None, differ: bool) -> None:
+    if outcome is None:
+        with pytest.raises(PlacementError) as caught:
+            account_for(operation, wanted, differ)
+        assert caught.value.code == "WrongWorkerAccount"
+        assert operation in caught.value.message
+        assert "mayfly_worker_account" in caught.value.remedy
+    else:
+        account, why = account_for(operation, wanted, differ)
+        assert account == outcome
+        assert why
+
+
+# A volume that is encrypted with the key aws/ebs, which cannot be shared.
+KEYS = [
+    (None, True, "production"),
+    ("production", True, "production"),
+    ("backup", True, None),
+    (None, False, "backup"),
+    ("backup", False, "backup"),
+    ("production", False, "production"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "differ", "outcome"), KEYS)
+def test_a_volume_with_awss_own_key_stays_in_its_account(wanted: str | None, differ: bool, outcome: str | None) -> None:
+    if outcome is None:
+        with pytest.raises(PlacementError) as caught:
+            account_for("ec2_backup", wanted, differ, ["vol-1"])
+        assert caught.value.code == "KeyNotShareable"
+        assert "vol-1" in caught.value.message
+    else:
+        assert account_for("ec2_backup", wanted, differ, ["vol-1"])[0] == outcome
+
+
+def test_the_reason_names_the_volume() -> None:
+    assert "vol-1, vol-2 is encrypted" in account_for("ec2_backup", None, True, ["vol-1", "vol-2"])[1]
+
+
+@pytest.mark.parametrize("word", ["both", "", "BACKUP", "111122223333"])
+def test_another_word_is_refused(word: str) -> None:
+    with pytest.raises(PlacementError) as caught:
+        account_for("ec2_backup", word, True)
+    assert caught.value.code == "BadWorkerAccount"
+    assert "accounts.yml" in caught.value.remedy
