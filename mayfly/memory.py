@@ -33,6 +33,8 @@ def private_folder() -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / LOCK).exists():  # another run's start has found it before it was locked
                 continue
+            lock.write(str(os.getpid()))  # for the keeper, which ends the run when this process dies
+            lock.flush()
             try:
                 yield folder
             finally:

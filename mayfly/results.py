@@ -14,12 +14,14 @@ _WORST: tuple[Status, ...] = ("Canceled", "Failed", "Warning", "Succeeded", "Ski
 _GOOD = ("Succeeded", "Warning", "Skipped")
 # Codes of what is wrong with a resource, a setting or a right, when it is found before a worker is launched
 _BAD_INPUT = frozenset({
-    "AccessDenied", "BadAccounts", "BadDeployment", "BadImage", "BadRepository", "BadResource", "BadSetting", "BadTags",
-    "DefaultRetention", "DuplicateResource", "GroupUnknown", "InstanceNotFound", "KeyUnusable", "NoCredentials",
-    "NoImage", "NoNetwork", "NoRepositoryKey", "NoSuchBucket", "NoVolumes", "NoWorkerRole", "ProductCode",
-    "RepositoryDamaged", "RepositoryFormat", "RepositoryMissing", "RestorePointDamaged", "RestorePointMissing",
-    "UnauthorizedOperation", "UnknownAccount", "UnknownAvailabilityZone", "WrongAccount", "WrongConnection",
-    "WrongRecoveryKey",
+    "AccessDenied", "AmbiguousSubnet", "AmbiguousVpc", "BadAccounts", "BadControlNode", "BadImage", "BadOptions",
+    "BadRepository", "BadResource", "BadSetting", "BadTags", "BadWorkerAccount", "DeadlinePassed", "DefaultRetention",
+    "DuplicateResource", "GroupUnknown", "InstanceNotFound", "KeyNotShareable", "KeyUnusable", "NoControlNode",
+    "NoCredentials", "NoDefaultVpc", "NoImage", "NoInstanceType", "NoNetwork", "NoRepositoryKey", "NoSuchBucket",
+    "NoVolumes", "NoWorkerRole", "ProductCode", "RepositoryDamaged", "RepositoryFormat", "RepositoryMissing",
+    "RestorePointDamaged", "RestorePointMissing", "UnauthorizedOperation", "UnknownAccount",
+    "UnknownAvailabilityZone", "UnknownOperation", "UnknownSecurityGroup", "UnknownSubnet", "UnknownVpc",
+    "WrongAccount", "WrongConnection", "WrongRecoveryKey", "WrongWorkerAccount",
 })  # fmt: skip
 
 

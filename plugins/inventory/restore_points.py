@@ -17,7 +17,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.repositories
     open_with,
     repository,
 )
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.settings import Account
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Account
 from botocore.exceptions import BotoCoreError, ClientError
 
 _READERS = 16  # manifests read at once
@@ -96,8 +96,7 @@ class InventoryModule(BaseInventoryPlugin):
     def _find(self, setting: dict[str, Any]) -> list[tuple[dict[str, str], list[str]]]:
         clients = SessionClients("mayfly-inventory")
         roles = {name: self.get_option(name) for name in ("role_arn", "external_id")}
-        account = Account.from_setting("backup", {"id": setting.get("account"), **roles})
-        clients.use({"backup": account})
+        clients.use([Account.named("backup", id=setting.get("account"), **roles)])
         opened = open_with(clients, setting)
         names = repository.list_resources(opened.store)
         with ThreadPoolExecutor(_READERS) as pool:

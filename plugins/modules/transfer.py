@@ -27,7 +27,9 @@ options:
     type: int
     default: 600
   retry_timeout:
-    description: Seconds that one request is repeated while AWS throttles it or fails; then the transfer fails.
+    description:
+      - Seconds that one request is repeated while AWS throttles it or fails; then the transfer fails.
+      - From 1 to 900.
     type: int
     default: 300
   concurrency:

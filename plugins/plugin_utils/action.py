@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ansible.errors import AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import fragment_loader
@@ -14,17 +16,11 @@ from ansible.utils.plugin_docs import get_docstring
 
 from .keeper import client, start
 from .keeper.errors import KeeperError
+from .settings import names
 
 _ENDING = ("worker.absent",)
 _SECRETS = ("passphrase",)
 _MODULES = Path(__file__).parents[1] / "modules"
-_SETTINGS = {
-    "deployment": ("mayfly_deployment", "default"),
-    "deadline": ("mayfly_deadline", 86400),
-    "lease": ("mayfly_lease", 600),
-    "operation": ("mayfly_operation", "unknown"),
-    "accounts": ("mayfly_accounts", {}),
-}
 Values = dict[str, Any]
 
 
@@ -76,8 +72,16 @@ class KeeperAction(ActionBase):
         return call()  # the new keeper starts nothing, and ends everything
 
     def _settings(self) -> Values:
-        found = {name: self.variables.get(variable, default) for name, (variable, default) in _SETTINGS.items()}
-        settings: Values = self._templar.template(found)
+        """The host's settings, as far as they say something here: the keeper checks all of them before it acts.
+
+        One that is about what this task does not have, such as the resource in a tag, is checked where it is used.
+        """
+        settings: Values = {"operation": self._templar.template(self.variables.get("mayfly_operation", ""))}
+        for name in names.FILES:
+            value = self.variables.get(f"{names.PREFIX}{name}")
+            if value is not None:
+                with suppress(AnsibleUndefinedVariable):
+                    settings[name] = self._templar.template(value)
         return settings
 
 

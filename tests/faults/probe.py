@@ -30,7 +30,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.repositories
     open_with,
     repository,
 )
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.settings import Account  # noqa: E402
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Account  # noqa: E402
 from mayfly_agent.blocks import VolumeDigest  # noqa: E402
 from mayfly_agent.repository import layout  # noqa: E402
 from mayfly_agent.repository.packs import PackReader  # noqa: E402
@@ -119,6 +119,27 @@ class Probe:
                 )
         return made
 
+    def handed_over(self, run: str) -> list[str]:
+        """The volumes of a run that are the user's now: nothing says any more that they are temporary."""
+        found = []
+        for (_name, region), ec2 in self._ec2.items():
+            if region == REGIONS[0]:
+                pages = ec2.get_paginator("describe_volumes").paginate(
+                    Filters=[{"Name": "tag:mayfly:run", "Values": [run]}]
+                )
+                found += [each for page in pages for each in page["Volumes"]]
+        return [
+            each["VolumeId"] for each in found if "mayfly:temporary" not in {tag["Key"] for tag in each["Tags"]}
+        ]  # fmt: skip
+
+    def reboot(self, instance: str) -> bool:
+        """Reboot an instance, in whichever account it is."""
+        for (_name, region), ec2 in self._ec2.items():
+            if region == REGIONS[0] and any(each["InstanceId"] == instance for each in _instances(ec2)):
+                ec2.reboot_instances(InstanceIds=[instance])
+                return True
+        raise ValueError(f"there is no {instance}")
+
     def points(self) -> list[str]:
         """Ids of the restore points of the one source."""
         opened = self._repository()
@@ -183,14 +204,14 @@ class Probe:
         if self._opened is None:
             setting = self._seed["repository"]
             clients = SessionClients("campaign")
-            clients.use({"backup": Account.from_setting("backup", {"id": setting["account"]})})
+            clients.use([Account.named("backup", id=setting["account"])])
             self._opened = open_with(clients, setting)
         return self._opened
 
 
 def _digest(opened: Opened, name: Any, key: bytes, manifest: Any, volume: Any) -> str:
     """As a restore reads it, block by block; each is verified by its own digest."""
-    place, digest, blocks = manifest.place(volume), VolumeDigest(), 0
+    place, digest, blocks = manifest.place(volume), VolumeDigest(volume.tree().size), 0
     for part in ranges(TreeReader(place, key, volume.tree(), opened.store).entries()):
         pack = part.entries[0].location.pack
         body = opened.store.get_range(layout.pack_key(name, pack), part.start, part.length)
@@ -228,7 +249,7 @@ def main() -> int:
     calls: dict[str, Callable[..., Any]] = {
         name: getattr(probe, name)
         for name in (
-            "state", "references", "workers", "points", "verify", "remove", "shrink"
+            "state", "references", "workers", "handed_over", "reboot", "points", "verify", "remove", "shrink"
         )
     }  # fmt: skip
     for line in sys.stdin:

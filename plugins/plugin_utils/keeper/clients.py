@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import boto3
@@ -13,9 +13,9 @@ import botocore.session
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 
+from ..settings.schema import Account
 from .errors import KeeperError
 from .policies import text_of
-from .settings import Account
 
 _SEE = "group_vars/all/accounts.yml says what mayfly_accounts holds."
 _SESSION_SECONDS = 3600
@@ -45,10 +45,10 @@ class SessionClients:
         self._entering: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
 
-    def use(self, accounts: Mapping[str, Account]) -> None:
+    def use(self, accounts: Iterable[Account]) -> None:
         """Take note of ``mayfly_accounts``; raises KeeperError when two hosts say different things of one account."""
         with self._lock:
-            for account in accounts.values():
+            for account in accounts:
                 known = self._accounts.setdefault(account.id, account)
                 same = ("role_arn", "external_id", "worker_role_arn")
                 if any(getattr(known, name) != getattr(account, name) for name in same):

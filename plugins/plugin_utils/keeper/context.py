@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..settings.schema import Account, Settings
 from .clients import SessionClients
 from .closing import Closing
 from .credentials import WorkerCredentials
@@ -18,7 +19,6 @@ from .images import Images
 from .journal import Journal
 from .pictures import Pictures
 from .report import Report, ResourceReport
-from .settings import Account, Settings
 from .temporaries import Marker, Temporaries
 from .things import TEMPORARY
 from .turns import Turns
@@ -95,8 +95,9 @@ class Run:
     def use(self, settings: Settings) -> None:
         """Take over what a call's settings say for the whole run."""
         self.report.set_operation(settings.operation)
-        self.clients.use(settings.accounts)
-        self.journal.note_accounts(settings.accounts)
+        accounts = settings.accounts.values()
+        self.clients.use(accounts)
+        self.journal.note_accounts(accounts)
         self.marker.use_lease(settings.lease)
 
     def expect(self, resources: Mapping[str, Mapping[str, Any]]) -> None:

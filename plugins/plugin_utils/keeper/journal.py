@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .settings import Account
+from ..settings.schema import Account
 from .ssh import write_secret
 
 
@@ -31,12 +30,12 @@ class Journal:
         self._places: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
-    def note_accounts(self, accounts: Mapping[str, Account]) -> None:
-        """Keep the accounts of a call's settings."""
-        value = {name: asdict(account) for name, account in accounts.items()}
+    def note_accounts(self, accounts: Iterable[Account]) -> None:
+        """Keep the accounts of a call's settings beside those of others: hosts may have accounts of their own."""
+        value = {account.id: account.as_dict() for account in accounts}
         with self._lock:
-            if value and value != self._accounts:
-                self._accounts = value
+            if not value.items() <= self._accounts.items():
+                self._accounts |= value
                 self._write()
 
     def note_place(self, place: tuple[str, str]) -> None:
@@ -68,10 +67,10 @@ class Journal:
         write_secret(self._path, json.dumps(value))
 
 
-def read_journal(folder: Path) -> tuple[dict[str, Account], list[tuple[str, str]]]:
+def read_journal(folder: Path) -> tuple[list[Account], list[tuple[str, str]]]:
     """(accounts, places) that were noted; both empty when nothing was."""
     value = _read(folder / "journal.json")
-    accounts = {name: Account(**each) for name, each in value.get("accounts", {}).items()}
+    accounts = [Account.named(**each) for each in value.get("accounts", {}).values()]
     return accounts, [(str(account), str(region)) for account, region in value.get("places", ())]
 
 

@@ -40,9 +40,6 @@ _TRIES = 8
 _LOOKS = 5
 _LOOK_SECONDS = 4.0
 _USER_DATA_BYTES = 16 * 1024
-_USER_TAGS = 25
-_KEY_CHARACTERS = 128
-_VALUE_CHARACTERS = 256
 
 
 class CandidateFailed(Exception):
@@ -64,23 +61,6 @@ def client_token(run: str, resource: Mapping[str, Any], attempt: int, candidate:
     identity = json.dumps([run, *(str(resource.get(part, "")) for part in ("account", "region", "kind", "id"))])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
     return f"{re.sub('[^A-Za-z0-9-]', '-', run)[:28]}-{digest}-{attempt}-{candidate}"
-
-
-def check_tags(setting: str, tags: Mapping[str, Any]) -> dict[str, str]:
-    """The user's own tags as text; raises KeeperError for what AWS would refuse, before anything is launched."""
-    fault = ""
-    if len(tags) > _USER_TAGS:
-        fault = f"has {len(tags)} tags, at most {_USER_TAGS} are allowed"
-    for key, value in tags.items():
-        if not 1 <= len(str(key)) <= _KEY_CHARACTERS:
-            fault = f"has a key of {len(str(key))} characters, 1 to {_KEY_CHARACTERS} are allowed"
-        elif len(str(value)) > _VALUE_CHARACTERS:
-            fault = f"has a value of {len(str(value))} characters for {key}, at most {_VALUE_CHARACTERS} are allowed"
-        elif str(key).lower().startswith(("aws:", "mayfly:")):
-            fault = f"has the key {key}, which begins with a reserved prefix"
-    if fault:
-        raise KeeperError("BadTags", f"{setting} {fault}.", "group_vars/all/tags.yml says what tags may be.")
-    return {str(key): str(value) for key, value in tags.items()}
 
 
 def request(

@@ -23,6 +23,7 @@ from .ending import end_run, sweep_run
 from .errors import KeeperError
 from .journal import read_journal
 from .report import Report
+from .runner import Runner, find_runner
 from .server import Server
 from .start import ALIVE, LOCK, REPLACEMENT, SOCKET
 from .translation import as_keeper_error
@@ -59,8 +60,16 @@ def main(arguments: list[str]) -> int:
     if replacement:
         sweep_run(run)
         run.swept.set()
-    select.select([pidfd, stop, run.closing.wished], [], [])
+    runner = find_runner()
+    reasons: list[int | Runner] = [pidfd, stop, run.closing.wished]
+    ends, _, _ = select.select([*reasons, runner] if runner else reasons, [], [])
     log.info("the run is to end")
+    if runner in ends:
+        # Its playbook would go on until it next says something, or block on that: nobody reads it.
+        log.warning("the runner has died, and its playbook is killed")
+        run.report.error(KeeperError("RunnerDied", "The program that had started the run died before its end."))
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     try:
         errors = _ended(run, server)
         for error in errors:
@@ -72,7 +81,8 @@ def main(arguments: list[str]) -> int:
     finally:
         server.stop()
         shutil.rmtree(secrets, ignore_errors=True)
-        _remove_runner_folder()
+        if runner is not None:
+            runner.forget()
         if server.calls == 0:
             _remove_unused(folder)
         alive.close()
@@ -111,17 +121,6 @@ def _take_over(run: Run, secrets: Path) -> None:
     run.replaced = True
     run.close()
     log.warning("another keeper of this run has died; its places are %s", places)
-
-
-def _remove_runner_folder() -> None:
-    """Settings that runner.py keeps in memory, when it was killed before it could remove them."""
-    named = os.environ.get("MAYFLY_RUNNER_FOLDER")
-    if not named:
-        return
-    folder = Path(named)
-    with suppress(FileNotFoundError, BlockingIOError), (folder / "lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_unused(folder: Path) -> None:

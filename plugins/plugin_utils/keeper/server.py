@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..settings.schema import Settings
 from . import operations, protocol
 from .context import Context, Run
 from .errors import KeeperError
-from .settings import Settings
 from .start import ALIVE
 from .translation import as_keeper_error
 

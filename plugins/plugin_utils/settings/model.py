@@ -10,10 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from .names import PREFIX, file_of
 
 _SHOWN_CHARACTERS = 80
 _OWN_WORDS = ("value_error", "assertion_error")
+# Marks a field whose value stands in no message.
+SECRET: dict[str, Any] = {"secret": True}
 Read = TypeVar("Read")
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class SettingError(Exception):
@@ -25,7 +31,7 @@ class SettingError(Exception):
         super().__init__(message)
         self.name = name
         self.message = message
-        self.remedy = f"group_vars/all/{file_of(name)}.yml explains {name}."
+        self.remedy = f"{file_of(name)} explains {name}."
 
 
 class Setting(BaseModel):
@@ -41,25 +47,6 @@ class Setting(BaseModel):
         return {str(key): each for key, each in value.items() if not is_blank(each)}
 
 
-# Which file of group_vars/all explains a setting; those that are not here stand in workers.yml.
-_FILES = {
-    "mayfly_deployment": "accounts",
-    "mayfly_accounts": "accounts",
-    "mayfly_worker_account": "accounts",
-    "mayfly_networks": "networks",
-    "mayfly_control_node_cidr": "networks",
-    "mayfly_instance_types": "instance_types",
-    "mayfly_worker_tags": "tags",
-    "mayfly_restore_tags": "tags",
-    "mayfly_repository": "repositories",
-}
-
-
-def file_of(name: str) -> str:
-    """The file of group_vars/all, without its ending, that explains a setting."""
-    return _FILES.get(name, "workers")
-
-
 def is_blank(value: Any) -> bool:
     """Whether a setting was not given."""
     return value is None or (isinstance(value, str | Sequence | Mapping) and not value)
@@ -70,21 +57,30 @@ def read(kind: type[Read] | Any, name: str, value: Any) -> Read:
     try:
         read: Read = TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        raise SettingError(name, _explained(kind, name, error)) from None  # its text may hold a secret
+        raise _explained(kind, name, error) from None  # its text may hold a secret
     return read
 
 
-def _explained(kind: Any, name: str, error: ValidationError) -> str:
-    """One sentence for each fault, the first three of them."""
+def read_all(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """All settings at once, by names without their prefix; raises SettingError."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _explained(model, "", error) from None
+
+
+def _explained(kind: Any, name: str, error: ValidationError) -> SettingError:
+    """One sentence for each fault, the first three of them. Without ``name``, the first key is the setting's."""
     faults = error.errors(include_url=False, include_context=False)
     sentences = [_sentence(kind, name, fault) for fault in faults[:3]]
-    more = len(faults) - len(sentences)
-    return " ".join(dict.fromkeys(sentences)) + (f" And {more} more." if more else "")
+    more = f" And {len(faults) - len(sentences)} more." if len(faults) > len(sentences) else ""
+    return SettingError(name or f"{PREFIX}{faults[0]['loc'][0]}", " ".join(dict.fromkeys(sentences)) + more)
 
 
 def _sentence(kind: Any, name: str, fault: Any) -> str:
     where = [part for part in fault["loc"] if isinstance(part, int) or _is_key(part)]
-    path = name + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where)
+    keys = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where)
+    path = f"{name}{keys}" if name else f"{PREFIX}{keys.removeprefix('.')}"
     model, field = _field(kind, fault["loc"])
     allowed = field.description if field is not None and field.description else ""
     if fault["type"] == "missing":
@@ -94,9 +90,9 @@ def _sentence(kind: Any, name: str, fault: Any) -> str:
         return f"{path} is unknown; known there are {known}."
     if fault["type"] in _OWN_WORDS:
         return f"{path}: {fault['msg'].split(', ', 1)[-1]}."
-    secret = field is not None and isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("secret")
-    shown = "the secret given" if secret else _shown(fault["input"])
-    return f"{path} is {shown}, not {allowed or fault['msg'].removeprefix('Input should be ')}."
+    if isinstance(field, FieldInfo) and (field.json_schema_extra or {}) == SECRET:
+        return f"{path} is not {allowed}."
+    return f"{path} is {_shown(fault['input'])}, not {allowed or fault['msg'].removeprefix('Input should be ')}."
 
 
 def _is_key(part: Any) -> bool:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.mayfly.workers.plugins.plugin_utils.action import _SETTINGS
 from ansible_collections.mayfly.workers.plugins.plugin_utils.operations import INSTANCE_TYPES
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings import names
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
 from jinja2.nativetypes import NativeEnvironment
 
 ROOT = Path(__file__).parents[3]
@@ -27,6 +28,7 @@ MAPPING = re.compile(r"^\{\{ (mayfly_[a-z_]+) \| default\((.*)\) \}\}$")
 WITHOUT_DEFAULT = {"mayfly_accounts", "mayfly_repository", "mayfly_restore_account", "mayfly_restore_region"}
 # Not mapped by a role: every action reads these for the keeper
 RUN_WIDE = {"mayfly_accounts", "mayfly_deployment", "mayfly_lease", "mayfly_deadline"}
+DEFAULTS = {f"mayfly_{name}": field.default for name, field in Settings.model_fields.items()}
 
 
 def shown_defaults() -> dict[str, Any]:
@@ -77,8 +79,35 @@ def test_the_manual_sets_nothing(path: Path) -> None:
 
 
 def test_shown_defaults_are_the_roles_defaults() -> None:
-    run_wide = dict(_SETTINGS[name[len("mayfly_") :]] for name in RUN_WIDE if name not in WITHOUT_DEFAULT)
+    run_wide = {name: DEFAULTS[name] for name in RUN_WIDE - WITHOUT_DEFAULT}
     assert shown_defaults() == {**mapped_defaults(), **run_wide}
+
+
+def test_the_schema_knows_every_setting_and_its_file() -> None:
+    files = {f"mayfly_{name}": file for name, file in names.FILES.items()}
+    written = {
+        name: path.stem for path in MANUAL for name in re.findall(r"^## (mayfly_[a-z_]+): ", path.read_text(), re.M)
+    }
+    assert files == written
+    assert set(Settings.model_fields) - {"operation"} == set(names.FILES)
+
+
+def test_the_schema_takes_every_default_that_is_shown_and_every_example() -> None:
+    shown = {name.removeprefix("mayfly_"): value for name, value in shown_defaults().items()}
+    assert Settings.from_call(shown) == Settings.from_call({"worker_image": shown["worker_image"]})
+    for path in MANUAL:
+        for name, value in examples(path.read_text()).items():
+            Settings.from_call({name.removeprefix("mayfly_"): value})
+
+
+def examples(text: str) -> dict[str, Any]:
+    """The examples of a file: what stands indented below the word."""
+    found: dict[str, Any] = {}
+    for block in re.findall(r"^## Examples?:\n((?:##   .*\n)+)", text, re.M):
+        for entry in re.split(r"^(?=##   mayfly_)", block, flags=re.M):
+            loaded = yaml.safe_load(re.sub("^##   ", "", entry, flags=re.M)) or {}
+            found |= {name: value for name, value in loaded.items() if "{{" not in str(value) or name.endswith("tags")}
+    return found
 
 
 def test_every_setting_in_use_is_explained_and_every_explained_one_is_used() -> None:

@@ -17,17 +17,17 @@ from ...placement.types import ON_DEMAND, SPOT, quota_class
 from ...settings.instance_types import InstanceTypesSetting
 from ...settings.model import read
 from ...settings.networks import Network
-from .. import launch
+from ...settings.schema import Account
+from ...settings.tags import OwnTags
 from ..context import Context
 from ..errors import KeeperError
-from ..settings import Account
 from . import operation
 
 
 @operation("placement.plan")
 def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{candidates, reasons}: the candidates in the order they are tried in, and why."""
-    launch.check_tags("mayfly_worker_tags", arguments.get("tags") or {})
+    read(OwnTags, "mayfly_worker_tags", arguments.get("tags"))
     with context.report.stage("Placing"):
         account, why = _account(context, arguments)
         request = _request(arguments)

@@ -11,7 +11,9 @@ from functools import partial
 from typing import Any
 
 from ...operations import GIB
-from .. import aws, launch, things
+from ...settings.model import read
+from ...settings.tags import OwnTags
+from .. import aws, things
 from ..context import Context, tag_list
 from ..errors import KeeperError
 from ..repositories import AgentError, Manifest, Opened, ResourceName, TreeReader, open_repository, repository
@@ -86,7 +88,7 @@ def check(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     Raises KeeperError BadTags and UnknownAvailabilityZone.
     """
     target, point = dict(arguments["target"]), arguments["restore_point"]
-    tags = launch.check_tags("mayfly_restore_tags", arguments.get("tags") or {})
+    tags: dict[str, str] = read(OwnTags, "mayfly_restore_tags", arguments.get("tags"))
     for volume in point["volumes"]:
         count = len({**volume["attributes"].get("tags", {}), **tags, **context.tags()})
         if count > _TAGS:

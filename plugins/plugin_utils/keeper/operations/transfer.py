@@ -7,7 +7,7 @@ import base64
 import json
 import logging
 import time
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from .. import aws
@@ -56,7 +56,6 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         "version": 1,
         "operation": arguments["operation"],
         "run": context.run.id,
-        "deadline": context.deadline.isoformat(),
         "resource": {**resource, "host": context.host},
         "repository": {
             "bucket": setting["bucket"],
@@ -80,6 +79,8 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     keep(context.host, "repository", lambda: clients.session_credentials(account.id, region, policy))
     keep(context.host, "source", lambda: clients.session_credentials(source_account, region, source_policy))
     context.run.check_open()
+    # The worker counts them from the job's arrival: its clock may be another one.
+    job["seconds_left"] = max(0.0, (context.deadline - datetime.now(UTC)).total_seconds())
     context.run.workers.run(context.host, _START, json.dumps(job).encode(), timeout=60)
     context.state.status = {}
     context.state.watchdog = Watchdog(context.host, float(arguments["stall_timeout"]), time.monotonic())
@@ -90,8 +91,8 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
 def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{state, stage, volumes}: at once when the agent has ended, else after ``timeout`` seconds; with its result then.
 
-    The result of a backup is {restore_point, manifest_sha256, digests}, of a restore {snapshots, digests}. Raises
-    KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
+    The result of a backup is {restore_point, manifest_sha256, digests, methods}, of a restore {snapshots, digests}.
+    Raises KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
     """
     seconds = int(arguments["timeout"])
     answer = _reach(context, _POLL.format(seconds=seconds, unit=_UNIT, status=_STATUS), seconds + 20).decode()
@@ -99,7 +100,7 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     properties = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     status: dict[str, Any] = json.loads(text) or {"state": "running"}
     context.state.status = status
-    volumes = status.get("volumes") or {}
+    volumes = status.get("units") or {}
     context.report.set(volumes=volumes)
     _register_snapshots(context, status)
     result = {"state": status["state"], "stage": status.get("stage", ""), "volumes": volumes}

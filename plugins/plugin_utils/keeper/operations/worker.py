@@ -11,6 +11,8 @@ from typing import Any
 from ...placement import failover
 from ...placement.place import Candidate
 from ...placement.types import quota_class
+from ...settings.model import read
+from ...settings.tags import OwnTags
 from .. import launch
 from ..context import Context
 from ..errors import KeeperError
@@ -50,7 +52,7 @@ def present(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     known = context.run.workers.get(context.host)
     if known is not None:
         return {"changed": False, "worker": known.as_dict()}
-    user_tags = launch.check_tags("mayfly_worker_tags", arguments.get("tags") or {})
+    user_tags: dict[str, str] = read(OwnTags, "mayfly_worker_tags", arguments.get("tags"))
     with context.report.stage("Launching"), context.run.workers.launching(context.host) as launching:
         worker = _launch(context, arguments, user_tags, launching)
     context.report.set(worker=_reported(worker))

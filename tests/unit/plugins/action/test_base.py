@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.mayfly.workers.plugins.plugin_utils import action
 from ansible_collections.mayfly.workers.plugins.plugin_utils.action import KeeperAction, _options, _spec
@@ -93,10 +94,12 @@ class Action(KeeperAction):
 
 
 class Templar:
-    """Knows one template."""
+    """Knows one template, and one that speaks of what is not there."""
 
-    def template(self, value: dict[str, Any]) -> dict[str, Any]:
-        return {name: 3600 if each == "{{ an_hour }}" else each for name, each in value.items()}
+    def template(self, value: Any) -> Any:
+        if "gone" in str(value):
+            raise AnsibleUndefinedVariable("'gone' is undefined")
+        return 3600 if value == "{{ an_hour }}" else value
 
 
 def make(kind: type[KeeperAction], arguments: dict[str, Any], *, check: bool = False) -> KeeperAction:
@@ -208,8 +211,7 @@ class TestAsking:
     def test_sends_host_settings_and_mode_along(self, monkeypatch: pytest.MonkeyPatch) -> None:
         keeper = Keeper({"answer": 42})
         assert asked(keeper, monkeypatch)["answer"] == 42
-        settings = {"deployment": "default", "deadline": 86400, "lease": 600, "operation": "unknown", "accounts": {}}
-        more = {"host": "web-1_i-0001", "settings": settings, "check": False}
+        more = {"host": "web-1_i-0001", "settings": {"operation": ""}, "check": False}
         assert keeper.calls == [("repository.check", {"x": 1}, 7.0, more)]
 
     def test_takes_the_settings_from_the_hosts_variables_and_templates_them(
@@ -223,6 +225,9 @@ class TestAsking:
             "mayfly_lease": 60,
             "mayfly_operation": "ec2_backup",
             "mayfly_accounts": accounts,
+            "mayfly_worker_tags": {"Protects": "{{ gone.id }}"},
+            "mayfly_not_a_setting": 1,
+            "lease": 5,
         }
         asked(keeper, monkeypatch, variables=variables)
         assert keeper.calls[0][-1]["settings"] == {

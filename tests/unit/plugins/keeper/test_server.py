@@ -129,7 +129,7 @@ class TestACall:
         operation(lambda context, arguments: pytest.fail("it was called"))
         with pytest.raises(KeeperError) as caught:
             client.call("test", {}, 20, host=HOST, settings={**SETTINGS, "deployment": "two words"})
-        assert caught.value.code == "BadDeployment"
+        assert caught.value.code == "BadSetting"
 
     def test_of_a_second_host_of_the_same_resource_is_refused(self, operation: Any) -> None:
         operation(lambda context, arguments: {})

@@ -14,8 +14,8 @@ import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import temporaries
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.journal import Journal, read_journal
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.settings import Account
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.temporaries import Marker, Temporaries
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Account
 from botocore.exceptions import ClientError
 
 from tests.unit.plugins.keeper.fakes import ACCOUNT, REGION, UNREACHABLE, Clients, Ec2, Script, refused, until
@@ -198,22 +198,21 @@ class TestTheMarker:
 
 class TestTheJournal:
     def test_tells_another_keeper_where_to_look_and_as_whom(self, tmp_path: Path) -> None:
-        accounts = {
-            "backup": Account("backup", ACCOUNT, "arn:aws:iam::1:role/x", "external", "arn:aws:iam::1:role/y"),
-            "production": Account("production", OTHER_ACCOUNT),
-        }
+        backup = Account.named("backup", id=ACCOUNT, role_arn="arn:x", external_id="external", worker_role_arn="arn:y")
+        production = Account.named("production", id=OTHER_ACCOUNT)
         journal = Journal(tmp_path)
-        journal.note_accounts(accounts)
+        journal.note_accounts([backup])
+        journal.note_accounts([production])
         for place in ((OTHER_ACCOUNT, REGION), (ACCOUNT, REGION), (OTHER_ACCOUNT, REGION)):
             journal.note_place(place)
-        journal.note_accounts({})
-        assert read_journal(tmp_path) == (accounts, [(ACCOUNT, REGION), (OTHER_ACCOUNT, REGION)])
+        journal.note_accounts([])
+        assert read_journal(tmp_path) == ([backup, production], [(ACCOUNT, REGION), (OTHER_ACCOUNT, REGION)])
 
     def test_keeps_what_was_handed_over_when_another_keeper_writes_it(self, tmp_path: Path) -> None:
         Journal(tmp_path).note_handed_over(["vol-1", "snap-1"])
         Journal(tmp_path).note_place((ACCOUNT, REGION))
         assert Journal(tmp_path).handed_over() == {"vol-1", "snap-1"}
-        assert read_journal(tmp_path) == ({}, [(ACCOUNT, REGION)])
+        assert read_journal(tmp_path) == ([], [(ACCOUNT, REGION)])
 
     def test_can_be_read_by_this_user_alone(self, tmp_path: Path) -> None:
         Journal(tmp_path).note_place((ACCOUNT, REGION))
@@ -221,4 +220,4 @@ class TestTheJournal:
         assert written.stat().st_mode & 0o777 == 0o600
 
     def test_may_not_be_there(self, tmp_path: Path) -> None:
-        assert read_journal(tmp_path) == ({}, [])
+        assert read_journal(tmp_path) == ([], [])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils import reaping
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import settings, temporaries
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import temporaries
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,7 +81,7 @@ def seconds(least: float, most: float) -> Any:
 
 skews = seconds(-SKEW.total_seconds(), SKEW.total_seconds())
 graces = seconds(0, 3600)
-leases = st.integers(settings._LEASES[0], 86400)
+leases = st.integers(15, 86400)
 # Tags of the user's own; the prefix is reserved.
 users = st.dictionaries(st.text(max_size=12).filter(lambda key: not key.startswith("mayfly:")), st.text(max_size=12))
 unreadable = st.text(max_size=12).filter(lambda text: not text.strip()[:1].isdigit())

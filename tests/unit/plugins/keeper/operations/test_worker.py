@@ -14,7 +14,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context impo
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import worker
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.settings import Settings
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
 
 from tests.unit.plugins.keeper.fakes import ACCOUNT, CANDIDATE, HOST, REGION, UNREACHABLE, Clients, Ec2, Script, refused
 

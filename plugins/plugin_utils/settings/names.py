@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The names of all settings, without the prefix ``mayfly_``, by the file of ``group_vars/all`` that explains each.
+
+Apart from the schema, which every task's process would have to load for them.
+"""
+
+from __future__ import annotations
+
+PREFIX = "mayfly_"
+_BY_FILE = {
+    "accounts": ("deployment", "accounts", "worker_account"),
+    "networks": ("networks", "control_node_cidr"),
+    "instance_types": ("instance_types", "worker_market", "max_workers", "capacity_timeout"),
+    "tags": ("worker_tags",),
+    "repositories": (
+        "repository",
+        "restore_point",
+        "restore_account",
+        "restore_region",
+        "restore_availability_zone",
+        "restore_kms_key_id",
+        "restore_tags",
+    ),
+    "workers": (
+        "worker_image",
+        "lease",
+        "deadline",
+        "worker_ssh_port",
+        "worker_ssh_user",
+        "hooks",
+        "hook_timeout",
+        "snapshot_timeout",
+        "transfer_retry_timeout",
+        "transfer_stall_timeout",
+        "agent_memory_max",
+        "transfer_concurrency",
+        "reap_regions",
+        "reap_grace",
+        "reap_run",
+    ),
+}
+FILES = {name: file for file, names in _BY_FILE.items() for name in names}
+
+
+def file_of(setting: str) -> str:
+    """The file that explains a setting, or a key of one, as it is named with its prefix."""
+    return f"group_vars/all/{FILES[setting.removeprefix(PREFIX).split('.')[0]]}.yml"

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All settings of ``group_vars``, with what each allows. The defaults are those that the roles' defaults state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from .instance_types import InstanceTypes, InstanceTypesSetting
+from .model import SECRET, Setting, read, read_all
+from .names import PREFIX
+from .networks import AccountId, Network, Text
+from .tags import OwnTags
+
+# Retention counts on no run being longer than a week (docs/repository-format.md).
+_WEEK = 7 * 86400
+_DAY = 86400
+# Not a key that users could write.
+_NAME = "(name)"
+
+
+def _seconds(least: int, most: int, default: int) -> Any:
+    return Field(default, ge=least, le=most, description=f"a number of seconds from {least} to {most}")
+
+
+class Account(Setting):
+    """One of ``mayfly_accounts``; ``name`` is the key that it stands below."""
+
+    name: str = Field("", alias="(name)")
+    id: AccountId = Field(description="an account id of 12 digits in quotes")
+    role_arn: Text | None = Field(None, description="the ARN of a role")
+    external_id: Text | None = Field(None, description="a text", json_schema_extra=SECRET)
+    worker_role_arn: Text | None = Field(None, description="the ARN of a role")
+
+    @classmethod
+    def named(cls, name: str, **values: Any) -> Account:
+        """The account below that key; raises SettingError."""
+        return read(cls, f"{PREFIX}accounts.{name}", {**values, _NAME: name})
+
+    def as_dict(self) -> dict[str, Any]:
+        """What :meth:`named` takes."""
+        return self.model_dump(exclude_none=True)
+
+
+class Image(Setting):
+    """``mayfly_worker_image``: an image by id, or the newest of an owner by name."""
+
+    id: Text | None = Field(None, description="the id of an image")
+    owner: Annotated[str, BeforeValidator(str)] | None = Field(
+        None, description="the id of the account that publishes it"
+    )
+    name: Text | None = Field(None, description="a pattern of the image's name")
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if bool(self.id) == bool(self.owner or self.name) or bool(self.owner) != bool(self.name):
+            raise ValueError("it is either {id} or {owner, name}")
+        return self
+
+
+class Repository(Setting):
+    """``mayfly_repository``: where restore points are kept, and what opens its key."""
+
+    bucket: Text = Field(description="the name of a bucket")
+    prefix: str = Field("", description="a prefix in the bucket")
+    region: Text = Field(description="the Region of the bucket")
+    account: AccountId = Field(description="the id of the account that owns the bucket, 12 digits in quotes")
+    kms_key_id: Text | None = Field(None, description="the id, alias or ARN of a KMS key")
+    passphrase: Text | None = Field(None, description="a text", json_schema_extra=SECRET)
+    recovery_key: Text | None = Field(None, description="a text", json_schema_extra=SECRET)
+
+
+class Hooks(Setting):
+    """``mayfly_hooks``: shell commands around the snapshots."""
+
+    before: Text | None = Field(None, description="a shell command")
+    after: Text | None = Field(None, description="a shell command")
+
+
+class Settings(Setting):
+    """The settings as they hold for one host. What was not given has its default; None where there is none."""
+
+    deployment: Annotated[str, BeforeValidator(str)] = Field(
+        "default", pattern=r"^[A-Za-z0-9-]{1,64}\Z", description="1 to 64 letters, digits and dashes"
+    )
+    accounts: dict[str, Account] = Field(default_factory=dict, description="a dictionary of accounts")
+    worker_account: Literal["backup", "production"] | None = Field(None, description="backup or production")
+    networks: tuple[Network, ...] = Field((), description="a list of networks")
+    control_node_cidr: Text | None = Field(None, description="a network such as 10.20.0.5/32")
+    instance_types: InstanceTypesSetting = Field(default_factory=InstanceTypes, description="lists of types by profile")
+    worker_market: Literal["on-demand", "spot"] = Field("on-demand", description="on-demand or spot")
+    max_workers: int = Field(0, ge=0, description="a number of workers, or 0 for any")
+    capacity_timeout: int = _seconds(0, _DAY, 900)
+    worker_tags: OwnTags = Field(default_factory=dict, description="a dictionary of keys and values")
+    repository: Repository | None = Field(None, description="a dictionary that names a bucket")
+    restore_point: Annotated[str, BeforeValidator(str)] = Field("latest", description="latest, an id or a time")
+    restore_account: AccountId | None = Field(None, description="an account id of 12 digits in quotes")
+    restore_region: Text | None = Field(None, description="a Region")
+    restore_availability_zone: Text | None = Field(None, description="a zone's name or id")
+    restore_kms_key_id: Text | None = Field(None, description="the id, alias or ARN of a KMS key")
+    restore_tags: OwnTags = Field(default_factory=dict, description="a dictionary of keys and values")
+    worker_image: Image | None = Field(None, description="a dictionary with id, or with owner and name")
+    lease: int = _seconds(15, _DAY, 600)
+    deadline: int = _seconds(60, _WEEK, 86400)
+    worker_ssh_port: int = Field(22, ge=1, le=65535, description="a TCP port")
+    worker_ssh_user: str = Field(
+        "mayfly", pattern=r"^[a-z_][a-z0-9_-]{0,31}\Z", description="the name of a user, as useradd takes it"
+    )
+    hooks: Hooks = Field(Hooks(), description="a dictionary with before and after")
+    hook_timeout: int = _seconds(1, _DAY, 60)
+    snapshot_timeout: int = _seconds(60, _WEEK, 14400)
+    transfer_retry_timeout: int = _seconds(10, 900, 300)
+    transfer_stall_timeout: int = _seconds(60, _DAY, 600)
+    agent_memory_max: Annotated[str, BeforeValidator(str)] = Field(
+        "75%",
+        pattern=r"^([1-9][0-9]?%|100%|[1-9][0-9]*[KMGT]?|infinity)\Z",
+        description="a share as 75%, or bytes as 2G",
+    )
+    transfer_concurrency: int = Field(16, ge=1, le=64, description="a number of requests from 1 to 64")
+    reap_regions: tuple[Text, ...] = Field((), description="a list of Regions")
+    reap_grace: int = _seconds(300, _WEEK, 900)
+    reap_run: str = Field("", description="the id of a run")
+    operation: str = "unknown"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_names(cls, value: Any) -> Any:
+        accounts = value.get("accounts") if isinstance(value, Mapping) else None
+        if not isinstance(accounts, Mapping):
+            return value
+        named = {
+            name: {**each, _NAME: str(name)} if isinstance(each, Mapping) else each for name, each in accounts.items()
+        }
+        return {**value, "accounts": named}
+
+    @classmethod
+    def from_call(cls, value: Mapping[str, Any]) -> Settings:
+        """What a task sent along, by names without their prefix; raises SettingError for what is wrong."""
+        return read_all(cls, value)

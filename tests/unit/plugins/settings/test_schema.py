@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one schema of all settings: what is taken, each bound from both sides, and which key an error names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.model import SettingError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.names import FILES
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Account, Settings
+
+ID = "111122223333"
+ROLE = f"arn:aws:iam::{ID}:role/mayfly"
+REPOSITORY = {"bucket": "backups", "region": "eu-central-1", "account": ID}
+
+
+def refused(**call: Any) -> SettingError:
+    """The error for these settings."""
+    with pytest.raises(SettingError) as caught:
+        Settings.from_call(call)
+    return caught.value
+
+
+def test_nothing_said_takes_the_defaults() -> None:
+    it = Settings.from_call({})
+    assert (it.deployment, it.operation, it.deadline, it.lease) == ("default", "unknown", 86400, 600)
+    assert (it.accounts, it.networks, it.repository, it.worker_account) == ({}, (), None, None)
+
+
+@pytest.mark.parametrize("blank", ["", None, [], {}], ids=repr)
+@pytest.mark.parametrize("name", FILES)
+def test_a_blank_answer_of_a_survey_counts_as_not_given(name: str, blank: Any) -> None:
+    assert Settings.from_call({name: blank}) == Settings.from_call({})
+
+
+def test_accounts_are_known_by_their_names() -> None:
+    backup = {"id": ID, "role_arn": ROLE, "external_id": "secret", "worker_role_arn": f"{ROLE}-worker"}
+    it = Settings.from_call({"accounts": {"backup": backup, "production": {"id": "444455556666"}}})
+    assert it.accounts == {
+        "backup": Account.named("backup", **backup),
+        "production": Account.named("production", id="444455556666"),
+    }
+    assert [(name, each.name) for name, each in it.accounts.items()] == [("backup",) * 2, ("production",) * 2]
+    assert all(Account.named(**each.as_dict()) == each for each in it.accounts.values())
+
+
+def test_an_id_without_quotes_is_taken_when_it_is_whole() -> None:
+    assert Account.named("backup", id=int(ID)).id == ID
+
+
+# By setting: the least and the most that is taken.
+BOUNDS = {
+    "lease": (15, 86400),
+    "deadline": (60, 604800),
+    "capacity_timeout": (0, 86400),
+    "hook_timeout": (1, 86400),
+    "snapshot_timeout": (60, 604800),
+    "transfer_retry_timeout": (10, 900),
+    "transfer_stall_timeout": (60, 86400),
+    "transfer_concurrency": (1, 64),
+    "reap_grace": (300, 604800),
+    "worker_ssh_port": (1, 65535),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_number_has_bounds(name: str) -> None:
+    least, most = BOUNDS[name]
+    for value in (least, most, str(most), float(most)):
+        assert getattr(Settings.from_call({name: value}), name) == int(value)
+    for value in (least - 1, most + 1, "10m", "tomorrow", [1], 60.9):
+        error = refused(**{name: value})
+        assert error.message.startswith(f"mayfly_{name} is {value!r}, not a ")
+        assert error.remedy == f"group_vars/all/{FILES[name]}.yml explains mayfly_{name}."
+
+
+GOOD: dict[str, list[Any]] = {
+    "deployment": ["a", "A-1", "x" * 64, 7],
+    "worker_account": ["backup", "production"],
+    "worker_market": ["spot", "on-demand"],
+    "agent_memory_max": ["1%", "75%", "100%", "2G", "500M", 1073741824, "infinity"],
+    "worker_ssh_user": ["mayfly", "_a-1", "x" * 32],
+    "hooks": [{"before": "true"}, {"before": "a", "after": "b"}, {"before": ""}],
+    "worker_image": [{"id": "ami-1"}, {"owner": 136693071363, "name": "debian-12-a*"}, {"id": "ami-1", "owner": ""}],
+    "repository": [REPOSITORY, {**REPOSITORY, "passphrase": "x"}, {**REPOSITORY, "prefix": "a/b", "kms_key_id": "k"}],
+    "reap_regions": [["eu-central-1"]],
+    "restore_point": ["latest", "2026-11-24T01:30:00Z"],
+    "networks": [[{"account": ID, "region": "eu-central-1"}], [{"tag": {"key": "mayfly"}}]],
+    "max_workers": [0, 1, "20"],
+}
+BAD: dict[str, list[Any]] = {
+    "deployment": ["x" * 65, "team 7", "a/b", "für", "a\n"],
+    "accounts": [[ID], ID, {"backup": ID}, {"backup": {"id": "x"}}, {"backup": {"role_arn": ROLE}}],
+    "worker_account": ["both", "BACKUP", ID],
+    "worker_market": ["Spot", "reserved"],
+    "agent_memory_max": ["0%", "101%", "much", "75 %", "-1G"],
+    "worker_ssh_user": ["root;reboot", "Ops", "x" * 33, "1a", "a\n"],
+    "hooks": ["true", {"during": "x"}, {"before": ["a"]}],
+    "worker_image": ["ami-1", {"id": "a", "name": "b"}, {"owner": "1"}, {"name": "x"}, {"ami": "x"}],
+    "repository": ["backups", {"bucket": "b"}, {**REPOSITORY, "acount": ID}, {**REPOSITORY, "account": "ours"}],
+    "reap_regions": ["eu-central-1", [""], [1]],
+    "networks": [{"account": ID}, "vpc-1", [{"region": "x"}]],
+    "max_workers": [-1, "many"],
+    "instance_types": [["c5.large"], {"smal": ["c5.large"]}, {"eu-central-1": {"small": "c5.large"}}],
+    "worker_tags": [["a"], {"aws:x": "1"}],
+    "restore_tags": [["a"], {"mayfly:x": "1"}],
+    "restore_account": ["ours", "1111"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in GOOD.items() for value in values])
+def test_a_good_value_is_taken(name: str, value: Any) -> None:
+    assert getattr(Settings.from_call({name: value}), name) is not None
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
+def test_a_bad_value_is_refused_with_its_setting_and_its_file(name: str, value: Any) -> None:
+    error = refused(**{name: value})
+    assert error.message.startswith(f"mayfly_{name}")
+    assert error.remedy == f"group_vars/all/{FILES[name]}.yml explains mayfly_{name}."
+
+
+SENTENCES = [
+    (
+        {"accounts": {"backup": {"id": 12345678901}}},
+        "mayfly_accounts.backup.id is '12345678901', not an account id of 12 digits in quotes.",
+    ),
+    ({"accounts": {"backup": {"role_arn": ROLE}}}, "mayfly_accounts.backup.id is missing: an account id of 12 digits"),
+    ({"accounts": {"backup": {"id": ID, "role": ROLE}}}, "mayfly_accounts.backup.role is unknown; known there are "),
+    ({"lease": 14}, "mayfly_lease is 14, not a number of seconds from 15 to 86400."),
+    ({"networks": [{"account": ID, "region": "x", "vpc_id": 1}]}, "mayfly_networks[0].vpc_id is 1, not a VPC's id."),
+    ({"worker_image": {"owner": "1"}}, "mayfly_worker_image: it is either {id} or {owner, name}."),
+    ({"lease": 1, "deadline": 1}, "from 15 to 86400. mayfly_deadline is 1, not a number of seconds from 60"),
+]
+
+
+@pytest.mark.parametrize(("call", "sentence"), SENTENCES)
+def test_an_error_says_key_value_and_what_is_allowed(call: dict[str, Any], sentence: str) -> None:
+    assert sentence in refused(**call).message
+
+
+def test_the_account_at_fault_is_named() -> None:
+    assert "mayfly_accounts.prod.id" in refused(accounts={"backup": {"id": ID}, "prod": {"id": "x"}}).message
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"accounts": {"backup": {"id": "x", "external_id": "a-secret"}}},
+        {"accounts": {"backup": {"id": ID, "external_id": ["a-secret"]}}},
+        {"repository": {**REPOSITORY, "passphrase": ["a-secret"]}},
+        {"repository": {**REPOSITORY, "passphrase": "a-secret", "bucket": ""}},
+    ],
+)
+def test_a_secret_stands_in_no_message(call: dict[str, Any]) -> None:
+    error = refused(**call)
+    assert "a-secret" not in f"{error} {error.message} {error.remedy} {error.__cause__} {error.__context__}"
+
+
+def test_a_name_for_an_account_is_no_key() -> None:
+    assert "name is unknown" in refused(accounts={"backup": {"id": ID, "name": "x"}}).message
