@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Names both as the collection and as plain packages; tests are not typed.
 TYPED = ["-p", "ansible_collections.mayfly.workers.plugins", "-p", "mayfly_lab", "-p", "mayfly_agent", "-p", "mayfly"]
-TOOLS = [f"tools/{name}.py" for name in ("check_docs", "run_molecule", "run_tests")]
+TOOLS = [f"tools/{name}.py" for name in ("check_docs", "make_permissions", "run_molecule", "run_tests")]
 PYTEST = [sys.executable, "-m", "pytest", "-q"]
 # Much of a test is waiting. Each file stays in one process, for files share a lab.
 TWO_AT_ONCE = [*PYTEST, "--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"]
@@ -28,6 +28,8 @@ PARTS: dict[str, list[tuple[list[str], int]]] = {
         (["ansible-lint", "-q"], 600),
         (["antsibull-changelog", "lint"], 60),
         ([sys.executable, "tools/check_docs.py"], 300),
+        ([sys.executable, "tools/make_permissions.py", "--check"], 60),
+        (["cfn-lint", "iam/mayfly.yaml"], 120),
     ],
     "unit": [([*TWO_AT_ONCE, "tests/unit"], 1200)],
     "integration": [([*TWO_AT_ONCE, "tests/integration"], 1500)],

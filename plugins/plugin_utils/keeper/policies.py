@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
+
+from .. import permissions
 
 # A session policy of AssumeRole (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
 MAXIMUM_CHARACTERS = 2048
-# Of an encrypted snapshot's key (https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html).
-_KEY_ACTIONS = ("CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey*", "ReEncrypt*")
 
 
 def partition_of(arn: str | None) -> str:
@@ -21,14 +22,14 @@ def repository_policy(partition: str, bucket: str, prefix: str, resource_path: s
     """Read, and for a backup write, below the prefix of one resource; nothing can be deleted."""
     base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     objects = f"arn:{partition}:s3:::{bucket}/{base}"
-    actions = ["s3:GetObject", *(["s3:PutObject"] if write else [])]
+    actions = [*permissions.READ_OBJECTS, *(permissions.WRITE_OBJECTS if write else ())]
     listed = {"StringLike": {"s3:prefix": [f"{base}{resource_path}/*"]}}
     through_s3 = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}
     return _policy(
-        _allow(["s3:GetObject"], [f"{objects}repository.json"]),
+        _allow(permissions.READ_OBJECTS, [f"{objects}repository.json"]),
         _allow(actions, [f"{objects}{resource_path}/*"]),
-        _allow(["s3:ListBucket"], [f"arn:{partition}:s3:::{bucket}"], listed),
-        _allow(["kms:Decrypt", "kms:GenerateDataKey"], ["*"], through_s3),
+        _allow(permissions.LIST_OBJECTS, [f"arn:{partition}:s3:::{bucket}"], listed),
+        _allow(permissions.USE_REPOSITORY_KEY, ["*"], through_s3),
     )
 
 
@@ -36,7 +37,7 @@ def read_policy(
     partition: str, region: str, snapshot_ids: list[str], key_arns: list[str], tags: dict[str, str]
 ) -> dict[str, Any]:
     """Read the blocks of these snapshots; of more than a policy can name, of those that carry all of ``tags``."""
-    actions = ["ebs:ListSnapshotBlocks", "ebs:ListChangedBlocks", "ebs:GetSnapshotBlock"]
+    actions = permissions.READ_BLOCKS
     keys = [_allow(["kms:Decrypt"], key_arns)] if key_arns else []
     named = _policy(_allow(actions, [_snapshot(partition, region, each) for each in snapshot_ids]), *keys)
     if len(text_of(named)) <= MAXIMUM_CHARACTERS:
@@ -52,10 +53,10 @@ def write_policy(partition: str, region: str, run: str) -> dict[str, Any]:
     made = {"StringEquals": {"aws:ResourceTag/mayfly:run": run}}
     keys = {"StringLike": {"kms:ViaService": "ec2.*.amazonaws.com*"}}
     return _policy(
-        _allow(["ebs:StartSnapshot"], snapshots, asked),
-        _allow(["ebs:PutSnapshotBlock", "ebs:CompleteSnapshot"], snapshots, made),
+        _allow(permissions.START_SNAPSHOT, snapshots, asked),
+        _allow(permissions.WRITE_BLOCKS, snapshots, made),
         _allow(["ec2:CreateTags"], snapshots, asked),
-        _allow([f"kms:{each}" for each in _KEY_ACTIONS], ["*"], keys),
+        _allow(permissions.USE_VOLUME_KEY, ["*"], keys),
     )
 
 
@@ -72,6 +73,6 @@ def _policy(*statements: dict[str, Any]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def _allow(actions: list[str], resources: list[str], condition: dict[str, Any] | None = None) -> dict[str, Any]:
-    statement: dict[str, Any] = {"Effect": "Allow", "Action": actions, "Resource": resources}
+def _allow(actions: Sequence[str], resources: list[str], condition: dict[str, Any] | None = None) -> dict[str, Any]:
+    statement: dict[str, Any] = {"Effect": "Allow", "Action": list(actions), "Resource": resources}
     return {**statement, "Condition": condition} if condition else statement

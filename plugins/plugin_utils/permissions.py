@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one table of what each role may do. The templates in ``iam/`` and ``docs/permissions.md`` are made from it.
+
+Rights to make something ask for this deployment's tags on the request, rights to change or delete for the same tags on
+what is there. Resources and conditions are as CloudFormation's Fn::Sub takes them: ``${Deployment}``, ``${Bucket}`` and
+``${RepositoryKey}`` are parameters of the templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Condition = Mapping[str, Mapping[str, Any]]
+
+READ_BLOCKS = ("ebs:ListSnapshotBlocks", "ebs:ListChangedBlocks", "ebs:GetSnapshotBlock")
+START_SNAPSHOT = ("ebs:StartSnapshot",)
+WRITE_BLOCKS = ("ebs:PutSnapshotBlock", "ebs:CompleteSnapshot")
+READ_OBJECTS = ("s3:GetObject",)
+WRITE_OBJECTS = ("s3:PutObject",)
+LIST_OBJECTS = ("s3:ListBucket", "s3:ListBucketVersions")
+USE_REPOSITORY_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
+# Of the key of an encrypted snapshot (https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html).
+USE_VOLUME_KEY = (
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey*",
+    "kms:ReEncrypt*",
+)
+
+DEPLOYMENT = "mayfly:deployment"
+TEMPORARY = "mayfly:temporary"
+REFERENCE = "mayfly:reference"
+_OURS = {f"aws:ResourceTag/{DEPLOYMENT}": "${Deployment}"}
+_MADE: Condition = {"StringEquals": _OURS}
+_MADE_TEMPORARY: Condition = {"StringEquals": {**_OURS, f"aws:ResourceTag/{TEMPORARY}": "true"}}
+_ASKED: Condition = {
+    "StringEquals": {f"aws:RequestTag/{DEPLOYMENT}": "${Deployment}", f"aws:RequestTag/{TEMPORARY}": "true"}
+}
+_THROUGH_EC2: Condition = {"StringLike": {"kms:ViaService": "ec2.*.amazonaws.com*"}}
+
+
+@dataclass(frozen=True)
+class Right:
+    """Actions on resources under a condition; ``operations`` are the playbooks that need it, none for all of them."""
+
+    why: str
+    actions: tuple[str, ...]
+    resources: tuple[str, ...] = ("*",)
+    condition: Condition = field(default_factory=dict, hash=False)
+    operations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role of the templates: its name, who assumes it, the setting that it goes into, and what it may do."""
+
+    name: str
+    purpose: str
+    setting: str
+    assumed_by: str
+    rights: tuple[Right, ...]
+
+
+def _ec2(*kinds: str) -> tuple[str, ...]:
+    """ARNs of EC2's resources in the template's own account; snapshots and images have no account in theirs."""
+    return tuple(
+        f"arn:${{AWS::Partition}}:ec2:*:{'' if kind in ('snapshot', 'image') else '${AWS::AccountId}'}:{kind}/*"
+        for kind in kinds
+    )
+
+
+_LAUNCHED = ("instance", "volume", "network-interface", "spot-instances-request")
+_OBJECTS = ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*",)
+_BUCKET = ("arn:${AWS::Partition}:s3:::${Bucket}",)
+_BACKUPS = ("ec2_backup",)
+_RESTORES = ("volume_restore",)
+
+_LOOK = Right(
+    "Describe networks, types, images, instances and what a run has made",
+    (
+        "ec2:DescribeAvailabilityZones",
+        "ec2:DescribeDhcpOptions",
+        "ec2:DescribeImages",
+        "ec2:DescribeInstances",
+        "ec2:DescribeInstanceTypeOfferings",
+        "ec2:DescribeInstanceTypes",
+        "ec2:DescribeInternetGateways",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeRouteTables",
+        "ec2:DescribeSecurityGroups",
+        "ec2:DescribeSnapshots",
+        "ec2:DescribeSubnets",
+        "ec2:DescribeVolumes",
+        "ec2:DescribeVpcAttribute",
+        "ec2:DescribeVpcEndpoints",
+        "ec2:DescribeVpcs",
+        "servicequotas:GetServiceQuota",
+    ),
+)
+_LAUNCH = (
+    Right("Launch workers, with this deployment's tags alone", ("ec2:RunInstances",), _ec2(*_LAUNCHED), _ASKED),
+    Right(
+        "Launch them from images, into subnets and groups that are there",
+        ("ec2:RunInstances",),
+        _ec2("image", "subnet", "security-group"),
+    ),
+    Right("Let EC2 encrypt a worker's root volume", USE_VOLUME_KEY, condition=_THROUGH_EC2),
+    Right("Make the run's security group", ("ec2:CreateSecurityGroup",), _ec2("security-group"), _ASKED),
+    Right("Make it in a VPC", ("ec2:CreateSecurityGroup",), _ec2("vpc")),
+    Right(
+        "Open it to the control node and to HTTPS",
+        (
+            "ec2:AuthorizeSecurityGroupIngress",
+            "ec2:AuthorizeSecurityGroupEgress",
+            "ec2:RevokeSecurityGroupEgress",
+        ),
+        _ec2("security-group"),
+        _MADE_TEMPORARY,
+    ),
+)
+_TAG = (
+    Right(
+        "Tag what is made while it is made",
+        ("ec2:CreateTags",),
+        _ec2(*_LAUNCHED, "security-group", "snapshot"),
+        {
+            "StringEquals": {
+                "ec2:CreateAction": ["RunInstances", "CreateSecurityGroup", "CreateSnapshots", "CreateVolume"],
+            }
+        },
+    ),
+    Right(
+        "Write the lease's end, and hand over what the user keeps",
+        ("ec2:CreateTags", "ec2:DeleteTags"),
+        _ec2(*_LAUNCHED, "security-group", "snapshot"),
+        {**_MADE_TEMPORARY, "ForAllValues:StringLike": {"aws:TagKeys": ["mayfly:*"]}},
+    ),
+)
+_END = (
+    Right(
+        "End workers, and lift their protection when somebody has set it",
+        ("ec2:TerminateInstances", "ec2:ModifyInstanceAttribute"),
+        _ec2("instance"),
+        _MADE_TEMPORARY,
+    ),
+    Right(
+        "Delete what a run has made",
+        (
+            "ec2:DeleteVolume",
+            "ec2:DeleteSnapshot",
+            "ec2:DeleteNetworkInterface",
+            "ec2:DeleteSecurityGroup",
+        ),
+        _ec2("volume", "snapshot", "network-interface", "security-group"),
+        _MADE_TEMPORARY,
+    ),
+)
+_REPOSITORY = (
+    Right("Find restore points", LIST_OBJECTS, _BUCKET, {"StringLike": {"s3:prefix": ["${Prefix}*"]}}),
+    Right("Read the bucket's Object Lock", ("s3:GetBucketObjectLockConfiguration",), _BUCKET),
+    Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS, "s3:DeleteObject"), _OBJECTS),
+    Right(
+        "Wrap and open the repository's key",
+        ("kms:DescribeKey", "kms:Encrypt", *USE_REPOSITORY_KEY),
+        ("${RepositoryKey}",),
+    ),
+)
+_SESSIONS = Right(
+    "Give workers sessions of the role that is theirs",
+    ("sts:AssumeRole",),
+    ("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${WorkerRoleName}",),
+)
+_SNAPSHOTS = (
+    Right("Take snapshots of protected instances", ("ec2:CreateSnapshots",), _ec2("instance", "volume"), {}, _BACKUPS),
+    Right("With this deployment's tags alone", ("ec2:CreateSnapshots",), _ec2("snapshot"), _ASKED, _BACKUPS),
+    Right("Keep a snapshot as the next backup's reference", ("ec2:CreateTags",), _ec2("snapshot"), _MADE, _BACKUPS),
+    Right(
+        "Delete the reference before",
+        ("ec2:DeleteSnapshot",),
+        _ec2("snapshot"),
+        {**_MADE, "Null": {f"aws:ResourceTag/{REFERENCE}": "false"}},
+        _BACKUPS,
+    ),
+    Right("See whether the volumes' keys can be used", ("kms:DescribeKey",), ("*",), {}, _BACKUPS),
+)
+_VOLUMES = (
+    Right(
+        "Make restored volumes, with this deployment's tags", ("ec2:CreateVolume",), _ec2("volume"), _ASKED, _RESTORES
+    ),
+    Right("From snapshots of this deployment", ("ec2:CreateVolume",), _ec2("snapshot"), _MADE, _RESTORES),
+)
+_SESSION_MANAGER = Right(
+    "Reach workers over Session Manager, where that is configured",
+    ("ssm:StartSession",),
+    (*_ec2("instance"), "arn:${AWS::Partition}:ssm:*::document/AWS-StartSSHSession"),
+    {"StringEqualsIfExists": {f"aws:ResourceTag/{DEPLOYMENT}": "${Deployment}"}},
+)
+_UPLOADS = (
+    Right("Find unfinished uploads", ("s3:ListBucketMultipartUploads",), _BUCKET),
+    Right("End unfinished uploads", ("s3:AbortMultipartUpload",), _OBJECTS),
+)
+
+RUN = Role(
+    name="mayfly",
+    purpose="what a run does in an account: place, launch and end workers; snapshots and volumes; the repository",
+    setting="mayfly_accounts.NAME.role_arn",
+    assumed_by="the control node",
+    rights=(
+        _LOOK,
+        *_LAUNCH,
+        *_TAG,
+        *_END,
+        *_SNAPSHOTS,
+        *_VOLUMES,
+        *_REPOSITORY,
+        _SESSIONS,
+        _SESSION_MANAGER,
+    ),
+)
+WORKER = Role(
+    name="mayfly-worker",
+    purpose="the most that a worker's session can have; each is narrowed to one resource and one run",
+    setting="mayfly_accounts.NAME.worker_role_arn",
+    assumed_by="the role of runs in the same account",
+    rights=(
+        Right("Read blocks of this deployment's snapshots", READ_BLOCKS, _ec2("snapshot"), _MADE, _BACKUPS),
+        Right("Start snapshots with this deployment's tags", START_SNAPSHOT, _ec2("snapshot"), _ASKED, _RESTORES),
+        Right("Write blocks into them", WRITE_BLOCKS, _ec2("snapshot"), _MADE_TEMPORARY, _RESTORES),
+        Right("Tag them while they are started", ("ec2:CreateTags",), _ec2("snapshot"), _ASKED, _RESTORES),
+        Right("Use the keys of encrypted volumes", USE_VOLUME_KEY, condition=_THROUGH_EC2),
+        Right("Find what is in the repository", LIST_OBJECTS, _BUCKET, {"StringLike": {"s3:prefix": ["${Prefix}*"]}}),
+        Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS), _OBJECTS),
+        Right(
+            "Use the bucket's key through S3",
+            USE_REPOSITORY_KEY,
+            ("${RepositoryKey}",),
+            {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}},
+        ),
+    ),
+)
+REAPER = Role(
+    name="mayfly-reaper",
+    purpose="the playbook reap alone: find what bears this deployment's tags, and remove it",
+    setting="mayfly_accounts.NAME.role_arn of the inventory that reap is run with",
+    assumed_by="the control node, or whatever runs the schedule",
+    rights=(
+        Right(
+            "Find what bears this deployment's tags",
+            (
+                "ec2:DescribeInstances",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeRegions",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeSnapshots",
+                "ec2:DescribeVolumes",
+            ),
+            operations=("reap",),
+        ),
+        *_END,
+        *_UPLOADS,
+    ),
+)
+ROLES = (RUN, WORKER, REAPER)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The table of rights: it has every call that the code makes, no right more, and fits into what IAM takes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import policies
+from botocore import xform_name
+
+ROOT = Path(__file__).parents[3]
+# The service of a call by the name that its client has in the code.
+CALLS = re.compile(r"\b(?:ec2|kms|s3|sts|quotas|_client)\.([a-z]+_[a-z0-9_]+)\b")
+BY_NAME = re.compile(r"""["']((?:describe|list|terminate|delete|get)_[a-z0-9_]+)["']""")
+# Methods of clients that are no calls, and calls that need no right.
+NO_CALLS = {"get_paginator", "can_paginate", "get_caller_identity"}
+# Actions that are not called by their names: what EC2, S3 and KMS do for a caller, and what the agent signs by itself.
+INDIRECT = {
+    *permissions.READ_BLOCKS,
+    *permissions.START_SNAPSHOT,
+    *permissions.WRITE_BLOCKS,
+    *permissions.USE_VOLUME_KEY,
+    *permissions.USE_REPOSITORY_KEY,
+    "ssm:StartSession",
+}
+# Where an action has another name than its call.
+ACTIONS = {
+    "ListObjectsV2": "ListBucket",
+    "HeadBucket": "ListBucket",
+    "HeadObject": "GetObject",
+    "DeleteObjects": "DeleteObject",
+    "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
+    "ListMultipartUploads": "ListBucketMultipartUploads",
+    "ListObjectVersions": "ListBucketVersions",
+}
+
+
+def allowed(*roles: permissions.Role) -> set[str]:
+    """The actions of roles, without their services."""
+    return {action.split(":")[1] for role in roles for right in role.rights for action in right.actions}
+
+
+def called() -> set[str]:
+    """The API calls in the code of plugins and agent, as the APIs name them."""
+    names: set[str] = set()
+    for folder in ("plugins", "agent"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text()
+            names |= set(CALLS.findall(text)) | set(BY_NAME.findall(text))
+    known: dict[str, str] = {}
+    session = botocore.session.get_session()
+    for service in ("ec2", "kms", "s3", "sts", "service-quotas"):
+        for operation in session.get_service_model(service).operation_names:
+            known[xform_name(operation)] = operation
+    return {known[name] for name in names - NO_CALLS if name in known}
+
+
+def test_every_call_has_its_right() -> None:
+    missing = {ACTIONS.get(each, each) for each in called()} - allowed(*permissions.ROLES)
+    assert not missing
+
+
+def test_every_right_has_its_call() -> None:
+    indirect = {each.split(":")[1] for each in INDIRECT}
+    made_with = {"CreateTags"}
+    unused = allowed(*permissions.ROLES) - {ACTIONS.get(each, each) for each in called()} - indirect - made_with
+    assert not unused
+
+
+@pytest.mark.parametrize("role", permissions.ROLES, ids=lambda role: role.name)
+class TestARole:
+    def test_fits_into_the_policies_of_a_role(self, role: permissions.Role) -> None:
+        """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: 10,240 without white space."""
+        statements = [
+            {
+                "Effect": "Allow",
+                "Action": right.actions,
+                "Resource": [each.replace("${AWS::AccountId}", "1" * 12) for each in right.resources],
+                "Condition": right.condition,
+            }
+            for right in role.rights
+        ]
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
+        assert len(document) < 10_240
+
+    def test_changes_nothing_without_a_condition_or_a_resource(self, role: permissions.Role) -> None:
+        free = [
+            action
+            for right in role.rights
+            for action in right.actions
+            if right.resources == ("*",) and not right.condition
+        ]
+        assert all(re.match(r"(ec2|kms):Describe|servicequotas:Get", action) for action in free), free
+
+    def test_deletes_only_what_bears_the_deployments_tag(self, role: permissions.Role) -> None:
+        for right in role.rights:
+            if any(re.match("ec2:(Delete|Terminate|Modify|Revoke|Authorize)", action) for action in right.actions):
+                tags: Any = right.condition["StringEquals"]
+                assert tags["aws:ResourceTag/mayfly:deployment"] == "${Deployment}"
+
+
+def test_a_workers_session_asks_for_no_more_than_its_role_has() -> None:
+    """What a session policy allows beyond the role would be of no use."""
+    made = [
+        policies.repository_policy("aws", "b", "p", "r", write=True),
+        policies.read_policy("aws", "eu-central-1", ["snap-1"], ["key"], {}),
+        policies.write_policy("aws", "eu-central-1", "run"),
+    ]
+    asked = {action for policy in made for each in policy["Statement"] for action in each["Action"]}
+    assert {each.split(":")[1] for each in asked} <= allowed(permissions.WORKER)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write ``iam/mayfly.yaml`` and ``docs/permissions.md`` from the table of rights; with --check, only compare them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "collections"))
+from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions  # noqa: E402
+
+TEMPLATE = ROOT / "iam/mayfly.yaml"
+PAGE = ROOT / "docs/permissions.md"
+_HEADER = """# SPDX-License-Identifier: GPL-3.0-or-later
+# Made by tools/make_permissions.py from plugins/plugin_utils/permissions.py.
+"""
+_PARAMETERS = {
+    "Deployment": ("Name of the installation, as mayfly_deployment", "default", "^[A-Za-z0-9-]{1,64}$"),
+    "Bucket": ("Bucket of the repository", None, None),
+    "Prefix": (
+        "Prefix of the repository in the bucket, with a slash at its end; empty for all of the bucket",
+        "",
+        None,
+    ),
+    "RepositoryKey": ("ARN of the KMS key that wraps the repository's key and encrypts the bucket", None, "^arn:.*$"),
+    "ControlNode": ("ARN of the role or user that Ansible runs as", None, "^arn:.*$"),
+    "ExternalId": ("External id that the control node has to tell; empty for none", "", None),
+    "RunRoleName": ("Name of the role of runs", permissions.RUN.name, None),
+    "WorkerRoleName": ("Name of the role whose sessions workers get", permissions.WORKER.name, None),
+    "ReaperRoleName": ("Name of the role of the playbook reap", permissions.REAPER.name, None),
+}
+_NAMES = {"mayfly": "RunRole", "mayfly-worker": "WorkerRole", "mayfly-reaper": "ReaperRole"}
+
+
+class Sub(str):
+    """A text with ${…}, which CloudFormation fills in."""
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes lists below their keys with an indent, and texts with ${…} as !Sub."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+        super().increase_indent(flow, indentless=False)
+
+
+Dumper.add_representer(Sub, lambda dumper, value: dumper.represent_scalar("!Sub", str(value)))
+
+
+def filled(value: Any) -> Any:
+    """A value with its texts as Sub where they have something to be filled in."""
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {key: filled(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [filled(each) for each in value]
+    if isinstance(value, str):
+        return Sub(value) if "${" in value else value
+    return value
+
+
+def statement(right: permissions.Right) -> dict[str, Any]:
+    """One statement of a policy, for CloudFormation."""
+    made: dict[str, Any] = {
+        "Effect": "Allow",
+        "Action": list(right.actions),
+        "Resource": filled(list(right.resources)),
+    }
+    return {**made, "Condition": filled(right.condition)} if right.condition else made
+
+
+def trust(role: permissions.Role) -> dict[str, Any]:
+    """Who assumes a role."""
+    if role is permissions.WORKER:
+        principal: Any = {"AWS": {"Fn::GetAtt": ["RunRole", "Arn"]}}
+        return _assume(principal)
+    condition = {"StringEquals": {"sts:ExternalId": {"Ref": "ExternalId"}}}
+    wanted = {"Fn::If": ["HasExternalId", condition, {"Ref": "AWS::NoValue"}]}
+    return _assume({"AWS": {"Ref": "ControlNode"}}, wanted)
+
+
+def _assume(principal: Any, condition: Any = None) -> dict[str, Any]:
+    allowed = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+    return {"Version": "2012-10-17", "Statement": [{**allowed, **({"Condition": condition} if condition else {})}]}
+
+
+def template() -> str:
+    """The CloudFormation template of all roles of one account."""
+    resources = {
+        _NAMES[role.name]: {
+            "Type": "AWS::IAM::Role",
+            "Properties": {
+                "RoleName": {"Ref": f"{_NAMES[role.name]}Name"},
+                "Description": f"mayfly: {role.purpose}",
+                "AssumeRolePolicyDocument": trust(role),
+                "Policies": [
+                    {
+                        "PolicyName": "mayfly",
+                        "PolicyDocument": {
+                            "Version": "2012-10-17",
+                            "Statement": [statement(right) for right in role.rights],
+                        },
+                    }
+                ],
+            },
+        }
+        for role in permissions.ROLES
+    }
+    content = {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": "Roles of mayfly in one account; a stack in the backup account and in each production account",
+        "Parameters": {
+            name: {
+                "Type": "String",
+                "Description": said,
+                **({} if default is None else {"Default": default}),
+                **({} if pattern is None else {"AllowedPattern": pattern}),
+            }
+            for name, (said, default, pattern) in _PARAMETERS.items()
+        },
+        "Conditions": {"HasExternalId": {"Fn::Not": [{"Fn::Equals": [{"Ref": "ExternalId"}, ""]}]}},
+        "Resources": resources,
+        "Outputs": {
+            f"{name}Arn": {"Value": {"Fn::GetAtt": [name, "Arn"]}, "Description": role.setting}
+            for role in permissions.ROLES
+            for name in [_NAMES[role.name]]
+        },
+    }
+    return _HEADER + "---\n" + yaml.dump(content, Dumper=Dumper, sort_keys=False, width=120)
+
+
+def page() -> str:
+    """docs/permissions.md."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# Permissions"
+    yield ""
+    yield "<!-- Made by tools/make_permissions.py from plugins/plugin_utils/permissions.py. -->"
+    yield ""
+    yield "`iam/mayfly.yaml` is a CloudFormation template of the three roles below. Make a stack of it in the backup"
+    yield "account and in each production account, with the same bucket and key. Rights to make something ask for this"
+    yield "deployment's tags on the request; rights to change or delete ask for the same tags on what is there."
+    for role in permissions.ROLES:
+        yield ""
+        yield f"## {role.name}"
+        yield ""
+        yield f"For {role.purpose}. It is assumed by {role.assumed_by}, and its ARN goes into `{role.setting}`."
+        yield ""
+        yield "| Why | Actions | On | If | Playbooks |"
+        yield "| --- | --- | --- | --- | --- |"
+        for right in role.rights:
+            cells = (
+                right.why,
+                ", ".join(f"`{each}`" for each in right.actions),
+                ", ".join(f"`{each}`" for each in _short(right.resources)),
+                "; ".join(_conditions(right)) or "always",
+                ", ".join(right.operations) or "all",
+            )
+            yield f"| {' | '.join(cells)} |"
+
+
+def _short(resources: tuple[str, ...]) -> list[str]:
+    return [each.removeprefix("arn:${AWS::Partition}:").replace("${AWS::AccountId}", "") for each in resources]
+
+
+def _conditions(right: permissions.Right) -> Iterator[str]:
+    for operator, keys in right.condition.items():
+        for key, value in keys.items():
+            shown = ", ".join(value) if isinstance(value, list | tuple) else value
+            yield f"`{key}` {operator} `{shown}`"
+
+
+def main() -> int:
+    """0 when both files are as they should be."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail when a file differs")
+    check = parser.parse_args().check
+    stale = []
+    for path, content in ((TEMPLATE, template()), (PAGE, page())):
+        if path.exists() and path.read_text() == content:
+            continue
+        stale.append(str(path.relative_to(ROOT)))
+        if not check:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(content)
+    if check and stale:
+        print(f"{', '.join(stale)} differs from the table: run tools/make_permissions.py", file=sys.stderr)
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
