@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.benchmarks import speeds
+from tests.benchmarks.placements import placements
 from tests.benchmarks.aims import Aims
 from tests.benchmarks.data import Source
 from tests.labs import Lab
@@ -20,3 +21,7 @@ def test_ebs_direct(lab: Lab, source: Source, aims: Aims) -> None:
 
 def test_agent_backup(lab: Lab, source: Source, aims: Aims) -> None:
     speeds.agent_backup(lab, source, aims, _REPEATS)
+
+
+def test_placements(aims: Aims) -> None:
+    placements(aims, 10_000)

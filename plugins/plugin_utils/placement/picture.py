@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from typing import Any
 
 Tags = Mapping[str, str]
 
@@ -196,6 +197,11 @@ class Picture:
     def route_table(self, subnet: Subnet) -> RouteTable | None:
         """The table that serves a subnet: its own, else the VPC's main one."""
         return self._own_tables.get(subnet.id) or self._main_tables.get(subnet.vpc_id)
+
+    @cached_property
+    def worked_out(self) -> dict[Any, Any]:
+        """What has been worked out from this picture, for the resources that want the same."""
+        return {}
 
     # Looked up for each of many resources; the picture does not change.
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from ..operations import GIB, OPERATIONS, profile_of, services_of
 from ..settings.instance_types import InstanceTypes
@@ -45,6 +45,10 @@ class Request:
     operator_cidr: str | None = None
     ssh_port: int = SSH_PORT
     session_manager: bool = False
+
+
+# What a request says of types alone; the rest is about subnets.
+_OF_TYPES = ("size_bytes", "instance_types", "images")
 
 
 @dataclass(frozen=True)
@@ -95,10 +99,30 @@ def place(picture: Picture, request: Request) -> Placement:
     if request.control_node_cidr:
         check_control_node(request.control_node_cidr)
     reasons: list[Reason] = []
-    types = _types(picture, request, reasons)
+    types = tuple(_types(picture, request, reasons))
+    candidates, more = _of_subnets(picture, request, types)
+    return Placement(candidates, (*reasons, *more))
+
+
+def _of_subnets(
+    picture: Picture, request: Request, types: tuple[str, ...]
+) -> tuple[tuple[Candidate, ...], tuple[Reason, ...]]:
+    """The candidates, and the reasons for each subnet: the same for all resources that want the same."""
+    images = tuple(sorted((name, image.id) for name, image in request.images.items()))
+    key = (types, images, *(getattr(request, each.name) for each in fields(request) if each.name not in _OF_TYPES))
+    known: tuple[tuple[Candidate, ...], tuple[Reason, ...]] | None = picture.worked_out.get(key)
+    if known is None:
+        known = picture.worked_out[key] = _worked_out(picture, request, types)
+    return known
+
+
+def _worked_out(
+    picture: Picture, request: Request, types: tuple[str, ...]
+) -> tuple[tuple[Candidate, ...], tuple[Reason, ...]]:
+    reasons: list[Reason] = []
     usable = _usable(picture, request, reasons)
     if not usable:
-        rejected = "; ".join(f"{each.subject}: {each.reason}" for each in reasons if each.subject.startswith("subnet"))
+        rejected = "; ".join(f"{each.subject}: {each.reason}" for each in reasons)
         raise PlacementError(
             "NoNetwork",
             f"No subnet of account {picture.account} in {picture.region} can take a worker"
@@ -119,9 +143,7 @@ def place(picture: Picture, request: Request) -> Placement:
         reasons.append(Reason(f"subnet {site.subnet.id}", decision, free))
         reasons += [Reason(subject, "warning", said) for subject, said in reach.warnings(site)]
         offering.append((site, offered))
-    candidates = [
-        each for market in _markets(request) for each in _candidates(picture, request.images, offering, market)
-    ]
+    candidates = [each for market in _markets(request) for each in _candidates(picture, request, offering, market)]
     if not candidates:
         raise PlacementError(
             "NoInstanceType",
@@ -133,7 +155,7 @@ def place(picture: Picture, request: Request) -> Placement:
         raise PlacementError("NoControlNode", "No security group is configured and none can be made.", _CONTROL_NODE)
     if request.by_price:
         candidates.sort(key=lambda each: (each.price is None, each.price or 0.0))
-    return Placement(tuple(candidates), tuple(dict.fromkeys(reasons)))
+    return tuple(candidates), tuple(dict.fromkeys(reasons))
 
 
 def check_control_node(cidr: str) -> None:
@@ -210,12 +232,12 @@ def _preference(request: Request, site: Site) -> tuple[int, int, str]:
 
 
 def _candidates(
-    picture: Picture, images: Mapping[str, Image], offering: list[tuple[Site, list[str]]], market: str
+    picture: Picture, request: Request, offering: list[tuple[Site, list[str]]], market: str
 ) -> Iterator[Candidate]:
     for site, names in offering:
         for name in names:
             kind, zone = picture.instance_types[name], site.subnet.zone_id
-            image = images[kind.architecture]
+            image = request.images[kind.architecture]
             if fault_of_quota(picture, kind, market):
                 continue  # the other market's may do
             yield Candidate(
