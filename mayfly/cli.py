@@ -79,12 +79,12 @@ def read_variables(given: list[str]) -> dict[str, Any]:
             try:
                 values = json.loads(text)
             except json.JSONDecodeError as error:
-                raise project.BadInput(f"--extra-vars: {error} in {text!r}") from error
+                raise project.BadInput(f"--extra-vars: {error}") from None  # the text may hold a secret
         else:
             name, equals, value = text.partition("=")
             values = {name: value} if equals and name.isidentifier() else None
         if not isinstance(values, dict):
-            raise project.BadInput(f"--extra-vars takes key=value, a JSON object or @file, not {text!r}.")
+            raise project.BadInput("--extra-vars takes key=value, a JSON object or @file, and one of them is neither.")
         variables.update(values)
     return variables
 

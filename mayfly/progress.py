@@ -52,7 +52,6 @@ class Watch:
         self.process: int | None = None
         self.began = False
         self.no_hosts = False
-        self.messages: list[str] = []
         self.folder = folder
         self._tell = tell
         self._stages: dict[str, int] = {}
@@ -78,12 +77,10 @@ class Watch:
         elif kind == "playbook_on_stats":
             self.hosts.update(data.get("processed") or {})
             self.failed_hosts.update(data.get("failures") or {}, data.get("dark") or {})
-        elif kind in ("error", "warning", "verbose", "deprecated", "system_warning"):
+        elif kind in ("warning", "system_warning"):
             text = str(event.get("stdout") or "").strip()
             if text:
-                self.messages.append(text)
-                if kind in ("warning", "system_warning"):
-                    self._tell(Event("warning", text))
+                self._tell(Event("warning", text))
 
     def report(self, *, now: float | None = None) -> None:
         """Look into the keeper's report, at most once a second."""

@@ -59,6 +59,6 @@ def runs_folder() -> Path:
     """Where keepers leave one folder a run, with its report."""
     chosen = os.environ.get("MAYFLY_RUNS_DIR")
     if chosen:
-        return Path(chosen)
+        return Path(chosen).expanduser().absolute()
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
     return Path(state) / "mayfly/runs"

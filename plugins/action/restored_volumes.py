@@ -7,13 +7,15 @@ from typing import Any
 
 from ansible_collections.mayfly.workers.plugins.plugin_utils.action import KeeperAction
 
+# For the calls of AWS around the wait.
+_MORE_SECONDS = 300.0
+
 
 class ActionModule(KeeperAction):
     """restored_volumes"""
 
     NAME = "restored_volumes"
     SUPPORTS_CHECK_MODE = True
-    TIMEOUT = 3600.0
 
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         """See the module's documentation."""
@@ -22,4 +24,4 @@ class ActionModule(KeeperAction):
             return self.ask("restored_volumes.check", options)
         if self._task.check_mode:
             return {"changed": True, "msg": "Nothing is done in check mode."}
-        return self.ask("restored_volumes.create", options)
+        return self.ask("restored_volumes.create", options, options["timeout"] + _MORE_SECONDS)

@@ -12,6 +12,10 @@ version_added: 0.1.0
 description:
   - Creates each volume with its recorded attributes, waits until all are available, and deletes the snapshots.
 options:
+  timeout:
+    description: Longest wait for V(present), until the volumes can be used, in seconds.
+    type: int
+    default: 14400
   state:
     description:
       - V(checked) settles the Availability Zone and refuses what would fail when all data has been moved.

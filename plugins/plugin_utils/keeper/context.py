@@ -36,7 +36,8 @@ class HostState:
 
     ``resource``, ``instance`` and ``volumes`` are what a backup records; a volume has its ``snapshot_id`` once it was
     taken. ``snapshots`` (volume → snapshot) are those that this run has to keep or delete. ``status`` is the agent's
-    last word; ``restore_place`` is the (account, Region) that a restore makes its snapshots in.
+    last word; ``restore_place`` is the (account, Region) that a restore makes its snapshots in. ``repository`` is the
+    id of the one that the transfer goes to.
     """
 
     resource: dict[str, Any] | None = None
@@ -46,6 +47,7 @@ class HostState:
     status: dict[str, Any] = field(default_factory=dict)
     watchdog: Watchdog | None = None
     restore_place: tuple[str, str] | None = None
+    repository: str = ""
 
 
 class Run:
@@ -62,7 +64,7 @@ class Run:
         self.workers = Workers(self.clients, run_id, secrets)
         self.credentials = WorkerCredentials(self.workers)
         self.temporaries = Temporaries(self.journal)
-        self.watching = Watching(self.clients.client)
+        self.watching = Watching(self.clients.client, self.pause)
         self.marker = Marker(self.clients.client, self._temporary_things)
         self.closing = Closing()
         self.turns = Turns()
@@ -74,23 +76,28 @@ class Run:
         self._hosts: dict[str, HostState] = {}
         self._once: dict[str, Any] = {}
         self._making: dict[str, threading.Lock] = {}
-        self._closing = False
+        self._closing = threading.Event()
         self._lock = threading.Lock()
 
     @property
     def is_closing(self) -> bool:
         """Whether the run is ending."""
-        return self._closing
+        return self._closing.is_set()
 
     def close(self) -> None:
         """From now on nothing is made any more."""
-        self._closing = True
+        self._closing.set()
         self.workers.refuse()
 
     def check_open(self) -> None:
         """Raises KeeperError when the run is ending: before each call that makes something."""
-        if self._closing:
+        if self.is_closing:
             raise KeeperError("RunEnding", "The run is ending: nothing is made any more.")
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, but not past the run's end; raises as :meth:`check_open`."""
+        self._closing.wait(seconds)
+        self.check_open()
 
     def use(self, settings: Settings) -> None:
         """Take over what a call's settings say for the whole run."""

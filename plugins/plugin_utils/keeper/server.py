@@ -117,10 +117,14 @@ class Server:
             with self._idle:
                 waiting = list(self._open.items())
             for connection, lock in waiting:
-                with lock:
+                if not lock.acquire(blocking=False):
+                    continue  # its answer is being sent, which may take its time and is no silence
+                try:
                     if connection in self._open:
                         with suppress(OSError):  # whoever went away is noticed when the answer is sent
                             protocol.send_alive(connection)
+                finally:
+                    lock.release()
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         self.calls += request.get("operation") not in ("run.close", "run.ping")

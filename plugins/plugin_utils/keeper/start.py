@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import client
+from . import client, protocol
 from .client import ADDRESS_VARIABLE, RUN_VARIABLE
 from .errors import KeeperError
 
@@ -97,10 +97,20 @@ def replace() -> None:
             with suppress(KeeperError):
                 client.call("run.ping", {}, _PING_SECONDS)
                 return
+            if (folder / LOCK).exists() and not is_dead(folder) and _is_fresh(private / ALIVE):
+                return  # it lives and is busy: ended, it would take the whole run along
             _kill(folder)
             _spawn(run, folder, private, _playbook(private), REPLACEMENT)
         finally:
             fcntl.flock(lock, fcntl.LOCK_UN)  # a task that was forked meanwhile holds the file as well
+
+
+def _is_fresh(alive: Path) -> bool:
+    """Whether a keeper has given a sign of life lately."""
+    try:
+        return time.time() - alive.stat().st_mtime < protocol.SILENCE_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def is_dead(folder: Path) -> bool:

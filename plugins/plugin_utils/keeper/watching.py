@@ -26,21 +26,27 @@ Place = tuple[str, str, str]
 
 
 class Watching:
-    """Waits for states. ``client`` gives the client of a service for (account, Region, service)."""
+    """Waits for states. ``client`` gives the client of a service for (account, Region, service).
 
-    def __init__(self, client: Client) -> None:
+    ``pause`` sleeps so many seconds, and raises KeeperError when the run is ending.
+    """
+
+    def __init__(self, client: Client, pause: Callable[[float], None]) -> None:
         self._client = client
+        self._pause = pause
         self._wanted: dict[Place, dict[str, int]] = {}
         self._states: dict[Place, dict[str, str]] = {}
         self._asked: dict[Place, float] = {}
         self._lock = threading.Lock()
         self._asking: dict[Place, threading.Lock] = {}
 
-    def wait(self, what: str, place: tuple[str, str], kind: str, ids: Iterable[str], timeout: float) -> None:
+    def wait(
+        self, what: str, place: tuple[str, str], kind: str, ids: Iterable[str], timeout: float, *, setting: str
+    ) -> None:
         """Return when all ``ids`` (of ``kind`` snapshot or volume, in an account and Region) are ready to be used.
 
         Those that are not found yet are waited for as well. Raises KeeperError ``Failed…`` when one has failed, and
-        ``…Timeout`` after ``timeout`` seconds; ``what`` names the resource for people.
+        ``…Timeout`` after ``timeout`` seconds, which ``setting`` says; ``what`` names the resource for people.
         """
         key, state = (*place, kind), _KINDS[kind][3]
         wanted = sorted(ids)
@@ -62,9 +68,8 @@ class Watching:
                     return
                 if time.monotonic() > ends:
                     message = f"{what}: {', '.join(missing)} were not {state} after {timeout:.0f} s."
-                    remedy = "See mayfly_snapshot_timeout." if kind == "snapshot" else ""
-                    raise KeeperError(f"{kind.capitalize()}Timeout", message, remedy)
-                time.sleep(pause)
+                    raise KeeperError(f"{kind.capitalize()}Timeout", message, f"See {setting}.")
+                self._pause(pause)
                 pause = min(_LONGEST_SECONDS, pause * 1.5)
         finally:
             with self._lock:

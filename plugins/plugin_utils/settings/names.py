@@ -20,6 +20,7 @@ _BY_FILE = {
         "restore_availability_zone",
         "restore_kms_key_id",
         "restore_tags",
+        "restore_timeout",
     ),
     "workers": (
         "worker_image",

@@ -101,6 +101,7 @@ class Settings(Setting):
     restore_availability_zone: Text | None = Field(None, description="a zone's name or id")
     restore_kms_key_id: Text | None = Field(None, description="the id, alias or ARN of a KMS key")
     restore_tags: OwnTags = Field(default_factory=dict, description="a dictionary of keys and values")
+    restore_timeout: int = _seconds(60, _WEEK, 14400)
     worker_image: Image | None = Field(None, description="a dictionary with id, or with owner and name")
     lease: int = _seconds(15, _DAY, 600)
     deadline: int = _seconds(60, _WEEK, 86400)

@@ -22,7 +22,7 @@ from . import operation
 
 # Of one volume, AWS's limit for any resource.
 _TAGS = 50
-_AVAILABLE_SECONDS = 1800.0
+_TIMEOUT = "mayfly_restore_timeout"
 _DELETE_SECONDS = 60.0
 # Attributes that CreateVolume takes as they were recorded; what AWS derives is left to it.
 _IOPS_TYPES = ("io1", "io2", "gp3")
@@ -55,9 +55,10 @@ def create(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     target, snapshots = arguments["target"], arguments["snapshots"]
     place = (str(target["account"]), str(target["region"]))
     ec2 = context.making(*place)
-    ends = time.monotonic() + _AVAILABLE_SECONDS
+    timeout = float(arguments["timeout"])
+    ends = time.monotonic() + timeout
     with context.report.stage("Creating volumes"):
-        context.run.watching.wait(context.host, place, "snapshot", snapshots.values(), _AVAILABLE_SECONDS)
+        context.run.watching.wait(context.host, place, "snapshot", snapshots.values(), timeout, setting=_TIMEOUT)
         made: dict[str, str] = {}
         for volume in arguments["restore_point"]["volumes"]:
             original = volume["volume_id"]
@@ -68,11 +69,12 @@ def create(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
                 partial(ec2.create_volume, **request),
                 seconds=aws.YOUNG_SECONDS,
                 again=lambda error: aws.is_passing(error) or aws.is_gone(error),
+                pause=context.run.pause,
             )
             made[original] = answer["VolumeId"]
             context.run.temporaries.add(*place, answer["VolumeId"], "volume")
         left = max(1.0, ends - time.monotonic())
-        context.run.watching.wait(context.host, place, "volume", made.values(), left)
+        context.run.watching.wait(context.host, place, "volume", made.values(), left, setting=_TIMEOUT)
         context.run.temporaries.hand_over(context.ec2(*place), made.values())
         _delete_snapshots(context, place, snapshots.values())
     context.report.set(restored_volumes=made)

@@ -22,6 +22,8 @@ _POLL_SECONDS = 2.0
 _DELETE_SECONDS = 60.0
 _REFERENCE = "mayfly:reference"
 _MANIFEST = "mayfly:manifest"
+_REPOSITORY = "mayfly:repository"
+_TIMEOUT = "mayfly_snapshot_timeout"
 
 
 @operation("snapshot_set.describe")
@@ -43,13 +45,13 @@ def create(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     made = _create(context, resource, str(arguments.get("description") or ""), len(state.volumes))
     for snapshot in made.values():
         context.run.temporaries.add(account, region, snapshot, "snapshot")
+    state.snapshots = made
     described = {each["volume_id"] for each in state.volumes}
     if described != set(made):
         changed = ", ".join(sorted(described ^ set(made)))
         message = f"{context.host}: {changed} was attached or detached while its snapshots were taken."
         raise KeeperError("VolumesChanged", message, "Start the operation again for this resource.")
     state.volumes = [{**each, "snapshot_id": made[each["volume_id"]]} for each in state.volumes]
-    state.snapshots = made
     return {"changed": True, "volumes": state.volumes}
 
 
@@ -61,7 +63,7 @@ def wait(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     ids = context.state.snapshots.values()
     if not ids:
         raise KeeperError("NoSnapshotSet", f"No snapshots of {context.host} have been taken in this run.")
-    context.run.watching.wait(context.host, place, "snapshot", ids, float(arguments["timeout"]))
+    context.run.watching.wait(context.host, place, "snapshot", ids, float(arguments["timeout"]), setting=_TIMEOUT)
     context.report.end("Snapshotting")
     return {"changed": False}
 
@@ -79,7 +81,11 @@ def release(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     doomed = ids
     if keep:
         doomed = _references(context, ec2, resource)
-        reference = {_REFERENCE: keep, _MANIFEST: str((state.status.get("result") or {}).get("manifest_sha256") or "")}
+        reference = {
+            _REFERENCE: keep,
+            _REPOSITORY: state.repository,
+            _MANIFEST: str((state.status.get("result") or {}).get("manifest_sha256") or ""),
+        }
         aws.of_young(lambda: ec2.create_tags(Resources=ids, Tags=tag_list(reference)))
         context.run.temporaries.hand_over(ec2, ids)
     state.snapshots = {}
@@ -117,7 +123,7 @@ def _create(context: Context, resource: dict[str, Any], description: str, volume
                 raise
             return made
 
-    made = aws.retrying(ask, seconds=_CREATE_SECONDS, again=aws.is_passing)
+    made = aws.retrying(ask, seconds=_CREATE_SECONDS, again=aws.is_passing, pause=context.run.pause)
     return {each["VolumeId"]: each["SnapshotId"] for each in made}
 
 
@@ -135,7 +141,11 @@ def _made(context: Context, ec2: Any, resource: dict[str, Any], volumes: int) ->
 
 
 def _references(context: Context, ec2: Any, resource: dict[str, Any]) -> list[str]:
-    tags = {"mayfly:deployment": context.settings.deployment, "mayfly:resource": resource["id"]}
+    tags = {
+        "mayfly:deployment": context.settings.deployment,
+        "mayfly:resource": resource["id"],
+        _REPOSITORY: context.state.repository,
+    }
     ours = set(context.state.snapshots.values())
     found = {each["SnapshotId"] for each in _tagged(ec2, tags, [{"Name": "tag-key", "Values": [_REFERENCE]}])}
     return sorted(found - ours)

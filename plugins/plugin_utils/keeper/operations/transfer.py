@@ -51,6 +51,7 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     resource, setting = arguments["resource"], arguments["repository"]
     opened = open_repository(context, setting)
     name = ResourceName.from_dict(resource)
+    context.state.repository = opened.info.id
     backup = arguments["operation"] == "backup"
     job = {
         "version": 1,

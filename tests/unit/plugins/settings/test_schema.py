@@ -56,6 +56,7 @@ BOUNDS = {
     "capacity_timeout": (0, 86400),
     "hook_timeout": (1, 86400),
     "snapshot_timeout": (60, 604800),
+    "restore_timeout": (60, 604800),
     "transfer_retry_timeout": (10, 900),
     "transfer_stall_timeout": (60, 86400),
     "transfer_concurrency": (1, 64),
