@@ -34,7 +34,8 @@ class CustomBuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called before a wheel is built; ``version`` is standard or editable.
 
-        Builds the transfer agent's bundles that are not there yet; raises CalledProcessError when that fails.
+        Builds the transfer agent's bundles that are not there yet or were made of other sources; raises
+        CalledProcessError when that fails.
         """
         if version == "editable":
             return
@@ -46,15 +47,16 @@ class CustomBuildHook(BuildHookInterface[Any]):
 def _build_agent(root: Path) -> None:
     sys.path.insert(0, str(root / "agent"))
     try:
-        from mayfly_agent.bundle import ARCHITECTURES, PYTHONS, file_name
+        from mayfly_agent.bundle import ARCHITECTURES, PYTHONS, digest_in, file_name, sources_digest
     finally:
         sys.path.pop(0)
     paths = [str(root / "agent"), *filter(None, [os.environ.get("PYTHONPATH")])]  # pip has put its own there
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    wanted = sources_digest()
     for architecture in ARCHITECTURES:
         for python in PYTHONS:
             bundle = root / _BUNDLES / file_name(architecture, python)
-            if not bundle.is_file():
+            if digest_in(bundle) != wanted:
                 bundle.parent.mkdir(exist_ok=True)
                 words = ["--arch", architecture, "--python", python, "--output", str(bundle)]
                 command = [sys.executable, "-m", "mayfly_agent.bundle", *words]

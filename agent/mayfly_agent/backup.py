@@ -1,35 +1,43 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A backup: blocks of snapshots, verified, compressed, sealed in packs; the manifest last.
 
-Memory: the blocks in flight (twice the concurrency, at most 1 MiB each) and 6 packs of 16 MiB.
+Of a volume that the parent has too, only what EBS names as changed is read, or, where EBS cannot say it, all of it; and
+only what differs from the parent is stored.
+
+Memory: the blocks in flight (twice the concurrency, at most 1 MiB each), 6 packs of 16 MiB, and of a parent 6 leaves.
 """
 
 from __future__ import annotations
 
-import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Protocol
 
 import zstandard
 
 from . import __version__
-from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB, ZERO_DIGEST, VolumeDigest
+from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB, FANOUT, ZERO_DIGEST
+from .ebs import NotComparable
 from .errors import AgentError
-from .job import Job, JobVolume
-from .objects import NotedObjects, ObjectStore
-from .pipeline import Uploads, ordered, pools
+from .job import BackupJob, JobVolume
+from .objects import ObjectExists, ObjectStore
+from .parents import END, Leaf, Parent, ParentDamaged, read_parent, record_for, why_not_changes
+from .pipeline import ordered, pools
 from .repository import layout, repository
-from .repository.manifest import Manifest, VolumeRecord
-from .repository.packs import PackWriter
-from .repository.trees import Entry, Place, TreeWriter
+from .repository.manifest import Manifest, VolumeRecord, seal_manifest
+from .repository.trees import Entry, Place, Root
 from .status import Status
+from .volumes import UPLOADS_AT_ONCE, VolumeWriter
 
 _ZSTD_LEVEL = 3
-_UPLOADS_AT_ONCE = 4
+_LEAVES_AHEAD = 4
+_COUNTERS = ("blocks_total", "blocks_done", "blocks_stored", "bytes_read", "bytes_stored")
+
+Listed = Iterator[tuple[int, str | None]]
 
 
 class Source(Protocol):
@@ -38,21 +46,46 @@ class Source(Protocol):
     def list_blocks(self, snapshot_id: str) -> Iterator[tuple[int, str]]:
         """(index, token) of every written block, ascending."""
 
+    def list_changed(self, first: str, second: str) -> Iterator[tuple[int, str | None]]:
+        """(index, token) of every block that may differ, ascending; raises NotComparable."""
+
     def get_block(self, snapshot_id: str, index: int, token: str) -> tuple[bytes, bytes]:
         """(block, SHA-256)."""
 
 
 @dataclass(frozen=True)
-class _Read:
+class _Asked:
+    """A block to look at; ``token`` is None for one that is not there any more."""
+
+    leaf: Leaf
     index: int
-    digest: bytes
-    compressed: bytes | None  # None for zeros
+    token: str | None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A block that was read: None for ``digest`` of a hole, and for ``compressed`` of what the parent has as well."""
+
+    leaf: Leaf
+    index: int
+    from_source: bool
+    digest: bytes | None = None
+    compressed: bytes | None = None
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a volume is backed up; see VolumeRecord."""
+
+    method: str
+    reason: str = ""
+    parent: Parent | None = None
 
 
 class Backup:
     """One run of it."""
 
-    def __init__(self, job: Job, source: Source, store: ObjectStore, status: Status) -> None:
+    def __init__(self, job: BackupJob, source: Source, store: ObjectStore, status: Status) -> None:
         self._job = job
         self._source = source
         self._store = store
@@ -60,21 +93,47 @@ class Backup:
         self._local = threading.local()
 
     def run(self) -> dict[str, object]:
-        """Do it; {restore_point, manifest_key, manifest_sha256, digests}.
+        """Do it; {restore_point, manifest_key, manifest_sha256, digests, methods: {volume: {method, reason}}}.
 
         Raises AgentError; nothing is listed then, unless it was the answer to the last request that was lost.
         """
         job = self._job
-        assert job.restore_point_time is not None
         repository.open_info(self._store)
-        with pools(self._status.progress, read=job.concurrency, write=_UPLOADS_AT_ONCE) as (readers, writers):
-            records = tuple(self._volume(volume, readers, writers) for volume in job.volumes)
+        points = repository.list_points(self._store, job.name)
+        self._check(points)
+        self._status.stage("Reading the parent")
+        parent, why = read_parent(self._store, points, job.parent, job.resource_key)
+        with pools(self._status.progress, read=job.concurrency, write=UPLOADS_AT_ONCE) as (readers, writers):
+            records = tuple(self._volume(volume, parent, why, readers, writers) for volume in job.volumes)
         self._status.stage("Committing")
-        if datetime.now(UTC) >= job.deadline:
-            raise AgentError(
-                "DeadlinePassed", "The run's deadline has passed: nothing is committed.", "See mayfly_deadline."
+        manifest = self._manifest(records)
+        key, digest = repository.commit(self._store, manifest, job.resource_key)
+        return {
+            "restore_point": manifest.id,
+            "manifest_key": key,
+            "manifest_sha256": digest,
+            "digests": {record.volume_id: record.digest for record in records},
+            "methods": {record.volume_id: {"method": record.method, "reason": record.reason} for record in records},
+        }
+
+    def _check(self, points: Mapping[str, str]) -> None:
+        """What would fail at the end fails before anything is read: a manifest of empty volumes is sealed."""
+        job = self._job
+        try:
+            empty = (
+                self._record(each, _Way("full"), Root(None, each.size_gib * BLOCKS_PER_GIB)) for each in job.volumes
             )
-        manifest = Manifest(
+            manifest = self._manifest(tuple(empty))
+            key = layout.point_key(job.name, manifest.id)
+            seal_manifest(manifest, job.resource_key, key)
+        except (TypeError, ValueError) as error:
+            raise AgentError("BadJob", f"No restore point can be made of this job: {error}") from error
+        if manifest.id in points:
+            raise ObjectExists(key)
+
+    def _manifest(self, records: tuple[VolumeRecord, ...]) -> Manifest:
+        job = self._job
+        return Manifest(
             id=layout.point_id(job.restore_point_time, job.run),
             time=job.restore_point_time.isoformat(),
             run=job.run,
@@ -82,78 +141,150 @@ class Backup:
             resource=job.resource,
             settings=job.settings,
             volumes=records,
+            parent=job.parent if any(record.method != "full" for record in records) else None,
         )
-        noted = NotedObjects(self._store)
-        key = repository.commit(noted, manifest, job.resource_key)
-        return {
-            "restore_point": manifest.id,
-            "manifest_key": key,
-            "manifest_sha256": noted.sha256[key],
-            "digests": {record.volume_id: record.digest for record in records},
-        }
 
-    def _volume(self, volume: JobVolume, readers: Executor, writers: Executor) -> VolumeRecord:
-        job, status = self._job, self._status
-        status.stage("Reading", volume.volume_id)
-        uploads = Uploads(writers, _UPLOADS_AT_ONCE)
+    def _volume(
+        self, volume: JobVolume, parent: Manifest | None, why: str, readers: Executor, writers: Executor
+    ) -> VolumeRecord:
+        status = self._status
+        status.begin("Reading", volume.volume_id, _COUNTERS)
+        way, listed = self._way(volume, parent, why)
+        try:
+            root, stored = self._written(volume, way, listed, readers, writers)
+        except ParentDamaged as error:  # what was put for it until now, nothing will refer to
+            way = _Way("full", str(error))
+            listed = self._source.list_blocks(volume.snapshot_id)
+            root, stored = self._written(volume, way, listed, readers, writers)
+        return self._record(volume, way, root, stored, status.unit(volume.volume_id))
+
+    def _way(self, volume: JobVolume, manifest: Manifest | None, why: str) -> tuple[_Way, Listed]:
+        """How to back up a volume, and the blocks to look at."""
+        record = None
+        if manifest is not None:
+            record = record_for(volume, manifest, {each.volume_id for each in self._job.volumes})
+            why = "" if record else "the parent does not have it"
+        if manifest is None or record is None:
+            return _Way("full", why), self._source.list_blocks(volume.snapshot_id)
+        parent = Parent(manifest, record, self._job.resource_key, self._store)
+        why = why_not_changes(volume, record)
+        if not why:
+            try:
+                listed = self._source.list_changed(volume.parent_snapshot_id, volume.snapshot_id)
+                return _Way("changed", "", parent), listed
+            except NotComparable as error:
+                why = error.message
+        return _Way("compared", why, parent), self._source.list_blocks(volume.snapshot_id)
+
+    def _written(
+        self, volume: JobVolume, way: _Way, listed: Listed, readers: Executor, writers: Executor
+    ) -> tuple[Root, int]:
+        """The volume's tree, and how many blocks were stored for it; raises ParentDamaged."""
+        job, status, name, parent = self._job, self._status, volume.volume_id, way.parent
+        status.stage(f"Reading {name} ({way.method})")
+        place = parent.place if parent else Place(job.name, name)
 
         def put(key: str, body: bytes) -> None:
             self._store.put(key, body)
-            status.count(volume.volume_id, bytes_stored=len(body))
+            status.count(name, bytes_stored=len(body))
 
-        tree = TreeWriter(
-            Place(job.name, volume.volume_id),
-            job.resource_key,
-            volume.size_gib * BLOCKS_PER_GIB,
-            lambda key, body: uploads.add(lambda: put(key, body)),
-        )
-        digest = VolumeDigest()
-        pack = PackWriter(job.name, job.resource_key)
-        read_block = functools.partial(self._read, volume.snapshot_id)
-        for read in ordered(readers, read_block, self._listed(volume), 2 * job.concurrency):
-            status.count(volume.volume_id, blocks_done=1, bytes_read=BLOCK_SIZE)
-            if read.compressed is None:
-                continue
-            digest.add(read.index, read.digest)
-            tree.add(
-                Entry(read.index, read.digest, pack.add(volume.volume_id, read.index, read.digest, read.compressed))
-            )
-            if pack.full:
-                key, body = pack.finish()
-                uploads.add(lambda key=key, body=body: put(key, body))  # type: ignore[misc]
-                pack = PackWriter(job.name, job.resource_key)
-        if not pack.empty:
-            key, body = pack.finish()
-            uploads.add(lambda: put(key, body))
-        root = tree.finish()
-        uploads.finish()
-        counters = status.volume(volume.volume_id)
+        writer = VolumeWriter(place, job.resource_key, volume.size_gib * BLOCKS_PER_GIB, put, writers)
+        # What EBS does not name as changed is the parent's.
+        keeps = parent if way.method == "changed" else None
+        read_until = 0
+        asked = self._asked(name, listed, parent, readers)
+        done = ordered(readers, lambda each: self._read(volume.snapshot_id, each), asked, 2 * job.concurrency)
+        for leaf, reads in groupby(done, attrgetter("leaf")):
+            entries = dict(leaf.entries) if keeps else {}
+            for read in reads:
+                new = int(read.compressed is not None)
+                status.count(name, blocks_done=1, bytes_read=BLOCK_SIZE * read.from_source, blocks_stored=new)
+                if read.digest is None:
+                    entries.pop(read.index, None)
+                elif read.compressed is None:
+                    entries[read.index] = leaf.entries[read.index]
+                else:
+                    entries[read.index] = writer.store(read.index, read.digest, read.compressed)
+            if keeps:
+                _share(keeps, read_until, leaf.position, writer)
+                read_until = leaf.position + 1
+            _add(leaf, entries, writer)
+        if keeps:
+            _share(keeps, read_until, END, writer)
+        return writer.finish(), writer.blocks_stored
+
+    def _asked(self, name: str, listed: Listed, parent: Parent | None, readers: Executor) -> Iterator[_Asked]:
+        """The blocks as pages of them come: a volume's list may be larger than the worker's memory."""
+        leaves = groupby(listed, lambda each: each[0] // FANOUT)
+        if parent is None:
+            for position, blocks in leaves:
+                leaf = Leaf(position)
+                for index, token in blocks:
+                    self._status.count(name, blocks_total=1)
+                    yield _Asked(leaf, index, token)
+            return
+
+        def look(found: tuple[int, list[tuple[int, str | None]]]) -> tuple[Leaf, list[tuple[int, str | None]]]:
+            return parent.leaf(found[0]), found[1]
+
+        whole = ((position, list(blocks)) for position, blocks in leaves)
+        for leaf, found in ordered(readers, look, whole, _LEAVES_AHEAD):
+            self._status.count(name, blocks_total=len(found))
+            yield from (_Asked(leaf, index, token) for index, token in found)
+
+    def _read(self, snapshot_id: str, asked: _Asked) -> _Read:
+        if asked.token is None:
+            return _Read(asked.leaf, asked.index, from_source=False)
+        block, digest = self._source.get_block(snapshot_id, asked.index, asked.token)
+        if digest == ZERO_DIGEST:
+            return _Read(asked.leaf, asked.index, from_source=True)
+        before = asked.leaf.entries.get(asked.index)
+        if before is not None and before.digest == digest:
+            return _Read(asked.leaf, asked.index, from_source=True, digest=digest)
+        if not hasattr(self._local, "compressor"):
+            self._local.compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
+        return _Read(asked.leaf, asked.index, True, digest, self._local.compressor.compress(block))
+
+    def _record(
+        self,
+        volume: JobVolume,
+        way: _Way,
+        root: Root,
+        blocks_stored: int = 0,
+        counters: Mapping[str, float] | None = None,
+    ) -> VolumeRecord:
+        counted = counters or dict.fromkeys((*_COUNTERS, "seconds"), 0)
+        place = way.parent.place.volume_id if way.parent else volume.volume_id
         return VolumeRecord(
             volume_id=volume.volume_id,
             snapshot_id=volume.snapshot_id,
             device=volume.device,
             size_gib=volume.size_gib,
-            root=root.id.hex() if root.id else None,
+            root=root.id,
             levels=root.levels,
             blocks=root.blocks,
-            digest=digest.hexdigest(),
-            bytes_read=counters.bytes_read,
-            bytes_stored=counters.bytes_stored,
-            seconds=counters.seconds,
+            digest=root.digest,
+            bytes_read=int(counted["bytes_read"]),
+            bytes_stored=int(counted["bytes_stored"]),
+            seconds=counted["seconds"],
             attributes=volume.attributes,
+            sealed_as=None if place == volume.volume_id else place,
+            method=way.method,
+            reason=way.reason,
+            blocks_stored=blocks_stored,
         )
 
-    def _listed(self, volume: JobVolume) -> Iterator[tuple[int, str]]:
-        """The written blocks as pages of them come: a volume's list may be larger than the worker's memory."""
-        for listed in self._source.list_blocks(volume.snapshot_id):
-            self._status.count(volume.volume_id, blocks_total=1)
-            yield listed
 
-    def _read(self, snapshot_id: str, listed: tuple[int, str]) -> _Read:
-        index, token = listed
-        block, digest = self._source.get_block(snapshot_id, index, token)
-        if digest == ZERO_DIGEST:
-            return _Read(index, digest, None)
-        if not hasattr(self._local, "compressor"):
-            self._local.compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
-        return _Read(index, digest, self._local.compressor.compress(block))
+def _share(parent: Parent, first: int, end: int, writer: VolumeWriter) -> None:
+    """The parent's leaves from ``first`` to ``end`` - 1, none of which has changed."""
+    for level, position, node in parent.between(first, end):
+        writer.share(level, position, node)
+
+
+def _add(leaf: Leaf, entries: dict[int, Entry], writer: VolumeWriter) -> None:
+    """A leaf of the new tree: the parent's own when nothing in it has changed."""
+    if leaf.node is not None and entries == leaf.entries:
+        writer.share(0, leaf.position, leaf.node)
+        return
+    for index in sorted(entries):
+        writer.add(entries[index])

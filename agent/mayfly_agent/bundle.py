@@ -2,19 +2,22 @@
 """Pack the agent with all that it needs into one tar, for workers that cannot reach a registry.
 
 ``python -m mayfly_agent.bundle --arch x86_64 --python 3.11 --output FILE``; the tar is unpacked in /opt. It serves that
-Python on that architecture alone. The same content gives the same bytes.
+Python on that architecture alone. The same content gives the same bytes. Its file SOURCES says which agent it is: see
+sources_digest.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import struct
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from mayfly_agent import __version__
@@ -23,6 +26,9 @@ ARCHITECTURES = ("x86_64", "aarch64")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
 _DOWNLOAD_SECONDS = 300
+_SOURCES = "SOURCES"
+_HERE = Path(__file__).parent
+_REQUIREMENTS = _HERE.resolve().parent / "requirements.txt"
 # Of hundreds of services that botocore knows, what the agent makes a client of; EBS direct it asks without one.
 _SERVICES = ("s3",)
 # What the agent never loads: a second way to zstd, a compiler of C declarations, the world's time zones.
@@ -48,6 +54,32 @@ def file_name(arch: str, python: str) -> str:
     return f"mayfly-agent-{arch}-python{python}.tar.gz"
 
 
+def sources_digest() -> str:
+    """SHA-256, hexadecimal, over all that a bundle is made of: the agent's sources, and what else it needs by hash."""
+    found = hashlib.sha256()
+    for path in (*_sources(), _REQUIREMENTS):
+        content = path.read_bytes()
+        found.update(f"{path.name} {len(content)}\n".encode() + content)
+    return found.hexdigest()
+
+
+def digest_in(bundle: Path) -> str:
+    """Of which sources a bundle was made; "" when it does not say, or is none."""
+    try:
+        with tarfile.open(bundle) as tar:
+            for entry in tar:
+                stream = tar.extractfile(entry) if entry.name.endswith(f"/{_SOURCES}") else None
+                if stream is not None:
+                    return stream.read().decode().strip()
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error):
+        pass
+    return ""
+
+
+def _sources() -> list[Path]:
+    return sorted(_HERE.rglob("*.py"))
+
+
 def main() -> int:
     """Build one tar."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -58,9 +90,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary) / f"agent-{__version__}"
         _unpack(_download(Path(temporary) / "wheels", options.arch, options.python), top / "lib")
-        here = Path(__file__).parent
-        for source in sorted(here.rglob("*.py")):
-            target = top / "mayfly_agent" / source.relative_to(here)
+        (top / _SOURCES).write_text(f"{sources_digest()}\n")
+        for source in _sources():
+            target = top / "mayfly_agent" / source.relative_to(_HERE)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
         launcher = top / "bin/mayfly-agent"
@@ -74,9 +106,8 @@ def main() -> int:
 
 
 def _download(folder: Path, arch: str, python: str) -> Path:
-    requirements = Path(__file__).resolve().parents[1] / "requirements.txt"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command += ["--require-hashes", "-r", str(requirements), "--dest", str(folder), "--python-version", python]
+    command += ["--require-hashes", "-r", str(_REQUIREMENTS), "--dest", str(folder), "--python-version", python]
     for platform in _PLATFORMS:
         command += ["--platform", f"{platform}_{arch}"]
     subprocess.run(command, check=True, timeout=_DOWNLOAD_SECONDS)

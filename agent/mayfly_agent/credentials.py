@@ -4,39 +4,63 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import botocore.session
-from botocore.credentials import RefreshableCredentials
+from botocore.credentials import Credentials, ReadOnlyCredentials
 
 from .errors import AgentError
 
 
-def file_credentials(path: Path) -> RefreshableCredentials:
-    """Credentials from ``path``, read again when they are about to end.
+class FileCredentials(Credentials):
+    """Credentials from a file, read again whenever it is another one.
 
-    Raises AgentError NoCredentials, and CredentialsExpired when nobody has renewed them.
+    No clock of this machine says whether they have ended, which may be wrong: AWS does, see ``expired``. Raises
+    AgentError NoCredentials.
     """
 
-    def read() -> dict[str, str]:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = self._now()
+        super().__init__("", "", None, method="mayfly-file")  # requests are signed with the frozen ones
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        """Those to sign the next request with."""
         try:
-            value: dict[str, str] = json.loads(path.read_text())
-            ends = datetime.fromisoformat(value["expiry_time"])
+            if self._stamp() != self._read[0]:
+                self._read = self._now()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return self._read[1]
+
+    def _stamp(self) -> tuple[int, int]:
+        found = self._path.stat()
+        return found.st_ino, found.st_mtime_ns
+
+    def _now(self) -> tuple[tuple[int, int], ReadOnlyCredentials]:
+        try:
+            stamp = self._stamp()
+            value = json.loads(self._path.read_text())
+            return stamp, ReadOnlyCredentials(value["access_key"], value["secret_key"], value["token"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise AgentError("NoCredentials", f"The credentials {path.name} cannot be read: {error!r}") from error
-        if ends <= datetime.now(UTC):
-            message = f"The credentials {path.name} have expired at {ends.isoformat()}, and were not renewed."
-            raise AgentError("CredentialsExpired", message, "Was the controller cut off from its worker?")
-        return value
+            raise self._unreadable(error) from error
 
-    return RefreshableCredentials.create_from_metadata(
-        metadata=read(), refresh_using=read, method="mayfly-file", advisory_timeout=600, mandatory_timeout=60
-    )
+    def _unreadable(self, error: Exception) -> AgentError:
+        return AgentError("NoCredentials", f"The credentials {self._path.name} cannot be read: {error!r}")
 
 
-def session_of(credentials: RefreshableCredentials) -> botocore.session.Session:
+def expired(code: str, message: str) -> AgentError | None:
+    """What it means when AWS's error ``code`` is about credentials that have ended; None for any other.
+
+    It is worth another try: the file may hold newer ones than the request was signed with.
+    """
+    if not code.startswith("Expired"):
+        return None
+    return AgentError("CredentialsExpired", message, "Was the controller cut off from its worker?")
+
+
+def session_of(credentials: Credentials) -> botocore.session.Session:
     """A session that uses these credentials and nothing else of the machine."""
     session = botocore.session.Session()
-    session._credentials = credentials  # type: ignore[attr-defined]  # botocore has no way to set refreshable ones
+    session._credentials = credentials  # type: ignore[attr-defined]  # botocore has no way to set such of one's own
     return session

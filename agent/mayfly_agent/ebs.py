@@ -8,12 +8,14 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from itertools import chain
 from typing import Any, TypeVar
 
-from botocore.credentials import RefreshableCredentials
+from botocore.credentials import Credentials
 from urllib3.exceptions import HTTPError
 
 from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB
+from .credentials import expired
 from .errors import AgentError
 from .progress import Progress
 from .retries import Broken, Busy, Retries
@@ -51,12 +53,19 @@ class _Refused(AgentError):
         self.reason = answer.reason
 
 
+class NotComparable(AgentError):
+    """EBS does not say what has changed between two snapshots."""
+
+    def __init__(self, first: str, second: str, why: str) -> None:
+        super().__init__("NotComparable", f"{second} cannot be compared with {first}: {why}")
+
+
 class DirectSnapshots:
     """Reads and writes snapshots of one account in one Region. Safe to use from ``concurrency`` threads."""
 
     def __init__(
         self,
-        credentials: RefreshableCredentials,
+        credentials: Credentials,
         region: str,
         concurrency: int,
         progress: Progress | None = None,
@@ -72,27 +81,52 @@ class DirectSnapshots:
         self._started: dict[str, float] = {}
 
     def list_blocks(self, snapshot_id: str) -> Iterator[tuple[int, str]]:
-        """(index, token) of every block that was ever written, ascending. One page of them is in memory.
+        """(index, token) of every block that was ever written, ascending. One page of them is in memory."""
+        what = f"the list of blocks of {snapshot_id}"
+        for page in self._pages(f"/snapshots/{snapshot_id}/blocks", {}, "Blocks", what):
+            yield from ((int(each["BlockIndex"]), str(each["BlockToken"])) for each in page.get("Blocks", ()))
+
+    def list_changed(self, first: str, second: str) -> Iterator[tuple[int, str | None]]:
+        """(index, token for ``second``) of every block that may differ between two snapshots, ascending.
+
+        The token is None where the second one has no such block. Raises NotComparable at once, before anything is
+        taken.
+        """
+        what = f"the list of changes from {first} to {second}"
+        pages = self._pages(f"/snapshots/{second}/changedblocks", {"firstSnapshotId": first}, "ChangedBlocks", what)
+        try:
+            page = next(pages)
+        except _Refused as error:
+            raise NotComparable(first, second, error.message) from error
+        if page["BlockSize"] != BLOCK_SIZE:
+            raise NotComparable(first, second, f"the size of a block is {page['BlockSize']} bytes.")
+        return (
+            (int(each["BlockIndex"]), each.get("SecondBlockToken"))
+            for page in chain([page], pages)
+            for each in page.get("ChangedBlocks", ())
+        )
+
+    def _pages(self, path: str, query: dict[str, str], listed: str, what: str) -> Iterator[dict[str, Any]]:
+        """Pages of a list of blocks, which is called ``listed`` in them.
 
         A page's token lasts 60 minutes, and a page can take longer than that to be read: the list then goes on behind
         its last block.
         """
-        path, what = f"/snapshots/{snapshot_id}/blocks", f"the list of blocks of {snapshot_id}"
         following, resumed = 0, -1
         at: dict[str, str] = {}
         while True:
             try:
-                page = self._ask("GET", path, {"maxResults": _PAGE, **at}, what=what, parse=_object)
+                page = self._ask("GET", path, {"maxResults": _PAGE, **query, **at}, what=what, parse=_object)
             except _Refused as error:
                 # Without a step forward since the last time, it is not the token's age.
                 if error.reason != "INVALID_PAGE_TOKEN" or "pageToken" not in at or resumed == following:
                     raise
                 resumed, at = following, {"startingBlockIndex": str(following)}
                 continue
-            for each in page.get("Blocks", ()):
-                following = int(each["BlockIndex"]) + 1
-                yield following - 1, str(each["BlockToken"])
-            token = page.get("NextToken")  # an empty page may have one too
+            yield page
+            if page.get(listed):  # an empty page may have a token too
+                following = int(page[listed][-1]["BlockIndex"]) + 1
+            token = page.get("NextToken")
             if not token or following >= int(page["VolumeSize"]) * BLOCKS_PER_GIB:
                 return
             at = {"pageToken": str(token)}
@@ -190,7 +224,8 @@ class DirectSnapshots:
             return Busy(error)
         if answer.status == 408 or answer.reason in _SENT_BADLY or _UNREAD in answer.message:
             return Broken(error)
-        return error
+        ended = expired(answer.code, error.message)
+        return Broken(ended) if ended else error
 
     def _is_young(self, snapshot_id: str) -> bool:
         with self._lock:

@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from .errors import AgentError
 from .progress import RETRY_TIMEOUT
 from .repository.layout import ResourceName
 
 VERSION = 1
+# The longest that one request may be repeated, in seconds: what AWS puts off for longer is no throttling.
+LONGEST_RETRY = 900.0
+# Seven days, in seconds: deletion from repositories rests on it.
+LONGEST_RUN = 604_800.0
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,14 @@ class RepositoryPlace:
 
 @dataclass(frozen=True)
 class JobVolume:
-    """A volume to back up."""
+    """A volume to back up. ``parent_snapshot_id`` is the snapshot that the parent was made from, "" when it is gone."""
 
     volume_id: str
     snapshot_id: str
     device: str
     size_gib: int
     attributes: dict[str, Any] = field(default_factory=dict)
+    parent_snapshot_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,55 +65,96 @@ class Target:
 
 @dataclass(frozen=True)
 class Job:
-    """``deadline`` is when the run ends at the latest. Of backup and restore, the other's parts are empty.
+    """What every operation is told.
 
-    ``retry_timeout``: seconds that AWS may say "later" to one request.
+    ``seconds_left`` until the run's deadline, counted from when the job arrives: no clock of the controller's is
+    compared with one of the worker's. ``retry_timeout``: seconds that AWS may say "later" to one request. Raises
+    ValueError when one of these is out of bounds.
     """
 
-    operation: Literal["backup", "restore"]
     run: str
-    deadline: datetime
+    seconds_left: float
     resource: dict[str, Any]
     repository: RepositoryPlace
     resource_key: bytes
     concurrency: int
-    source_region: str
     retry_timeout: float = RETRY_TIMEOUT
-    restore_point_time: datetime | None = None
-    volumes: tuple[JobVolume, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
-    restore_point: str = ""
-    target: Target | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seconds_left <= LONGEST_RUN:
+            raise ValueError(f"seconds_left is {self.seconds_left}, not 0 to {LONGEST_RUN:.0f}")
+        if not 0 < self.retry_timeout <= LONGEST_RETRY:
+            raise ValueError(f"retry_timeout is {self.retry_timeout}, not up to {LONGEST_RETRY:.0f}")
 
     @property
     def name(self) -> ResourceName:
         """Whose data it is about."""
         return ResourceName.from_dict(self.resource)
 
+    @classmethod
+    def common(cls, value: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields above from what was sent; raises ValueError, KeyError or TypeError for what is none."""
+        return {
+            "run": value["run"],
+            "seconds_left": float(value["seconds_left"]),
+            "resource": value["resource"],
+            "repository": RepositoryPlace(**value["repository"]),
+            "resource_key": base64.b64decode(value["resource_key"], validate=True),
+            "concurrency": int(value["concurrency"]),
+            "retry_timeout": float(value["retry_timeout"]),
+        }
 
-def read_job(path: Path) -> Job:
-    """Parse job.json; raises AgentError BadJob."""
+
+@dataclass(frozen=True, kw_only=True)
+class BackupJob(Job):
+    """A backup of ``volumes`` in ``source_region``.
+
+    ``parent`` is the id of the restore point whose data may be shared, "" for none.
+    """
+
+    source_region: str
+    restore_point_time: datetime
+    volumes: tuple[JobVolume, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    parent: str = ""
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> BackupJob:
+        """From what was sent; raises as common does."""
+        return cls(
+            **cls.common(value),
+            source_region=value["source_region"],
+            restore_point_time=datetime.fromisoformat(value["restore_point_time"]),
+            volumes=tuple(JobVolume(**each) for each in value["volumes"]),
+            settings=value.get("settings") or {},
+            parent=value.get("parent") or "",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreJob(Job):
+    """A restore of a restore point, named by its id."""
+
+    restore_point: str
+    target: Target
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> RestoreJob:
+        """From what was sent; raises as common does."""
+        return cls(**cls.common(value), restore_point=value["restore_point"], target=Target(**value["target"]))
+
+
+def read_job(path: Path) -> dict[str, Any]:
+    """What was sent, of a version that is known here; raises AgentError BadJob."""
     try:
         value = json.loads(path.read_text())
         if value["version"] != VERSION:
             raise ValueError(f"its version is {value['version']}, not {VERSION}")
-        time = value.get("restore_point_time")
-        target = value.get("target")
-        return Job(
-            operation=value["operation"],
-            run=value["run"],
-            deadline=datetime.fromisoformat(value["deadline"]),
-            resource=value["resource"],
-            repository=RepositoryPlace(**value["repository"]),
-            resource_key=base64.b64decode(value["resource_key"], validate=True),
-            concurrency=int(value["concurrency"]),
-            source_region=value["source_region"],
-            retry_timeout=float(value["retry_timeout"]),
-            restore_point_time=datetime.fromisoformat(time) if time else None,
-            volumes=tuple(JobVolume(**each) for each in value.get("volumes", ())),
-            settings=value.get("settings") or {},
-            restore_point=value.get("restore_point") or "",
-            target=Target(**target) if target else None,
-        )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AgentError("BadJob", f"The job {path} cannot be read: {error!r}") from error
+        raise bad_job(error) from error
+    return dict(value)
+
+
+def bad_job(error: Exception) -> AgentError:
+    """What the controller has sent is no job: it and the agent are not of one version, or one of them is wrong."""
+    return AgentError("BadJob", f"The job that was sent cannot be carried out: {error!r}")

@@ -9,17 +9,11 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from .backup import Backup
-from .credentials import file_credentials, session_of
-from .ebs import DirectSnapshots
 from .errors import AgentError
-from .job import Job, read_job
+from .job import read_job
+from .operations import carry_out
 from .progress import Progress
-from .restore import Restore
-from .s3 import CONFIG, S3Objects
 from .status import Status
-
-_CREDENTIALS = Path("/run/mayfly/credentials")
 
 
 class Stopped(BaseException):
@@ -34,9 +28,10 @@ def main(arguments: list[str]) -> int:
     path = Path(arguments[1])
     signal.signal(signal.SIGTERM, _stop)
     progress = Progress()
+    arrived = progress.clock.now()
     with Status(path.with_name("status.json"), progress) as status:
         try:
-            status.succeeded(_carry_out(read_job(path), status, progress))
+            status.succeeded(carry_out(read_job(path), status, arrived))
         except AgentError as error:
             status.failed(error)
             print(f"{error.code}: {error.message}", file=sys.stderr)
@@ -49,19 +44,6 @@ def main(arguments: list[str]) -> int:
             status.failed(AgentError("InternalError", f"The transfer agent failed: {error!r}"))
             return 1
     return 0
-
-
-def _carry_out(job: Job, status: Status, progress: Progress) -> dict[str, object]:
-    progress.retry_timeout = job.retry_timeout
-    place = job.repository
-    session = session_of(file_credentials(_CREDENTIALS / "repository.json"))
-    client = session.create_client("s3", region_name=place.region, config=CONFIG)
-    store = S3Objects(client, place.bucket, place.prefix, place.owner, progress)
-    credentials = file_credentials(_CREDENTIALS / "source.json")
-    snapshots = DirectSnapshots(credentials, job.source_region, job.concurrency, progress)
-    if job.operation == "backup":
-        return Backup(job, snapshots, store, status).run()
-    return Restore(job, snapshots, store, status).run()
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from hashlib import sha256
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from .errors import AgentError
@@ -26,40 +27,77 @@ class ObjectExists(AgentError):
         self.key = key
 
 
-class ObjectStore(Protocol):
-    """Keys are relative to the repository's prefix. Anything but the two errors above is raised as AgentError."""
+class ObjectChanged(AgentError):
+    """An object is another than the one that was to be replaced."""
 
-    def get(self, key: str) -> bytes:
+    def __init__(self, key: str) -> None:
+        super().__init__("ObjectChanged", f"The object {key} is another one by now.")
+        self.key = key
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object in a list; ``size`` in bytes, ``modified`` by the store's clock.
+
+    ``version`` is None where versions were not asked for. A delete marker has size 0 and neither ETag nor class.
+    """
+
+    key: str
+    size: int
+    modified: datetime
+    etag: str
+    version: str | None
+    storage_class: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object; ``modified`` and ``date``, when it was given out, are both by the store's clock."""
+
+    body: bytes
+    etag: str
+    modified: datetime
+    date: datetime
+
+
+@dataclass(frozen=True)
+class IfNoneMatch:
+    """Put only where there is no object of that key."""
+
+
+@dataclass(frozen=True)
+class IfMatch:
+    """Put only in place of the object with this ETag."""
+
+    etag: str
+
+
+class ObjectStore(Protocol):
+    """Keys are relative to the repository's prefix. Anything but the three errors above is raised as AgentError."""
+
+    def get(self, key: str) -> Stored:
         """The whole object; raises ObjectNotFound."""
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         """A part of it; raises ObjectNotFound, or AgentError when it is shorter."""
 
-    def put(self, key: str, body: bytes, *, create_only: bool = False) -> None:
-        """Write it; with ``create_only``, raises ObjectExists when it is there.
+    def put(self, key: str, body: bytes, condition: IfNoneMatch | IfMatch | None = None) -> str:
+        """Write it; its ETag. Raises ObjectExists, ObjectChanged or ObjectNotFound when the condition does not hold.
 
         That can be the work of this very call: when the answer to a try of it was lost, the next one meets its object.
         """
 
-    def list(self, prefix: str, *, folders: bool = False) -> Iterator[str]:
-        """Keys that begin with the prefix, ascending; with ``folders``, the next part of each alone, once."""
+    def list(self, prefix: str, *, versions: bool = False) -> Iterator[ObjectInfo]:
+        """Objects whose keys begin with the prefix, ascending.
+
+        With ``versions``, every version and delete marker of each, in no order.
+        """
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """What keys begin with the prefix, up to the next slash, ascending, each once."""
 
     def delete(self, key: str) -> None:
         """Delete it; what is gone is no failure."""
 
-
-class NotedObjects:
-    """A store that notes what is put into it: ``sha256`` has the hexadecimal digest of each object, by key."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-        self.sha256: dict[str, str] = {}
-        self.get = store.get
-        self.get_range = store.get_range
-        self.list = store.list
-        self.delete = store.delete
-
-    def put(self, key: str, body: bytes, *, create_only: bool = False) -> None:
-        """As ObjectStore says."""
-        self.sha256[key] = sha256(body).hexdigest()
-        self._store.put(key, body, create_only=create_only)
+    def delete_many(self, objects: Iterable[tuple[str, str | None]]) -> None:
+        """Delete (key, version) each, None for the version of a bucket that has none; what is gone is no failure."""

@@ -28,12 +28,14 @@ class Clock:
 class Progress:
     """A counter of requests that did what they were for, and what those wait for that did not. For all threads.
 
-    ``retry_timeout`` is how many seconds AWS may say "later" to one request; it is set before the first of them.
+    ``retry_timeout`` is how many seconds AWS may say "later" to one request, ``deadline`` the clock's time from when on
+    none is sent any more; both are set before the first of them.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self.retry_timeout = RETRY_TIMEOUT
+        self.deadline = float("inf")
         self._lock = threading.Lock()
         self._halted = threading.Event()
         self._moves = 0
@@ -64,6 +66,12 @@ class Progress:
     def halt(self) -> None:
         """The transfer has failed: nobody waits any more, and nothing is asked again."""
         self._halted.set()
+
+    def check_deadline(self) -> None:
+        """Before each request, also one that is repeated; raises AgentError DeadlinePassed."""
+        if self.clock.now() >= self.deadline:
+            message = "The run's deadline has passed: nothing is asked of AWS any more."
+            raise AgentError("DeadlinePassed", message, "See mayfly_deadline.")
 
     def pause(self, seconds: float) -> None:
         """Wait before a request; raises AgentError Stopped when the transfer has failed meanwhile."""

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A restore: blocks of a restore point, opened, verified, and put into new snapshots.
 
-Memory: 5 ranges of packs, being read or written (each 32 blocks and at most 8 MiB of a pack), and the blocks in flight
-(twice the concurrency).
+Memory: 5 ranges of packs, being read or written (each 32 blocks and at most 8 MiB of a pack), the blocks in flight
+(twice the concurrency), and 3 leaves.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from .blocks import BLOCK_SIZE, VolumeDigest
+from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB, VolumeDigest
 from .errors import AgentError
-from .job import Job
+from .job import RestoreJob
 from .objects import ObjectStore
 from .pipeline import ordered, pools
 from .repository import layout, repository
@@ -29,6 +29,12 @@ _RANGE_BYTES = 8 * 1024 * 1024
 # What compresses well must not fill the memory when it is opened: 16 MiB of blocks a range.
 _RANGE_BLOCKS = 32
 _RANGES_AT_ONCE = 4
+# One is read while the one before it is taken apart.
+_NODES_AT_ONCE = 2
+_COUNTERS = ("blocks_total", "blocks_done", "bytes_read", "bytes_stored")
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Sink(Protocol):
@@ -83,7 +89,7 @@ def ranges(entries: Iterator[Entry]) -> Iterator[_Range]:
 class Restore:
     """One run of it."""
 
-    def __init__(self, job: Job, sink: Sink, store: ObjectStore, status: Status) -> None:
+    def __init__(self, job: RestoreJob, sink: Sink, store: ObjectStore, status: Status) -> None:
         self._job = job
         self._sink = sink
         self._store = store
@@ -107,14 +113,17 @@ class Restore:
 
     def _volume(self, manifest: Manifest, volume: VolumeRecord, readers: Executor, writers: Executor) -> str:
         job, status, name = self._job, self._status, volume.volume_id
-        status.stage("Writing", name)
+        status.begin("Writing", name, _COUNTERS)
         status.count(name, blocks_total=volume.blocks)
         snapshot = self._start(manifest, volume)
         tree = TreeReader(manifest.place(volume), job.resource_key, volume.tree(), self._store)
-        read = ordered(
-            readers, lambda each: self._read(manifest, volume, each), ranges(tree.entries()), _RANGES_AT_ONCE
-        )
-        digest, aggregate, written = VolumeDigest(), hashlib.sha256(), 0
+
+        def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+            return ordered(readers, function, items, _NODES_AT_ONCE)
+
+        parts = ranges(tree.entries(ahead))
+        read = ordered(readers, lambda each: self._read(manifest, volume, each), parts, _RANGES_AT_ONCE)
+        digest, aggregate, written = VolumeDigest(volume.size_gib * BLOCKS_PER_GIB), hashlib.sha256(), 0
 
         def write(each: tuple[Entry, bytes]) -> Entry:
             entry, block = each
@@ -135,7 +144,6 @@ class Restore:
     def _start(self, manifest: Manifest, volume: VolumeRecord) -> str:
         """The new snapshot, told to the controller."""
         job, name = self._job, volume.volume_id
-        assert job.target is not None
         options: dict[str, Any] = {"Tags": [{"Key": key, "Value": each} for key, each in job.target.tags.items()]}
         key = job.target.encryption.get(name)
         if key is not None:  # without a key's ARN, EBS takes the account's default key

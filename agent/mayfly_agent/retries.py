@@ -88,7 +88,8 @@ class Retries:
         """What an attempt returns in the end. It is told whether an earlier one may have been carried out.
 
         An attempt raises Busy or Broken to be made again; whatever else it raises is final. Raises AgentError of the
-        last one when the budget or the tries are used up, and Stopped when the transfer has failed meanwhile.
+        last one when the budget or the tries are used up, DeadlinePassed when an attempt would begin after the run's
+        deadline, and Stopped when the transfer has failed meanwhile.
         """
         clock, request = self._progress.clock, object()
         first_busy: float | None = None
@@ -96,6 +97,7 @@ class Retries:
         try:
             while True:
                 self._pace.wait()
+                self._progress.check_deadline()
                 try:
                     result = attempt(doubtful)
                 except Busy as busy:

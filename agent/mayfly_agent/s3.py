@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any, TypeVar
 
 from botocore.config import Config
@@ -18,8 +21,9 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
+from .credentials import expired
 from .errors import AgentError
-from .objects import ObjectExists, ObjectNotFound
+from .objects import IfMatch, IfNoneMatch, ObjectChanged, ObjectExists, ObjectInfo, ObjectNotFound, Stored
 from .progress import Progress
 from .retries import Broken, Busy, Retries
 
@@ -50,6 +54,8 @@ _SENT_BADLY = (
     "XAmzContentChecksumMismatch",
     "XAmzContentSHA256Mismatch",
 )
+# Of a single object among many; S3 fails for these as it does for requests.
+_LATER_FOR_ONE = (*_LATER, "InternalError", "ServiceUnavailable")
 # A store that does not know a request will not know it in five minutes.
 _UNKNOWN = 501
 _BROKEN = (
@@ -67,6 +73,8 @@ _REMEDIES = {
 # Each wait on the connection has a limit; so has a whole body, which could come byte by byte.
 _BODY_SECONDS = 120.0
 _PIECE_BYTES = 64 * 1024
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+_DELETED_AT_ONCE = 1000
 
 
 class S3Objects:
@@ -88,45 +96,91 @@ class S3Objects:
     def __str__(self) -> str:
         return f"{self._bucket}/{self._prefix}".rstrip("/")
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str) -> Stored:
         """As ObjectStore says."""
-        return self._do(key, lambda: self._read(key, {}))
+        return self._do(key, lambda: self._stored(*self._read(key, {})))
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         """As ObjectStore says."""
         part = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        body = self._do(key, lambda: self._read(key, part))
+        body = self._do(key, lambda: self._read(key, part)[1])
         if len(body) != length:
             raise AgentError("ObjectDamaged", f"{key} has ended at byte {offset + len(body)}.")
         return body
 
-    def put(self, key: str, body: bytes, *, create_only: bool = False) -> None:
+    def put(self, key: str, body: bytes, condition: IfNoneMatch | IfMatch | None = None) -> str:
         """As ObjectStore says."""
-        condition = {"IfNoneMatch": "*"} if create_only else {}
-        self._do(key, lambda: self._client.put_object(Key=self._prefix + key, Body=body, **condition, **self._common))
+        asked = {"IfNoneMatch": "*"} if isinstance(condition, IfNoneMatch) else {}
+        asked |= {"IfMatch": condition.etag} if isinstance(condition, IfMatch) else {}
 
-    def list(self, prefix: str, *, folders: bool = False) -> Iterator[str]:
+        def attempt() -> str:
+            answer = self._client.put_object(Key=self._prefix + key, Body=body, **asked, **self._common)
+            return str(answer.get("ETag", ""))
+
+        return self._do(key, attempt, unmet=ObjectChanged if isinstance(condition, IfMatch) else ObjectExists)
+
+    def list(self, prefix: str, *, versions: bool = False) -> Iterator[ObjectInfo]:
         """As ObjectStore says."""
-        arguments = {"Prefix": self._prefix + prefix, **self._common}
-        if folders:
-            arguments["Delimiter"] = "/"
-        token: dict[str, str] = {}
-        while True:
-            asked = {**arguments, **token}
-            page = self._do(prefix, lambda asked=asked: self._client.list_objects_v2(**asked))  # type: ignore[misc]
-            found = [each["Prefix"] for each in page.get("CommonPrefixes", ())] if folders else []
-            found = found or [each["Key"] for each in page.get("Contents", ()) if not folders]
-            yield from (each.removeprefix(self._prefix) for each in found)
-            if not page.get("IsTruncated"):
-                return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+        for page in self._pages("list_object_versions" if versions else "list_objects_v2", prefix):
+            for each in (*page.get("Contents", ()), *page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+                yield ObjectInfo(
+                    key=each["Key"].removeprefix(self._prefix),
+                    size=each.get("Size", 0),
+                    modified=each["LastModified"],
+                    etag=each.get("ETag", ""),
+                    version=each.get("VersionId"),
+                    storage_class=each.get("StorageClass", ""),
+                )
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """As ObjectStore says."""
+        for page in self._pages("list_objects_v2", prefix, Delimiter="/"):
+            yield from (each["Prefix"].removeprefix(self._prefix) for each in page.get("CommonPrefixes", ()))
 
     def delete(self, key: str) -> None:
         """As ObjectStore says."""
         self._do(key, lambda: self._client.delete_object(Key=self._prefix + key, **self._common))
 
-    def _read(self, key: str, part: dict[str, str]) -> bytes:
-        """The body of one answer, with the checksum that S3 sent verified."""
+    def delete_many(self, objects: Iterable[tuple[str, str | None]]) -> None:
+        """As ObjectStore says."""
+        left = iter(objects)
+        while batch := list(islice(left, _DELETED_AT_ONCE)):
+            named = [
+                {"Key": self._prefix + key, **({} if version is None else {"VersionId": version})}
+                for key, version in batch
+            ]
+            self._do(batch[0][0], lambda named=named: self._delete(named))  # type: ignore[misc]
+
+    def _delete(self, named: Sequence[dict[str, str]]) -> None:
+        answer = self._client.delete_objects(Delete={"Objects": named, "Quiet": True}, **self._common)
+        for each in answer.get("Errors", ()):
+            code, key = each["Code"], each["Key"].removeprefix(self._prefix)
+            message = f"S3 refused to delete {key} in bucket {self._bucket}: {each.get('Message', code)}"
+            error = AgentError(code, message, _REMEDIES.get(code, ""))
+            raise Busy(error) if code in _LATER_FOR_ONE else error
+
+    def _pages(self, call: str, prefix: str, **more: str) -> Iterator[dict[str, Any]]:
+        asked = {"Prefix": self._prefix + prefix, **more, **self._common}
+        while True:
+            page = self._do(prefix, lambda asked=asked: getattr(self._client, call)(**asked))  # type: ignore[misc]
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            following = {"NextContinuationToken": "ContinuationToken"}
+            if call == "list_object_versions":
+                following = {"NextKeyMarker": "KeyMarker", "NextVersionIdMarker": "VersionIdMarker"}
+            asked |= {name: page[told] for told, name in following.items() if page.get(told)}
+
+    def _stored(self, answer: dict[str, Any], body: bytes) -> Stored:
+        try:
+            date = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            modified: datetime = answer["LastModified"]
+            return Stored(body, str(answer["ETag"]), modified, date)
+        except (KeyError, ValueError) as error:
+            raise Broken(AgentError("BadAnswer", f"S3's answer lacks something: {error!r}.")) from error
+
+    def _read(self, key: str, part: dict[str, str]) -> tuple[dict[str, Any], bytes]:
+        """One answer and its body, with the checksum that S3 sent verified."""
         ends = self._clock.now() + _BODY_SECONDS
         answer = self._client.get_object(Key=self._prefix + key, **part, **self._common)
         pieces = []
@@ -135,14 +189,14 @@ class S3Objects:
                 if self._clock.now() > ends:
                     raise HTTPError(f"no whole body within {_BODY_SECONDS:.0f} seconds")
                 pieces.append(piece)
-        return b"".join(pieces)
+        return answer, b"".join(pieces)
 
-    def _do(self, key: str, call: Callable[[], T]) -> T:
+    def _do(self, key: str, call: Callable[[], T], unmet: type[ObjectExists | ObjectChanged] = ObjectExists) -> T:
         def attempt(_doubtful: bool) -> T:
             try:
                 return call()
             except ClientError as error:
-                raise self._refused(key, error) from error
+                raise self._refused(key, error, unmet) from error
             except _BROKEN as error:
                 message = f"S3 could not be reached for {key} in bucket {self._bucket}: {error}"
                 raise Broken(AgentError("S3Unreachable", message)) from error
@@ -152,13 +206,13 @@ class S3Objects:
 
         return self._retries.run(attempt)
 
-    def _refused(self, key: str, error: ClientError) -> Exception:
+    def _refused(self, key: str, error: ClientError, unmet: type[ObjectExists | ObjectChanged]) -> Exception:
         code = error.response["Error"]["Code"]
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         if code in _MISSING:
             return ObjectNotFound(key)
         if code == "PreconditionFailed":
-            return ObjectExists(key)
+            return unmet(key)
         message = f"S3 refused {error.operation_name} of {key or 'the prefix'} in bucket {self._bucket}: {error}."
         final = AgentError(code, message, _REMEDIES.get(code, ""))
         if code in _LATER or status == 429:
@@ -167,4 +221,5 @@ class S3Objects:
             return Busy(final, doubtful=True)
         if code in _SENT_BADLY:
             return Broken(final)
-        return final
+        ended = expired(code, message)
+        return Broken(ended) if ended else final

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 import urllib3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import RefreshableCredentials
+from botocore.credentials import Credentials
 from urllib3.util import create_urllib3_context
 
 from .progress import Clock
@@ -91,7 +91,7 @@ class SignedRequests:
 
     def __init__(
         self,
-        credentials: RefreshableCredentials,
+        credentials: Credentials,
         service: str,
         region: str,
         url: str,

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How far the work is: counters, and a file that the controller polls.
 
-It holds {serial, state: running | succeeded | failed, stage, error, result, volumes: {volume: VolumeCounters},
-snapshots: {volume: snapshot that was started for it}, progress, waiting}. ``progress`` moves whenever a request did
-what it was for. ``waiting`` is how many seconds ago AWS first put off one of the requests that still wait, 0 when none
-does. So a transfer hangs when ``progress`` stands and ``waiting`` is 0.
+It holds {serial, state: running | succeeded | failed, stage, error, result, units: {unit: {counter: number}},
+snapshots: {volume: snapshot that was started for it}, progress, waiting}. A unit is a part of the work that has a name,
+as a volume; its operation chooses what is counted of it, and ``seconds`` is always there. ``progress`` moves whenever a
+request did what it was for. ``waiting`` is how many seconds ago AWS first put off one of the requests that still wait,
+0 when none does. So a transfer hangs when ``progress`` stands and ``waiting`` is 0.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,17 +24,6 @@ from .progress import Progress
 _WRITE_SECONDS = 1.0
 
 
-@dataclass
-class VolumeCounters:
-    """Of one volume: blocks that have data, those done, bytes read from the source and written to the target."""
-
-    blocks_total: int = 0
-    blocks_done: int = 0
-    bytes_read: int = 0
-    bytes_stored: int = 0
-    seconds: float = 0.0
-
-
 class Status:
     """Written to ``path`` once a second while the block goes on, and at its end; replaced as a whole."""
 
@@ -42,7 +32,7 @@ class Status:
         self._path = path
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._volumes: dict[str, VolumeCounters] = {}
+        self._units: dict[str, dict[str, float]] = {}
         self._began: dict[str, float] = {}
         self._snapshots: dict[str, str] = {}
         self._value: dict[str, Any] = {"serial": 0, "state": "running", "stage": "", "error": None, "result": None}
@@ -62,23 +52,27 @@ class Status:
         self._thread.join()
         self._write()
 
-    def stage(self, name: str, volume_id: str | None = None) -> None:
-        """What is being done; of a volume, its clock begins. Raises AgentError when nobody would hear of it."""
+    def stage(self, name: str) -> None:
+        """What is being done. Raises AgentError when nobody would hear of it."""
         with self._lock:
             self._check()
-            self._value["stage"] = f"{name} {volume_id}" if volume_id else name
-            if volume_id:
-                self._volumes.setdefault(volume_id, VolumeCounters())
-                self._began[volume_id] = time.monotonic()
+            self._value["stage"] = name
 
-    def count(self, volume_id: str, **more: int) -> None:
-        """Add to a volume's counters. Raises as stage: what nobody hears of must not be committed."""
+    def begin(self, name: str, unit: str, counters: Iterable[str]) -> None:
+        """What is being done with a unit: its clock begins, and what is counted of it stands at 0. Raises as stage."""
+        self.stage(f"{name} {unit}")
+        with self._lock:
+            self._units[unit] = {**dict.fromkeys(counters, 0), "seconds": 0.0}
+            self._began[unit] = time.monotonic()
+
+    def count(self, unit: str, **more: int) -> None:
+        """Add to a unit's counters. Raises as stage: what nobody hears of must not be committed."""
         with self._lock:
             self._check()
-            counters = self._volumes[volume_id]
+            counters = self._units[unit]
             for name, number in more.items():
-                setattr(counters, name, getattr(counters, name) + number)
-            counters.seconds = round(time.monotonic() - self._began[volume_id], 3)
+                counters[name] += number
+            counters["seconds"] = round(time.monotonic() - self._began[unit], 3)
 
     def started(self, volume_id: str, snapshot_id: str) -> None:
         """A snapshot was started for a volume. Said at once: from now on there is something to remove.
@@ -93,10 +87,10 @@ class Status:
         except OSError as error:
             raise _unwritable(error) from error
 
-    def volume(self, volume_id: str) -> VolumeCounters:
-        """A volume's counters as they are now."""
+    def unit(self, unit: str) -> dict[str, float]:
+        """A unit's counters as they are now."""
         with self._lock:
-            return VolumeCounters(**asdict(self._volumes[volume_id]))
+            return dict(self._units[unit])
 
     def succeeded(self, result: dict[str, Any]) -> None:
         """The end that was wanted."""
@@ -124,8 +118,7 @@ class Status:
         with self._writing:
             with self._lock:
                 self._value["serial"] += 1
-                volumes = {name: asdict(counters) for name, counters in self._volumes.items()}
-                parts = {"volumes": volumes, "snapshots": self._snapshots, **self.progress.shown()}
+                parts = {"units": self._units, "snapshots": self._snapshots, **self.progress.shown()}
                 text = json.dumps({**self._value, **parts})
             unfinished = self._path.with_suffix(".new")
             unfinished.write_text(text)

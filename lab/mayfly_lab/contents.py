@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What volumes and snapshots hold: one digest over their blocks, or their files. Run inside the lab.
 
-The digest is the repository format's: SHA-256 over (index as 8 bytes, SHA-256 of the block) of all blocks of 512 KiB
-that are not zeros, in ascending order. It is computed from the files alone, without the transfer agent's code.
+The digest is the repository format's: that of the root of a tree whose leaves cover 1,024 blocks of 512 KiB and whose
+other nodes cover 1,024 nodes, each SHA-256 over its level and the positions and digests of what it covers, holes and
+zeros left out. It is computed from the files alone, without the transfer agent's code.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 from mayfly_lab import paths
@@ -20,19 +22,30 @@ from mayfly_lab.blocks.files import BLOCK, clone, written_blocks
 from mayfly_lab.blocks.store import BlockStore
 from mayfly_lab.commands import run
 
-_READ = 1024 * 1024
+_FANOUT = 1024
 
 
 def digest(file: Path) -> str:
     """The digest of a sparse file's blocks; holes are known and not read."""
     zeros = bytes(BLOCK)
-    total = hashlib.sha256()
+    found: list[tuple[int, bytes]] = []
     with file.open("rb") as opened:
-        for index in written_blocks(opened.fileno(), os.fstat(opened.fileno()).st_size):
+        size = os.fstat(opened.fileno()).st_size
+        for index in written_blocks(opened.fileno(), size):
             block = os.pread(opened.fileno(), BLOCK, index * BLOCK)
             if block != zeros:
-                total.update(index.to_bytes(8, "big") + hashlib.sha256(block).digest())
-    return total.hexdigest()
+                found.append((index, hashlib.sha256(block).digest()))
+    level, covered = 0, _FANOUT
+    while covered * BLOCK < size:
+        nodes = groupby(found, lambda each: each[0] // _FANOUT)
+        found = [(position, _node(level, below)) for position, below in nodes]
+        level, covered = level + 1, covered * _FANOUT
+    return _node(level, found).hex()
+
+
+def _node(level: int, below: Iterable[tuple[int, bytes]]) -> bytes:
+    parts = (position.to_bytes(8, "big") + each for position, each in below)
+    return hashlib.sha256(level.to_bytes(1, "big") + b"".join(parts)).digest()
 
 
 def files(image: Path, folder: Path) -> Iterator[str]:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -31,9 +31,9 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from mayfly_agent.backup import Backup
-from mayfly_agent.blocks import BLOCK_SIZE, VolumeDigest
+from mayfly_agent.blocks import BLOCK_SIZE, BLOCKS_PER_GIB, VolumeDigest
 from mayfly_agent.ebs import DirectSnapshots
-from mayfly_agent.job import Job, JobVolume, RepositoryPlace
+from mayfly_agent.job import BackupJob, JobVolume, RepositoryPlace
 from mayfly_agent.pipeline import ordered
 from mayfly_agent.repository import keys, repository
 from mayfly_agent.s3 import CONFIG, S3Objects
@@ -84,7 +84,7 @@ def best(lab: Lab, name: str, source: Source, concurrency: int, repeats: int) ->
 def direct(source: Source, concurrency: int) -> Measured:
     """All blocks through the agent's client."""
     client = DirectSnapshots(boto3.Session().get_credentials(), _REGION, concurrency)
-    return _read(client.list_blocks(source.snapshot_id), _get(client, source), concurrency)
+    return _read(source, client.list_blocks(source.snapshot_id), _get(client, source), concurrency)
 
 
 def light(source: Source, concurrency: int) -> Measured:
@@ -94,13 +94,13 @@ def light(source: Source, concurrency: int) -> Measured:
     """
     session = boto3.Session()
     listed = DirectSnapshots(session.get_credentials(), _REGION, 1).list_blocks(source.snapshot_id)
-    return _read(listed, _light_get(session.get_credentials(), source), concurrency)
+    return _read(source, listed, _light_get(session.get_credentials(), source), concurrency)
 
 
 def plain(source: Source, concurrency: int) -> Measured:
     """All blocks through boto3's client, verified as the agent's does."""
     client = _boto3(concurrency)
-    return _read(_listed(client, source.snapshot_id), _plain_get(client, source), concurrency)
+    return _read(source, _listed(client, source.snapshot_id), _plain_get(client, source), concurrency)
 
 
 def download(source: Source, concurrency: int) -> Measured:
@@ -115,7 +115,7 @@ def download(source: Source, concurrency: int) -> Measured:
             os.pwrite(file.fileno(), block, index * BLOCK_SIZE)
             return block, digest
 
-        return _read(_listed(client, source.snapshot_id), write, concurrency)
+        return _read(source, _listed(client, source.snapshot_id), write, concurrency)
 
 
 def backup(source: Source, concurrency: int) -> Measured:
@@ -128,10 +128,9 @@ def backup(source: Source, concurrency: int) -> Measured:
     key = secrets.token_bytes(32)
     repository.create(store, lambda identity: [keys.wrap_with_recovery_key(key, key, identity)])
     now = datetime.now(UTC)
-    job = Job(
-        operation="backup",
+    job = BackupJob(
         run=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
-        deadline=now + timedelta(hours=1),
+        seconds_left=3600.0,
         resource={"account": "111122223333", "region": _REGION, "kind": "ec2", "id": "i-1", "name": "bench"},
         repository=RepositoryPlace(bucket, "", _REGION),
         resource_key=key,
@@ -144,7 +143,7 @@ def backup(source: Source, concurrency: int) -> Measured:
     with tempfile.TemporaryDirectory() as folder, Status(Path(folder, "status.json")) as status:
         clock = _Clock()
         digests: dict[str, str] = Backup(job, direct, store, status).run()["digests"]
-        return clock.measured(status.volume(source.volume_id).blocks_done, digests[source.volume_id])
+        return clock.measured(int(status.unit(source.volume_id)["blocks_done"]), digests[source.volume_id])
 
 
 class _Clock:
@@ -167,8 +166,8 @@ def _cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _read(listed: Iterator[tuple[int, str]], get: Get, concurrency: int) -> Measured:
-    digest, blocks = VolumeDigest(), 0
+def _read(source: Source, listed: Iterator[tuple[int, str]], get: Get, concurrency: int) -> Measured:
+    digest, blocks = VolumeDigest(source.size_gib * BLOCKS_PER_GIB), 0
 
     def one(each: tuple[int, str]) -> tuple[int, bytes]:
         return each[0], get(*each)[1]

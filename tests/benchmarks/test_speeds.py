@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from tests.benchmarks import speeds
-from tests.benchmarks.placements import placements
 from tests.benchmarks.aims import Aims
 from tests.benchmarks.data import Source
+from tests.benchmarks.placements import placements
 from tests.labs import Lab
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]

@@ -13,7 +13,7 @@ from ..errors import AgentError
 from . import layout, seal
 from .compression import compress, decompress
 from .layout import ResourceName
-from .trees import Place, Root
+from .trees import Node, Place, Root
 
 FORMAT = 1
 # A controller opens the manifests of many resources: none may fill its memory.
@@ -35,6 +35,10 @@ class VolumeRecord:
 
     ``sealed_as`` names the volume whose id its blocks and nodes are sealed with, when that is another one: a volume
     that has taken another's place goes on with that one's tree.
+
+    ``method`` says what was read: "full", all written blocks; "compared", all of them, and stored were those that are
+    not in the parent; "changed", what EBS named as changed since the parent's snapshot. ``reason`` says why it was not
+    less. ``blocks_stored`` of the volume's ``blocks`` were written for this point.
     """
 
     volume_id: str
@@ -50,6 +54,9 @@ class VolumeRecord:
     seconds: float
     attributes: dict[str, Any] = field(default_factory=dict)
     sealed_as: str | None = None
+    method: str = "full"
+    reason: str = ""
+    blocks_stored: int = 0
 
     @classmethod
     def from_dict(cls, value: Any) -> VolumeRecord:
@@ -57,17 +64,22 @@ class VolumeRecord:
         record = _record(cls, value)
         if not all(layout.is_part(each) for each in (record.volume_id, record.sealed_as or record.volume_id)):
             raise ValueError(f"{record.volume_id!r} or {record.sealed_as!r} cannot be a volume's id")
-        tree = record.tree()
-        digests = [record.digest] if record.root is None else [record.digest, record.root]
-        if not all(_DIGEST.fullmatch(each) for each in digests):
+        if not all(_DIGEST.fullmatch(each) for each in (record.digest, record.root or record.digest)):
             raise ValueError(f"{record.volume_id} has no digest or no root")
-        if record.levels != tree.levels or (tree.id is None) != (tree.blocks == 0) or not 0 <= tree.blocks <= tree.size:
+        tree = record.tree()
+        least = 0 if record.root is None else 1
+        if record.levels != tree.levels or not least <= record.blocks <= least * tree.size:
             raise ValueError(f"{record.volume_id} has a tree of {record.levels} levels and {record.blocks} blocks")
+        if record.digest != tree.digest:
+            raise ValueError(f"{record.volume_id} has no blocks and another digest than that of none")
         return record
 
     def tree(self) -> Root:
         """The tree's root."""
-        return Root(bytes.fromhex(self.root) if self.root else None, self.size_gib * BLOCKS_PER_GIB, self.blocks)
+        size = self.size_gib * BLOCKS_PER_GIB
+        if self.root is None:
+            return Root(None, size)
+        return Root(Node(bytes.fromhex(self.root), self.blocks, bytes.fromhex(self.digest)), size)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 from ..errors import AgentError
-from ..objects import ObjectExists, ObjectNotFound, ObjectStore
+from ..objects import IfNoneMatch, ObjectExists, ObjectNotFound, ObjectStore
 from . import layout
 from .keys import FIRST_KEY
 from .layout import ResourceName
@@ -56,7 +57,7 @@ def create(store: ObjectStore, wraps: Wraps) -> tuple[RepositoryInfo, bool]:
 def open_info(store: ObjectStore) -> RepositoryInfo:
     """Read repository.json; raises ObjectNotFound, or AgentError RepositoryFormat."""
     try:
-        head = json.loads(store.get(layout.REPOSITORY))
+        head = json.loads(store.get(layout.REPOSITORY).body)
         version, cipher = head["format"], head["cipher"]
         info = RepositoryInfo(str(head["id"]), str(head["created"]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -82,8 +83,8 @@ def read_wraps(store: ObjectStore, info: RepositoryInfo) -> list[dict[str, Any]]
     changed for another: one key is all that is known here.
     """
     wraps: list[dict[str, Any]] = []
-    for name in store.list(layout.KEYS):
-        wraps += _wraps_in(name, store.get(name), info)
+    for found in store.list(layout.KEYS):
+        wraps += _wraps_in(found.key, store.get(found.key).body, info)
     if not wraps:
         raise AgentError("RepositoryDamaged", f"The repository {info.id} has lost its keys/ objects.")
     return wraps
@@ -117,10 +118,10 @@ def check_writable(store: ObjectStore) -> None:
 def list_resources(store: ObjectStore) -> list[ResourceName]:
     """The resources that have restore points or traces of one."""
     found: list[ResourceName] = []
-    for account in filter(layout.is_account_folder, store.list("", folders=True)):
-        for region in store.list(account, folders=True):
-            for kind in store.list(region, folders=True):
-                names = (layout.parse_resource(folder) for folder in store.list(kind, folders=True))
+    for account in filter(layout.is_account_folder, store.folders("")):
+        for region in store.folders(account):
+            for kind in store.folders(region):
+                names = (layout.parse_resource(folder) for folder in store.folders(kind))
                 found += [name for name in names if name is not None]
     return found
 
@@ -129,10 +130,10 @@ def list_points(store: ObjectStore, resource: ResourceName) -> dict[str, str]:
     """{id: key} of a resource's restore points, oldest first; of several generations the newest."""
     newest: dict[str, tuple[int, str]] = {}
     prefix = layout.points_prefix(resource)
-    for key in store.list(prefix):
-        parsed = layout.parse_point(key.removeprefix(prefix))
+    for found in store.list(prefix):
+        parsed = layout.parse_point(found.key.removeprefix(prefix))
         if parsed and parsed[1] >= newest.get(parsed[0], (-1, ""))[0]:
-            newest[parsed[0]] = (parsed[1], key)
+            newest[parsed[0]] = (parsed[1], found.key)
     return {identity: newest[identity][1] for identity in sorted(newest)}
 
 
@@ -142,7 +143,7 @@ def read_manifest(store: ObjectStore, key: str, resource_key: bytes) -> Manifest
     Raises AgentError RestorePointDamaged when it is not what was written, RepositoryFormat when its format is another.
     """
     try:
-        return open_manifest(store.get(key), resource_key, key)
+        return open_manifest(store.get(key).body, resource_key, key)
     except (SealBroken, ValueError) as error:
         message = f"The restore point {key} is damaged: {error}"
         raise AgentError(
@@ -150,14 +151,15 @@ def read_manifest(store: ObjectStore, key: str, resource_key: bytes) -> Manifest
         ) from error
 
 
-def commit(store: ObjectStore, manifest: Manifest, resource_key: bytes) -> str:
-    """Write the manifest, which makes the restore point; its key.
+def commit(store: ObjectStore, manifest: Manifest, resource_key: bytes) -> tuple[str, str]:
+    """Write the manifest, which makes the restore point; its key, and the object's SHA-256 in hexadecimal digits.
 
     Raises ObjectExists for a second one of that id, ValueError for one that could not be read again.
     """
     key = layout.point_key(manifest.name, manifest.id)
-    _write_once(store, key, seal_manifest(manifest, resource_key, key))
-    return key
+    body = seal_manifest(manifest, resource_key, key)
+    _write_once(store, key, body)
+    return key, sha256(body).hexdigest()
 
 
 def _write_once(store: ObjectStore, key: str, body: bytes) -> None:
@@ -166,9 +168,9 @@ def _write_once(store: ObjectStore, key: str, body: bytes) -> None:
     When the answer to a request is lost, its repetition meets what the first one has written: that is no failure.
     """
     try:
-        store.put(key, body, create_only=True)
+        store.put(key, body, IfNoneMatch())
     except ObjectExists:
-        if store.get(key) != body:
+        if store.get(key).body != body:
             raise
 
 
@@ -177,7 +179,7 @@ def _check_create_only(store: ObjectStore) -> None:
     key = _check_key()
     _write_once(store, key, b"first")
     try:
-        store.put(key, b"second", create_only=True)
+        store.put(key, b"second", IfNoneMatch())
     except ObjectExists:
         return
     finally:

@@ -4,27 +4,32 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from ..blocks import FANOUT, levels_of, node_digest
 from ..objects import ObjectStore
 from . import seal
 from .layout import ResourceName, node_key
 from .packs import Location
 
-FANOUT = 1024
-# Three levels cover 2^30 blocks, 512 TiB: more than any volume has.
-MAXIMUM_LEVELS = 3
 _ENTRY = struct.Struct(">H32sHHII")  # slot, SHA-256, number of the pack in the table, frame, offset, length
-_CHILD = struct.Struct(">H32s")  # slot, id
+_CHILD = struct.Struct(">H32sI32s")  # slot, id, blocks, digest
 _COUNT = struct.Struct(">H")
 _PACK = struct.Struct(f">{seal.ID_BYTES}s{seal.KEY_ID_BYTES}s")  # id, id of the key that sealed it
 
 Put = Callable[[str, bytes], None]
 Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Each(Protocol):
+    """How many things are done: one after the other as ``map`` does, or by several threads. In the order of items."""
+
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
+        """The results."""
 
 
 @dataclass(frozen=True)
@@ -37,30 +42,51 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Root:
-    """A finished tree of a volume of ``size`` blocks: ``id`` is None when none of them is written.
+class Node:
+    """A node as the one above it names it: how many blocks below it are not zeros, and the digest of what it holds."""
 
-    ``blocks`` counts those that are written and not zeros.
-    """
-
-    id: bytes | None
-    size: int
+    id: bytes
     blocks: int
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Root:
+    """The tree of a volume of ``size`` blocks; ``node`` is None when none of them is written."""
+
+    node: Node | None
+    size: int
+
+    @property
+    def id(self) -> str | None:
+        """Hexadecimal."""
+        return self.node.id.hex() if self.node else None
 
     @property
     def levels(self) -> int:
         """How many levels it has; the leaves are one."""
         return levels_of(self.size)
 
+    @property
+    def blocks(self) -> int:
+        """How many are written and not zeros."""
+        return self.node.blocks if self.node else 0
 
-def levels_of(size: int) -> int:
-    """How many levels a volume of so many blocks needs; raises ValueError when there is no such volume."""
-    levels, covered = 1, FANOUT
-    while covered < size:
-        levels, covered = levels + 1, covered * FANOUT
-    if size < 1 or levels > MAXIMUM_LEVELS:
-        raise ValueError(f"no tree has {size} blocks")
-    return levels
+    @property
+    def digest(self) -> str:
+        """The volume's digest, hexadecimal."""
+        return (self.node.digest if self.node else node_digest(self.levels - 1, ())).hex()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A node that was read. A leaf (level 0) has entries, another node (position, child); both ascending."""
+
+    level: int
+    position: int
+    node: Node
+    entries: tuple[Entry, ...] = ()
+    children: tuple[tuple[int, Node], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +106,11 @@ class Place:
 
 
 class TreeWriter:
-    """Writes a tree from its blocks in ascending order; holds one unfinished node a level."""
+    """Writes a tree from its blocks in ascending order; holds one unfinished node a level.
+
+    Each writer's nodes begin with random bytes of its own, so that no node bears the id of another writer's: one that a
+    sweep is about to delete cannot be written again, only be shared through a tree that refers to it.
+    """
 
     def __init__(self, place: Place, resource_key: bytes, size: int, put: Put) -> None:
         self._place = place
@@ -88,71 +118,84 @@ class TreeWriter:
         self._put = put
         self._size = size
         self._levels = levels_of(size)
+        self._nonce = seal.new_id()
         self._leaf: list[Entry] = []
-        self._inner: list[list[tuple[int, bytes]]] = [[] for _ in range(self._levels)]
-        self._count = 0
+        self._inner: list[list[tuple[int, Node]]] = [[] for _ in range(self._levels)]
+        self._root: Node | None = None
         self._last = -1
 
     def add(self, entry: Entry) -> None:
         """Add a block; raises ValueError when it does not come after the last one, or is none of the volume's."""
-        if not self._last < entry.index < self._size:
-            raise ValueError(f"block {entry.index} comes after block {self._last} of {self._size}")
-        self._last = entry.index
+        self._go_to(entry.index, entry.index)
         if self._leaf and entry.index // FANOUT != self._leaf[0].index // FANOUT:
             self._end_leaf()
         self._leaf.append(entry)
-        self._count += 1
+
+    def share(self, level: int, position: int, node: Node) -> None:
+        """Add all that lies below a node of another tree of this place; raises as add does."""
+        if level >= self._levels:
+            raise ValueError(f"a tree of {self._levels} levels has no node of level {level}")
+        span = FANOUT ** (level + 1)
+        self._go_to(position * span, (position + 1) * span - 1)
+        self._end_leaf()
+        for below in range(1, level + 1):
+            self._end_inner(below)
+        self._up(level, position, node)
 
     def finish(self) -> Root:
         """Write what is unfinished, up to the root."""
-        if not self._count:
-            return Root(None, self._size, 0)
         self._end_leaf()
         for level in range(1, self._levels):
             self._end_inner(level)
-        (_, root), *_ = self._inner[0]
-        return Root(root, self._size, self._count)
+        return Root(self._root, self._size)
+
+    def _go_to(self, first: int, last: int) -> None:
+        if not self._last < first < self._size:
+            raise ValueError(f"block {first} comes after block {self._last} of {self._size}")
+        self._last = last
 
     def _end_leaf(self) -> None:
-        packs = sorted({(entry.location.pack, entry.location.key) for entry in self._leaf})
+        leaf, self._leaf = self._leaf, []
+        if not leaf:
+            return
+        packs = sorted({(entry.location.pack, entry.location.key) for entry in leaf})
         numbers = {pack: number for number, pack in enumerate(packs)}
         parts = [_COUNT.pack(len(packs)), *(_PACK.pack(*pack) for pack in packs)]
-        for entry in self._leaf:
+        for entry in leaf:
             at = entry.location
             slot = entry.index % FANOUT
             parts.append(_ENTRY.pack(slot, entry.digest, numbers[at.pack, at.key], at.frame, at.offset, at.length))
-        position = self._leaf[0].index // FANOUT
-        self._leaf = []
-        self._up(0, position, self._write(0, position, b"".join(parts)))
+        digest = node_digest(0, ((entry.index, entry.digest) for entry in leaf))
+        self._write(0, leaf[0].index // FANOUT, b"".join(parts), len(leaf), digest)
 
-    def _up(self, level: int, position: int, node: bytes) -> None:
-        """Hand a node to the one above it; the highest waits in level 0 of the list as the root."""
+    def _end_inner(self, level: int) -> None:
+        pending, self._inner[level] = self._inner[level], []
+        if not pending:
+            return
+        plain = b"".join(_CHILD.pack(at % FANOUT, child.id, child.blocks, child.digest) for at, child in pending)
+        digest = node_digest(level, ((at, child.digest) for at, child in pending))
+        self._write(level, pending[0][0] // FANOUT, plain, sum(child.blocks for _, child in pending), digest)
+
+    def _write(self, level: int, position: int, text: bytes, blocks: int, digest: bytes) -> None:
+        plain, place = self._nonce + text, self._place.of(level, position)
+        identity = seal.node_id(self._key, place, plain)
+        self._put(node_key(self._place.resource, identity), seal.seal_object("node", self._key, identity, plain, place))
+        self._up(level, position, Node(identity, blocks, digest))
+
+    def _up(self, level: int, position: int, node: Node) -> None:
+        """Hand a node to the one above it."""
         above = level + 1
         if above == self._levels:
-            self._inner[0] = [(position, node)]
+            self._root = node
             return
         pending = self._inner[above]
         if pending and pending[0][0] // FANOUT != position // FANOUT:
             self._end_inner(above)
         self._inner[above].append((position, node))
 
-    def _end_inner(self, level: int) -> None:
-        pending, self._inner[level] = self._inner[level], []
-        if not pending:
-            return
-        position = pending[0][0] // FANOUT
-        plain = b"".join(_CHILD.pack(child % FANOUT, node) for child, node in pending)
-        self._up(level, position, self._write(level, position, plain))
-
-    def _write(self, level: int, position: int, plain: bytes) -> bytes:
-        place = self._place.of(level, position)
-        identity = seal.node_id(self._key, place, plain)
-        self._put(node_key(self._place.resource, identity), seal.seal_object("node", self._key, identity, plain, place))
-        return identity
-
 
 class TreeReader:
-    """Reads a tree; one node a level is in memory."""
+    """Walks through a tree. What it raises where the tree is damaged is SealBroken or ObjectNotFound."""
 
     def __init__(self, place: Place, resource_key: bytes, root: Root, store: ObjectStore) -> None:
         self._place = place
@@ -160,56 +203,70 @@ class TreeReader:
         self._root = root
         self._store = store
 
-    def entries(self) -> Iterator[Entry]:
-        """All blocks in ascending order; raises SealBroken or ObjectNotFound where the tree is damaged."""
-        what = f"The tree of {self._place.volume_id} of {self._place.resource.path}"
-        count = 0
-        if self._root.id is not None:
-            for entry in self._below(self._root.levels - 1, 0, self._root.id):
-                if entry.index >= self._root.size:
-                    raise seal.SealBroken(what, f"holds block {entry.index} of {self._root.size}")
-                count += 1
-                yield entry
-        if count != self._root.blocks:
-            raise seal.SealBroken(what, f"holds {count} blocks, not {self._root.blocks}")
+    def entries(self, each: Each = map) -> Iterator[Entry]:
+        """All blocks in ascending order."""
+        for opened in self.walk(set(), each):
+            yield from opened.entries
 
-    def _below(self, level: int, position: int, identity: bytes) -> Iterator[Entry]:
-        if level == 0:
-            yield from self._read(level, position, identity, partial(_leaf_entries, position * FANOUT))
-            return
-        for slot, child in self._read(level, position, identity, _children):
-            yield from self._below(level - 1, position * FANOUT + slot, child)
+    def walk(self, seen: set[bytes], each: Each = map) -> Iterator[Opened]:
+        """All nodes in ascending order, each before those below it.
 
-    def _read(self, level: int, position: int, identity: bytes, parse: Callable[[bytes], list[Item]]) -> list[Item]:
-        key = node_key(self._place.resource, identity)
-        place = self._place.of(level, position)
-        plain = seal.open_object("node", self._key, self._store.get(key), place, what=key, identity=identity)
-        if seal.node_id(self._key, place, plain) != identity:
+        A node whose id is in ``seen`` is left out with all that lies below it, since trees share nodes; the ids of the
+        others are added.
+        """
+        if self._root.node is not None:
+            yield from self._walk(self._root.levels - 1, ((0, self._root.node),), seen, each)
+
+    def _walk(self, level: int, nodes: Iterable[tuple[int, Node]], seen: set[bytes], each: Each) -> Iterator[Opened]:
+        unseen = (found for found in nodes if found[1].id not in seen)
+        for opened in each(lambda found: self.open(level, *found), unseen):
+            seen.add(opened.node.id)
+            yield opened
+            if level:
+                yield from self._walk(level - 1, opened.children, seen, each)
+
+    def open(self, level: int, position: int, node: Node) -> Opened:
+        """Read one node, and verify that it is what the one above it says."""
+        key, place = node_key(self._place.resource, node.id), self._place.of(level, position)
+        body = self._store.get(key).body
+        plain = seal.open_object("node", self._key, body, place, what=key, identity=node.id)
+        if seal.node_id(self._key, place, plain) != node.id:
             raise seal.SealBroken(key)
         try:
-            return parse(plain)
+            opened = _parsed(level, position, node, plain[seal.ID_BYTES :])
         except (struct.error, IndexError, ValueError) as error:
             raise seal.SealBroken(key, f"is no node: {error}") from error
+        if opened.entries:
+            below = [(entry.index, entry.digest) for entry in opened.entries]
+            blocks = len(below)
+        else:
+            below = [(at, child.digest) for at, child in opened.children]
+            blocks = sum(child.blocks for _, child in opened.children)
+        if blocks != node.blocks or node_digest(level, below) != node.digest:
+            raise seal.SealBroken(key, f"holds {blocks} blocks, not the {node.blocks} that it should")
+        last = below[-1][0] * FANOUT**level
+        if last >= self._root.size:
+            raise seal.SealBroken(key, f"holds block {last} of {self._root.size}")
+        return opened
 
 
-def _leaf_entries(first: int, plain: bytes) -> list[Entry]:
-    (count,) = _COUNT.unpack_from(plain)
+def _parsed(level: int, position: int, node: Node, text: bytes) -> Opened:
+    first = position * FANOUT
+    if level:
+        found = [(first + slot, Node(*child)) for slot, *child in _CHILD.iter_unpack(text)]
+        _check([at - first for at, _ in found])
+        return Opened(level, position, node, children=tuple(found))
+    (count,) = _COUNT.unpack_from(text)
     start = _COUNT.size + count * _PACK.size
-    packs = list(_PACK.iter_unpack(plain[_COUNT.size : start]))
-    entries: list[Entry] = []
-    for slot, digest, number, frame, offset, length in _ENTRY.iter_unpack(plain[start:]):
-        pack, key = packs[number]
-        entries.append(Entry(first + slot, digest, Location(pack, key, frame, offset, length)))
-    _check_slots([entry.index - first for entry in entries])
-    return entries
+    packs = list(_PACK.iter_unpack(text[_COUNT.size : start]))
+    entries = [
+        Entry(first + slot, digest, Location(*packs[number], *at))
+        for slot, digest, number, *at in _ENTRY.iter_unpack(text[start:])
+    ]
+    _check([entry.index - first for entry in entries])
+    return Opened(level, position, node, entries=tuple(entries))
 
 
-def _children(plain: bytes) -> list[tuple[int, bytes]]:
-    children = list(_CHILD.iter_unpack(plain))
-    _check_slots([slot for slot, _ in children])
-    return children
-
-
-def _check_slots(slots: list[int]) -> None:
+def _check(slots: list[int]) -> None:
     if not slots or slots[-1] >= FANOUT or any(after <= before for before, after in pairwise(slots)):
         raise ValueError("its slots do not ascend")

@@ -3,10 +3,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 from mayfly_agent.errors import AgentError
-from mayfly_agent.objects import ObjectExists, ObjectNotFound
+from mayfly_agent.objects import (
+    IfMatch,
+    IfNoneMatch,
+    ObjectChanged,
+    ObjectExists,
+    ObjectInfo,
+    ObjectNotFound,
+    Stored,
+)
+
+Condition = IfNoneMatch | IfMatch | None
+NOW = datetime(2026, 11, 24, 1, 30, tzinfo=UTC)
+
+
+def etag(body: bytes) -> str:
+    """As S3 makes it of an object that was put whole."""
+    return f'"{hashlib.md5(body).hexdigest()}"'  # noqa: S324 - S3's own
 
 
 class MemoryObjects:
@@ -17,49 +35,65 @@ class MemoryObjects:
         self.puts: list[str] = []
         self.lists: list[str] = []
 
-    def get(self, key: str) -> bytes:
-        if key not in self.objects:
-            raise ObjectNotFound(key)
-        return self.objects[key]
+    def get(self, key: str) -> Stored:
+        body = self.body(key)
+        return Stored(body, etag(body), NOW, NOW)
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
-        body = self.get(key)[offset : offset + length]
+        body = self.body(key)[offset : offset + length]
         if len(body) != length:
             raise AgentError("ObjectDamaged", f"{key} has ended at byte {offset + len(body)}.")
         return body
 
-    def put(self, key: str, body: bytes, *, create_only: bool = False) -> None:
-        if create_only and key in self.objects:
+    def body(self, key: str) -> bytes:
+        if key not in self.objects:
+            raise ObjectNotFound(key)
+        return self.objects[key]
+
+    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
+        if isinstance(condition, IfNoneMatch) and key in self.objects:
             raise ObjectExists(key)
+        if isinstance(condition, IfMatch) and etag(self.body(key)) != condition.etag:
+            raise ObjectChanged(key)
         self.objects[key] = body
         self.puts.append(key)
+        return etag(body)
 
-    def list(self, prefix: str, *, folders: bool = False) -> Iterator[str]:
+    def list(self, prefix: str, *, versions: bool = False) -> Iterator[ObjectInfo]:
         self.lists.append(prefix)
-        found = sorted(key for key in self.objects if key.startswith(prefix))
-        if folders:
-            rests = (key.removeprefix(prefix).split("/") for key in found)
-            found = sorted({f"{prefix}{rest[0]}/" for rest in rests if len(rest) > 1})
-        return iter(found)
+        for key in sorted(self.objects):
+            if key.startswith(prefix):
+                body = self.objects[key]
+                yield ObjectInfo(key, len(body), NOW, etag(body), "null" if versions else None, "STANDARD")
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        self.lists.append(prefix)
+        rests = (key.removeprefix(prefix).split("/") for key in self.objects if key.startswith(prefix))
+        yield from sorted({f"{prefix}{rest[0]}/" for rest in rests if len(rest) > 1})
 
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
+
+    def delete_many(self, objects: Iterable[tuple[str, str | None]]) -> None:
+        for key, _version in objects:
+            self.delete(key)
 
 
 class OverwritingObjects(MemoryObjects):
     """Does not know conditional puts."""
 
-    def put(self, key: str, body: bytes, *, create_only: bool = False) -> None:
-        super().put(key, body)
+    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
+        return super().put(key, body)
 
 
 class ForgetfulObjects(MemoryObjects):
     """Loses every answer: what its client then repeats meets the object of the first time."""
 
-    def put(self, key: str, body: bytes, *, create_only: bool = False) -> None:
-        super().put(key, body, create_only=create_only)
-        if create_only:
+    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
+        made = super().put(key, body, condition)
+        if condition is not None:
             raise ObjectExists(key)
+        return made
 
 
 class Killed(BaseException):
@@ -74,11 +108,11 @@ class DyingObjects(MemoryObjects):
         self.objects = objects
         self._left = puts
 
-    def put(self, key: str, body: bytes, *, create_only: bool = False) -> None:
+    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
         if self._left <= 0:
             raise Killed
         self._left -= 1
-        super().put(key, body, create_only=create_only)
+        return super().put(key, body, condition)
 
     def delete(self, key: str) -> None:
         if self._left <= 0:

@@ -7,15 +7,26 @@ import importlib.util
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 import zstandard
-from mayfly_agent.bundle import ARCHITECTURES, PYTHONS, file_name, pack, without_symbols
+from mayfly_agent import bundle
+from mayfly_agent.bundle import (
+    ARCHITECTURES,
+    PYTHONS,
+    digest_in,
+    file_name,
+    pack,
+    sources_digest,
+    without_symbols,
+)
 
 ROOT = Path(__file__).parents[3]
 BUNDLES = ROOT / "roles/transfer_agent/files"
@@ -48,6 +59,40 @@ def tree(top: Path, order: list[str], mode: int, time: float) -> Path:
         path.chmod(mode | (0o100 if name.startswith("bin") else 0))
         os.utime(path, (time, time))
     return top
+
+
+def bundle_of(digest: str, output: Path) -> None:
+    """A bundle that says that it was made of these sources, and holds next to nothing."""
+    top = output.with_suffix(".tree")
+    (top / "bin").mkdir(parents=True, exist_ok=True)
+    (top / "bin/agent").write_text("#!")
+    (top / "SOURCES").write_text(f"{digest}\n")
+    pack(top, output)
+    shutil.rmtree(top)
+
+
+def test_sources_that_change_in_any_way_have_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = tmp_path / "mayfly_agent"
+    (agent / "repository").mkdir(parents=True)
+    requirements = tmp_path / "requirements.txt"
+    monkeypatch.setattr(bundle, "_HERE", agent)
+    monkeypatch.setattr(bundle, "_REQUIREMENTS", requirements)
+    found = set()
+    for path, content in [
+        (requirements, "a"),
+        (requirements, "b"),
+        (agent / "main.py", "x"),
+        (agent / "main.py", "y"),
+        (agent / "repository/trees.py", "x"),
+        (agent / "repository/trees.py", ""),
+    ]:
+        path.write_text(content)
+        found.add(sources_digest())
+    (agent / "repository/trees.py").rename(agent / "repository/packs.py")
+    found.add(sources_digest())
+    assert len(found) == 7
+    (agent / "notes.txt").write_text("no source")
+    assert sources_digest() in found
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -147,20 +192,40 @@ class TestAWheel:
         (folder / "roles/transfer_agent/files").mkdir(parents=True)
         for arch in ARCHITECTURES:
             for python in PYTHONS:
-                (folder / "roles/transfer_agent/files" / file_name(arch, python)).touch()
+                bundle_of(sources_digest(), folder / "roles/transfer_agent/files" / file_name(arch, python))
         return folder
 
     def test_holds_the_roles_with_their_bundles(self, tmp_path: Path) -> None:
         included = self.initialize(self.checkout(tmp_path), "standard")
         assert included[str(tmp_path / "roles")].endswith("mayfly/workers/roles")
 
-    def test_builds_the_one_that_is_missing(self, tmp_path: Path) -> None:
+    def test_builds_the_ones_that_are_missing_or_of_another_agent(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files = self.checkout(tmp_path) / "roles/transfer_agent/files"
+        missing, old, cut, empty = (files / file_name("aarch64", python) for python in PYTHONS)
+        missing.unlink()
+        bundle_of("0" * 64, old)
+        cut.write_bytes(cut.read_bytes()[:30])
+        empty.write_bytes(b"")
+        built: list[Path] = []
+
+        def run(command: list[str], **_options: Any) -> None:
+            built.append(Path(command[command.index("--output") + 1]))
+
+        monkeypatch.setattr(subprocess, "run", run)
+        self.initialize(tmp_path, "standard")
+        assert built == [missing, old, cut, empty]
+        self.initialize(tmp_path, "editable")
+        assert len(built) == 4
+
+    def test_holds_a_bundle_that_says_what_it_was_made_of(self, tmp_path: Path) -> None:
         files = self.checkout(tmp_path) / "roles/transfer_agent/files"
         missing = files / file_name("aarch64", "3.13")
         missing.unlink()
         self.initialize(tmp_path, "standard")
         assert missing.stat().st_size > 1 << 20
-        assert {path.stat().st_size for path in files.iterdir() if path != missing} == {0}
+        assert digest_in(missing) == sources_digest()
 
     def test_that_is_editable_needs_none(self, tmp_path: Path) -> None:
         assert self.initialize(tmp_path, "editable") == {}

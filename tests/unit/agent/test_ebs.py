@@ -6,15 +6,18 @@ from __future__ import annotations
 import base64
 import json
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from botocore.credentials import Credentials
 from mayfly_agent.blocks import BLOCK_SIZE, BLOCKS_PER_GIB
-from mayfly_agent.ebs import DirectSnapshots
+from mayfly_agent.credentials import FileCredentials
+from mayfly_agent.ebs import DirectSnapshots, NotComparable
 from mayfly_agent.errors import AgentError
 from mayfly_agent.progress import Progress
 
 from tests.unit.agent.hostile import LOST, FastClock, Hostile, Reply, Request, ebs_error
+from tests.unit.agent.test_credentials import write
 
 BLOCK = bytes(range(256)) * (BLOCK_SIZE // 256)
 DIGEST = sha256(BLOCK).digest()
@@ -40,7 +43,7 @@ LATER = [
 
 @pytest.fixture
 def snapshots(hostile: Hostile, progress: Progress) -> DirectSnapshots:
-    return DirectSnapshots(Credentials("AKIA", "secret"), "us-east-1", 4, progress, hostile.url)  # type: ignore[arg-type]
+    return DirectSnapshots(Credentials("AKIA", "secret"), "us-east-1", 4, progress, hostile.url)
 
 
 def start(snapshots: DirectSnapshots, hostile: Hostile) -> str:
@@ -132,7 +135,6 @@ def test_a_block_that_comes_too_slowly_is_asked_for_again(
     "reply",
     [
         ebs_error(403, "AccessDeniedException", "UNAUTHORIZED_ACCOUNT"),
-        ebs_error(403, "ExpiredTokenException"),
         ebs_error(409, "ConflictException"),
         ebs_error(402, "ServiceQuotaExceededException"),
         NOT_FOUND,
@@ -296,3 +298,78 @@ def test_another_refusal_of_a_page_is_final(hostile: Hostile, snapshots: DirectS
     with pytest.raises(AgentError, match="INVALID_PARAMETER_VALUE"):
         listed(snapshots)
     assert len(hostile.requests) == 2
+
+
+def changed(*blocks: dict[str, object], **more: object) -> Reply:
+    """A page of changes."""
+    value = {"ChangedBlocks": list(blocks), "VolumeSize": 1, "BlockSize": BLOCK_SIZE, **more}
+    return Reply(200, json.dumps(value).encode())
+
+
+def test_changes_are_listed_with_the_second_snapshots_tokens(hostile: Hostile, snapshots: DirectSnapshots) -> None:
+    hostile.replies(
+        changed({"BlockIndex": 1, "FirstBlockToken": "a", "SecondBlockToken": "b"}, NextToken="next"),
+        changed(NextToken="after"),
+        changed({"BlockIndex": 5, "FirstBlockToken": "c"}, {"BlockIndex": 7, "SecondBlockToken": "d"}),
+    )
+    assert list(snapshots.list_changed("snap-0", "snap-1")) == [(1, "b"), (5, None), (7, "d")]
+    assert {each.path for each in hostile.requests} == {"/snapshots/snap-1/changedblocks"}
+    assert {each.query["firstSnapshotId"] for each in hostile.requests} == {"snap-0"}
+    assert [each.query.get("pageToken") for each in hostile.requests] == [None, "next", "after"]
+
+
+def test_changes_whose_token_has_expired_go_on_behind_the_last(hostile: Hostile, snapshots: DirectSnapshots) -> None:
+    hostile.replies(changed({"BlockIndex": 1}, NextToken="next"), OLD_TOKEN, changed({"BlockIndex": 5}))
+    assert list(snapshots.list_changed("snap-0", "snap-1")) == [(1, None), (5, None)]
+    assert hostile.requests[2].query["startingBlockIndex"] == "2"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        NOT_FOUND,
+        ebs_error(400, "ValidationException", "UNRELATED_SNAPSHOTS"),
+        ebs_error(403, "AccessDeniedException", "UNAUTHORIZED_ACCOUNT"),
+        changed(BlockSize=1 << 20),
+    ],
+    ids=["gone", "unrelated", "not ours", "other blocks"],
+)
+def test_what_cannot_be_compared_is_told_before_anything_is_taken(
+    hostile: Hostile, snapshots: DirectSnapshots, reply: Reply
+) -> None:
+    hostile.replies(reply)
+    with pytest.raises(NotComparable, match="snap-1 cannot be compared with snap-0: "):
+        snapshots.list_changed("snap-0", "snap-1")
+    assert len(hostile.requests) == 1
+
+
+def test_an_ebs_that_cannot_be_reached_is_no_reason_to_read_everything(
+    hostile: Hostile, snapshots: DirectSnapshots
+) -> None:
+    hostile.replies(LOST)
+    with pytest.raises(AgentError) as raised:
+        snapshots.list_changed("snap-0", "snap-1")
+    assert raised.value.code == "EbsUnreachable"
+
+
+def test_credentials_that_have_ended_are_read_again(hostile: Hostile, tmp_path: Path, progress: Progress) -> None:
+    path = write(tmp_path / "source.json", "first")
+    snapshots = DirectSnapshots(FileCredentials(path), "us-east-1", 4, progress, hostile.url)
+
+    def script(request: Request) -> Reply:
+        if "Credential=first/" in request.headers["authorization"]:
+            write(path, "second")
+            return ebs_error(403, "ExpiredTokenException")
+        return GOOD
+
+    hostile.script = script
+    assert snapshots.get_block("snap-1", 0, "token") == (BLOCK, DIGEST)
+    assert len(hostile.requests) == 2
+
+
+def test_credentials_that_nobody_renews_are_told(hostile: Hostile, snapshots: DirectSnapshots) -> None:
+    hostile.replies(ebs_error(403, "ExpiredTokenException"))
+    with pytest.raises(AgentError, match="block 0 of the new snap-1") as raised:
+        put(snapshots)
+    assert raised.value.code == "CredentialsExpired"
+    assert len(hostile.requests) == 3

@@ -19,7 +19,7 @@ from mayfly_agent.blocks import BLOCK_SIZE
 from mayfly_agent.job import JobVolume
 from mayfly_agent.repository.packs import TARGET_BYTES
 
-from tests.unit.agent.memory import MemoryObjects
+from tests.unit.agent.memory import Condition, MemoryObjects
 from tests.unit.agent.transfers import Snapshots, back_up, restore
 
 MIB = 1024 * 1024
@@ -48,10 +48,11 @@ class Forgetful(MemoryObjects):
         self.bytes = 0
         self._counting = threading.Lock()
 
-    def put(self, key: str, body: bytes, *, create_only: bool = False) -> None:
+    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
         with self._counting:
             self.bytes += len(body)
             self.puts.append(key)
+        return ""
 
 
 class HugeVolume(Snapshots):
@@ -85,9 +86,9 @@ class HugeVolume(Snapshots):
         return block, hashlib.sha256(block).digest()
 
 
-def back_up_volume(store: MemoryObjects, source: Snapshots, folder: Path) -> dict[str, Any]:
+def back_up_volume(store: MemoryObjects, source: Snapshots, folder: Path, **parts: Any) -> dict[str, Any]:
     volumes = (JobVolume("vol-1", "snap-1", "/dev/xvdf", 16_384),)
-    return back_up(store, source, folder, volumes=volumes, concurrency=CONCURRENCY)
+    return back_up(store, source, folder, volumes=volumes, concurrency=CONCURRENCY, **parts)
 
 
 def test_of_100_000_blocks_a_window_is_in_memory(store: MemoryObjects, tmp_path: Path) -> None:
@@ -100,15 +101,25 @@ def test_of_100_000_blocks_a_window_is_in_memory(store: MemoryObjects, tmp_path:
     assert peak < SLACK  # measured: 2.2 MiB; 64 bytes kept for each block would be 6.1
 
 
+def test_of_a_parent_six_leaves_are_in_memory(store: MemoryObjects, tmp_path: Path) -> None:
+    """All of its 30 leaves would be 20 MiB."""
+    source = HugeVolume(30_000, lambda index: (index + 1).to_bytes(8, "big"))
+    parent = back_up_volume(store, source, tmp_path)["restore_point"]
+    forgetful = Forgetful(store)
+    peak = peak_of(lambda: back_up_volume(forgetful, source, tmp_path, run="next", parent=parent))
+    assert not [key for key in forgetful.puts if "/packs/" in key]
+    assert peak < SLACK + 6 * MIB
+
+
 def test_a_backup_has_the_window_and_six_packs_in_memory(store: MemoryObjects, tmp_path: Path) -> None:
     """Blocks that cannot be compressed, and a store that takes nothing until the reader waits for it."""
     noise = random.Random(1).randbytes(BLOCK_SIZE)  # noqa: S311 - nothing secret
     source = HugeVolume(512, lambda index: (index + 1).to_bytes(8, "big") + noise[8:])
 
     class Slow(Forgetful):
-        def put(self, key: str, body: bytes, *, create_only: bool = False) -> None:
+        def put(self, key: str, body: bytes, condition: Condition = None) -> str:
             source.settle()
-            super().put(key, body, create_only=create_only)
+            return super().put(key, body, condition)
 
     forgetful = Slow(store)
     peak = peak_of(lambda: back_up_volume(forgetful, source, tmp_path))

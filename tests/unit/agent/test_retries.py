@@ -86,6 +86,21 @@ def test_later_for_ever_ends_with_the_timeout(progress: Progress, clock: FastClo
     assert progress.shown() == {"progress": 0, "waiting": 0.0}
 
 
+@pytest.mark.parametrize("error", [Busy(BUSY), Broken(BROKEN)], ids=["later", "broken"])
+def test_nothing_begins_after_the_deadline(progress: Progress, clock: FastClock, error: Exception) -> None:
+    began: list[float] = []
+
+    def attempt(_doubtful: bool) -> None:
+        began.append(clock.now())
+        raise error
+
+    progress.deadline = clock.now() + 0.4  # before the shortest pause after a broken connection ends
+    with pytest.raises(AgentError, match="deadline has passed") as raised:
+        Retries(progress).run(attempt)
+    assert raised.value.code == "DeadlinePassed"
+    assert max(began) < progress.deadline
+
+
 @pytest.mark.parametrize("error", [AgentError("AccessDenied", "no"), ValueError("no")], ids=["AWS's", "ours"])
 def test_all_else_is_final(progress: Progress, error: Exception) -> None:
     script = Script(error)

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mayfly_agent.errors import AgentError
 from mayfly_agent.job import JobVolume, Target
 
-from tests.unit.agent.memory import MemoryObjects
+from tests.unit.agent.memory import Condition, MemoryObjects
 from tests.unit.agent.transfers import ZEROS, Snapshots, back_up, restore
 
+AGAIN = datetime(2026, 11, 24, 1, 30, tzinfo=UTC)
 ARN = "arn:aws:kms:us-east-1:444455556666:key/1"
 
 
@@ -25,6 +28,7 @@ def test_a_restore_writes_what_the_backup_read(store: MemoryObjects, tmp_path: P
     expected = {index: block for index, block in snapshots.blocks.items() if index != ZEROS}
     assert snapshots.written == expected
     assert restored["digests"] == made["digests"]
+    assert made["methods"] == {"vol-1": {"method": "full", "reason": ""}}
     sums = b"".join(hashlib.sha256(expected[index]).digest() for index in sorted(expected))
     assert snapshots.completed == (len(expected), hashlib.sha256(sums).digest())
 
@@ -49,15 +53,38 @@ def test_another_resources_key_opens_nothing(store: MemoryObjects, tmp_path: Pat
         restore(store, snapshots, tmp_path, made["restore_point"], resource_key=b"o" * 32)
 
 
-def test_nothing_is_committed_past_the_deadline(store: MemoryObjects, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("parts", "code"),
+    [
+        ({"run": "no run"}, "BadJob"),
+        ({"settings": {"a": float("nan")}}, "BadJob"),
+        ({"settings": {"a": "x" * (1 << 24)}}, "BadJob"),
+        ({"volumes": (JobVolume("vol-1", "snap-1", "/dev/xvdf", 0),)}, "BadJob"),
+        ({"volumes": (JobVolume("vol/1", "snap-1", "/dev/xvdf", 1),)}, "BadJob"),
+        ({"volumes": (JobVolume("vol-1", "snap-1", None, 1),)}, "BadJob"),
+        ({"volumes": (JobVolume("vol-1", "snap-1", "/dev/xvdf", 1),) * 2}, "BadJob"),
+        ({"restore_point_time": AGAIN}, "ObjectExists"),
+    ],
+    ids=["id", "not a number", "too long", "size", "volume", "device", "twice", "again"],
+)
+def test_what_cannot_be_committed_is_told_before_anything_is_read(
+    store: MemoryObjects, tmp_path: Path, parts: dict[str, Any], code: str
+) -> None:
+    back_up(store, Snapshots([1]), tmp_path, restore_point_time=AGAIN)
+    puts = list(store.puts)
+
+    class Unread(Snapshots):
+        def list_blocks(self, snapshot_id: str) -> Iterator[tuple[int, str]]:
+            raise AssertionError
+
     with pytest.raises(AgentError) as raised:
-        back_up(store, Snapshots(), tmp_path, deadline=datetime.now(UTC))
-    assert raised.value.code == "DeadlinePassed"
-    assert not [key for key in store.objects if "/points/" in key]
+        back_up(store, Unread(), tmp_path, **parts)
+    assert raised.value.code == code
+    assert store.puts == puts
 
 
 def test_a_store_that_fails_leaves_no_restore_point(store: MemoryObjects, tmp_path: Path) -> None:
-    def fail(key: str, body: bytes, *, create_only: bool = False) -> None:
+    def fail(key: str, body: bytes, condition: Condition = None) -> str:
         raise AgentError("SlowDown", "S3 is away")
 
     store.put = fail  # type: ignore[method-assign]

@@ -5,22 +5,28 @@ from __future__ import annotations
 
 import base64
 import zlib
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import botocore.session
 import pytest
 from botocore.config import Config
+from mayfly_agent.credentials import FileCredentials, session_of
 from mayfly_agent.errors import AgentError
-from mayfly_agent.objects import ObjectExists, ObjectNotFound
+from mayfly_agent.objects import IfMatch, IfNoneMatch, ObjectChanged, ObjectExists, ObjectInfo, ObjectNotFound
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import repository
 from mayfly_agent.s3 import CONFIG, S3Objects
 
 from tests.unit.agent.hostile import LOST, FastClock, Hostile, Reply, Request, s3_error
 from tests.unit.agent.repository.points import KEY, manifest
+from tests.unit.agent.test_credentials import write
 
 BODY = bytes(range(256)) * 1024
-GOOD = Reply(200, BODY)
+ABOUT = {"Last-Modified": "Tue, 24 Nov 2026 01:30:00 GMT", "ETag": '"tag"'}
+GOOD = Reply(200, BODY, ABOUT)
 DONE = Reply(200)
 
 
@@ -40,7 +46,7 @@ def store(hostile: Hostile, progress: Progress, session: botocore.session.Sessio
 def test_bodies_come_over_one_connection(hostile: Hostile, store: S3Objects) -> None:
     hostile.replies(GOOD)
     for _ in range(5):
-        assert store.get("key") == BODY
+        assert store.get("key").body == BODY
     assert hostile.connections == 1
     assert {each.headers["x-amz-expected-bucket-owner"] for each in hostile.requests} == {"444455556666"}
 
@@ -48,7 +54,7 @@ def test_bodies_come_over_one_connection(hostile: Hostile, store: S3Objects) -> 
 @pytest.mark.parametrize("sent", [0, 1, len(BODY) - 1, -1], ids=["no body", "a byte", "all but one", "no answer"])
 def test_a_reset_in_mid_body_is_asked_again(hostile: Hostile, store: S3Objects, sent: int) -> None:
     hostile.replies(Reply(200, BODY, sent=sent), Reply(200, BODY, sent=sent), GOOD)
-    assert store.get("key") == BODY
+    assert store.get("key").body == BODY
     assert len(hostile.requests) == 3
 
 
@@ -63,15 +69,22 @@ def test_a_body_that_always_breaks_is_given_up(hostile: Hostile, store: S3Object
 
 def test_a_wrong_checksum_is_asked_again(hostile: Hostile, store: S3Objects) -> None:
     checksums = [base64.b64encode(zlib.crc32(each).to_bytes(4, "big")).decode() for each in (b"other", BODY)]
-    hostile.replies(*(Reply(200, BODY, {"x-amz-checksum-crc32": each}) for each in checksums))
-    assert store.get("key") == BODY
+    hostile.replies(*(Reply(200, BODY, {**ABOUT, "x-amz-checksum-crc32": each}) for each in checksums))
+    assert store.get("key").body == BODY
     assert len(hostile.requests) == 2
 
 
+def page(listed: str, *keys: str, more: str = "") -> bytes:
+    """A page of a list as S3 writes it."""
+    about = "<Size>7</Size><LastModified>2026-11-24T01:30:00.000Z</LastModified><ETag>&quot;tag&quot;</ETag>"
+    about += "<StorageClass>STANDARD</StorageClass>"
+    found = "".join(f"<{listed}><Key>prefix/{key}</Key>{about}</{listed}>" for key in keys)
+    return f"<Result>{found}{more}</Result>".encode()
+
+
 def test_a_list_that_is_none_is_asked_again(hostile: Hostile, store: S3Objects) -> None:
-    page = b"<ListBucketResult><Contents><Key>prefix/a/b</Key></Contents></ListBucketResult>"
-    hostile.replies(Reply(200, b"<ListBucketResult><Cont"), Reply(200, page))
-    assert list(store.list("a/")) == ["a/b"]
+    hostile.replies(Reply(200, b"<ListBucketResult><Cont"), Reply(200, page("Contents", "a/b")))
+    assert [found.key for found in store.list("a/")] == ["a/b"]
 
 
 def test_a_body_that_comes_too_slowly_is_asked_again(hostile: Hostile, store: S3Objects, clock: FastClock) -> None:
@@ -79,7 +92,7 @@ def test_a_body_that_comes_too_slowly_is_asked_again(hostile: Hostile, store: S3
         clock.time += 3600
 
     hostile.replies(Reply(200, BODY, between=hours), GOOD)
-    assert store.get("key") == BODY
+    assert store.get("key").body == BODY
     assert len(hostile.requests) == 2
 
 
@@ -104,7 +117,7 @@ def test_later_is_not_no(hostile: Hostile, store: S3Objects, clock: FastClock, r
     """Far more often than a client of botocore's would try, and longer than a minute."""
     hostile.replies(*[reply] * 25, DONE)
     began = clock.now()
-    store.put("key", b"body", create_only=True)
+    store.put("key", b"body", IfNoneMatch())
     assert len(hostile.requests) == 26
     assert clock.now() - began > 60
 
@@ -132,7 +145,6 @@ def test_what_was_sent_badly_is_sent_three_times(hostile: Hostile, store: S3Obje
     [
         (s3_error(403, "AccessDenied"), "AccessDenied"),
         (s3_error(404, "NoSuchBucket"), "NoSuchBucket"),
-        (s3_error(400, "ExpiredToken"), "ExpiredToken"),
         (s3_error(501, "NotImplemented"), "NotImplemented"),
         (s3_error(404, "NoSuchKey"), "ObjectNotFound"),
         (s3_error(412, "PreconditionFailed"), "ObjectExists"),
@@ -142,7 +154,7 @@ def test_what_was_sent_badly_is_sent_three_times(hostile: Hostile, store: S3Obje
 def test_all_else_is_final(hostile: Hostile, store: S3Objects, reply: Reply, code: str) -> None:
     hostile.replies(reply)
     with pytest.raises(AgentError) as raised:
-        store.put("key", b"body", create_only=True)
+        store.put("key", b"body", IfNoneMatch())
     assert raised.value.code == code
     assert len(hostile.requests) == 1
 
@@ -167,7 +179,7 @@ class Bucket:
     def __call__(self, request: Request) -> Reply:
         if request.method == "GET":
             body = self.objects.get(request.path)
-            return s3_error(404, "NoSuchKey") if body is None else Reply(200, body)
+            return s3_error(404, "NoSuchKey") if body is None else Reply(200, body, ABOUT)
         assert request.headers["if-none-match"] == "*"
         if request.path in self.objects:
             reply = s3_error(412, "PreconditionFailed")
@@ -180,7 +192,8 @@ class Bucket:
 @pytest.mark.parametrize("answer", [LOST, s3_error(500, "InternalError"), s3_error(503)], ids=["lost", "500", "503"])
 def test_a_commit_whose_answer_was_lost_is_one(hostile: Hostile, store: S3Objects, answer: Reply) -> None:
     hostile.script = bucket = Bucket(answer)
-    key = repository.commit(store, manifest(), KEY)
+    key, digest = repository.commit(store, manifest(), KEY)
+    assert digest == sha256(bucket.objects[f"/bucket/prefix/{key}"]).hexdigest()
     assert list(bucket.objects) == [f"/bucket/prefix/{key}"]
     assert repository.read_manifest(store, key, KEY) == manifest()
     puts = [each for each in hostile.requests if each.method == "PUT"]
@@ -202,3 +215,164 @@ def test_a_conflict_of_two_writers_is_settled_by_asking_again(hostile: Hostile, 
     hostile.replies(s3_error(409, "ConditionalRequestConflict"), DONE)
     repository.commit(store, manifest(), KEY)
     assert [each.method for each in hostile.requests] == ["PUT", "PUT"]
+
+
+def test_nothing_is_sent_after_the_deadline(hostile: Hostile, store: S3Objects, progress: Progress) -> None:
+    progress.deadline = progress.clock.now()
+    with pytest.raises(AgentError) as raised:
+        repository.commit(store, manifest(), KEY)
+    assert raised.value.code == "DeadlinePassed"
+    assert not hostile.requests
+
+
+def test_a_commit_is_not_repeated_after_the_deadline(
+    hostile: Hostile, store: S3Objects, progress: Progress, clock: FastClock
+) -> None:
+    """However long requests may be repeated: deletion rests on it that no manifest comes later."""
+    at: list[float] = []
+
+    def busy(_request: Request) -> Reply:
+        at.append(clock.now())
+        return s3_error(503, "SlowDown")
+
+    hostile.script = busy
+    progress.retry_timeout = 900
+    progress.deadline = clock.now() + 30
+    with pytest.raises(AgentError) as raised:
+        repository.commit(store, manifest(), KEY)
+    assert raised.value.code == "DeadlinePassed"
+    assert len(at) > 5
+    assert max(at) < progress.deadline <= clock.now()
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "ExpiredTokenException"])
+def test_credentials_that_have_ended_are_read_again(
+    hostile: Hostile, tmp_path: Path, progress: Progress, code: str
+) -> None:
+    """The file may hold others than the request was signed with: this machine's clock did not tell it so."""
+    path = write(tmp_path / "repository.json", "first")
+
+    def script(request: Request) -> Reply:
+        if "Credential=first/" in request.headers["authorization"]:
+            write(path, "second")
+            return s3_error(400, code)
+        return GOOD
+
+    hostile.script = script
+    config = CONFIG.merge(Config(s3={"addressing_style": "path"}))
+    session = session_of(FileCredentials(path))
+    client = session.create_client("s3", region_name="us-east-1", endpoint_url=hostile.url, config=config)
+    assert S3Objects(client, "bucket", "prefix", None, progress).get("key").body == BODY
+    assert len(hostile.requests) == 2
+
+
+def test_credentials_that_nobody_renews_are_told(hostile: Hostile, store: S3Objects) -> None:
+    hostile.replies(s3_error(400, "ExpiredToken"))
+    with pytest.raises(AgentError, match="PutObject of key") as raised:
+        store.put("key", b"body")
+    assert (raised.value.code, raised.value.remedy[:3]) == ("CredentialsExpired", "Was")
+    assert len(hostile.requests) == 3
+
+
+def test_what_is_got_says_when_it_was_put_and_what_time_it_is(hostile: Hostile, store: S3Objects) -> None:
+    hostile.replies(GOOD)
+    before = datetime.now(UTC).replace(microsecond=0)
+    stored = store.get("key")
+    assert (stored.etag, stored.modified) == ('"tag"', datetime(2026, 11, 24, 1, 30, tzinfo=UTC))
+    assert before <= stored.date <= datetime.now(UTC)
+
+
+def test_an_answer_without_these_is_asked_again(hostile: Hostile, store: S3Objects) -> None:
+    hostile.replies(Reply(200, BODY), GOOD)
+    assert store.get("key").body == BODY
+    assert len(hostile.requests) == 2
+
+
+def test_lists_go_on_page_after_page(hostile: Hostile, store: S3Objects) -> None:
+    more = "<IsTruncated>true</IsTruncated><NextContinuationToken>next</NextContinuationToken>"
+    hostile.replies(Reply(200, page("Contents", "a/1", "a/2", more=more)), Reply(200, page("Contents", "a/3")))
+    when = datetime(2026, 11, 24, 1, 30, tzinfo=UTC)
+    assert list(store.list("a/")) == [ObjectInfo(f"a/{n}", 7, when, '"tag"', None, "STANDARD") for n in (1, 2, 3)]
+    first, second = hostile.requests
+    assert (first.query["prefix"], first.query.get("continuation-token")) == ("prefix/a/", None)
+    assert (second.query["prefix"], second.query["continuation-token"]) == ("prefix/a/", "next")
+
+
+def test_folders_go_on_page_after_page(hostile: Hostile, store: S3Objects) -> None:
+    folder = "<CommonPrefixes><Prefix>prefix/a/{}/</Prefix></CommonPrefixes>"
+    more = "<IsTruncated>true</IsTruncated><NextContinuationToken>next</NextContinuationToken>"
+    pages = (page("Contents", "a/x", more=folder.format("b") + more), page("Contents", more=folder.format("c")))
+    hostile.replies(*(Reply(200, each) for each in pages))
+    assert list(store.folders("a/")) == ["a/b/", "a/c/"]
+    assert {each.query["delimiter"] for each in hostile.requests} == {"/"}
+
+
+def test_versions_and_delete_markers_are_listed(hostile: Hostile, store: S3Objects) -> None:
+    marker = "<DeleteMarker><Key>prefix/a/1</Key><VersionId>v2</VersionId>"
+    marker += "<LastModified>2026-11-24T01:30:00.000Z</LastModified></DeleteMarker>"
+    more = "<IsTruncated>true</IsTruncated><NextKeyMarker>prefix/a/1</NextKeyMarker>"
+    more += "<NextVersionIdMarker>v1</NextVersionIdMarker>"
+    version = page("Version", "a/1").replace(b"<Size>", b"<VersionId>v1</VersionId><Size>")
+    hostile.replies(
+        Reply(200, version.replace(b"</Result>", f"{marker}{more}</Result>".encode())), Reply(200, page("x"))
+    )
+    found = list(store.list("a/", versions=True))
+    assert [(each.key, each.version, each.size, each.etag) for each in found] == [
+        ("a/1", "v1", 7, '"tag"'),
+        ("a/1", "v2", 0, ""),
+    ]
+    assert (hostile.requests[1].query["key-marker"], hostile.requests[1].query["version-id-marker"]) == (
+        "prefix/a/1",
+        "v1",
+    )
+
+
+def test_a_thousand_objects_are_deleted_at_once(hostile: Hostile, store: S3Objects) -> None:
+    hostile.replies(Reply(200, b"<DeleteResult/>"))
+    store.delete_many((f"key-{number}", "v1" if number == 2000 else None) for number in range(2001))
+    assert [each.body.count(b"<Object>") for each in hostile.requests] == [1000, 1000, 1]
+    assert b"<Key>prefix/key-2000</Key><VersionId>v1</VersionId>" in hostile.requests[2].body
+    assert b"<VersionId>" not in hostile.requests[0].body
+    assert all(each.headers["x-amz-expected-bucket-owner"] == "444455556666" for each in hostile.requests)
+
+
+def failure(code: str) -> Reply:
+    """Of a request that S3 has carried out but for one object."""
+    error = f"<Error><Key>prefix/key</Key><Code>{code}</Code><Message>no</Message></Error>"
+    return Reply(200, f"<DeleteResult>{error}</DeleteResult>".encode())
+
+
+@pytest.mark.parametrize("code", ["InternalError", "SlowDown"])
+def test_what_was_not_deleted_is_deleted_later(hostile: Hostile, store: S3Objects, code: str) -> None:
+    hostile.replies(failure(code), Reply(200, b"<DeleteResult/>"))
+    store.delete_many([("key", None)])
+    assert len(hostile.requests) == 2
+
+
+def test_what_may_not_be_deleted_is_told(hostile: Hostile, store: S3Objects) -> None:
+    hostile.replies(failure("AccessDenied"))
+    with pytest.raises(AgentError, match="delete key in bucket bucket") as raised:
+        store.delete_many([("key", None)])
+    assert raised.value.code == "AccessDenied"
+    assert len(hostile.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("condition", "header", "error"),
+    [(IfNoneMatch(), ("if-none-match", "*"), ObjectExists), (IfMatch('"tag"'), ("if-match", '"tag"'), ObjectChanged)],
+    ids=["if-none-match", "if-match"],
+)
+def test_a_put_can_have_a_condition(
+    hostile: Hostile, store: S3Objects, condition: Any, header: tuple[str, str], error: type[AgentError]
+) -> None:
+    hostile.replies(Reply(200, headers={"ETag": '"new"'}), s3_error(412, "PreconditionFailed"))
+    assert store.put("key", b"body", condition) == '"new"'
+    with pytest.raises(error, match="key"):
+        store.put("key", b"body", condition)
+    assert [each.headers[header[0]] for each in hostile.requests] == [header[1]] * 2
+
+
+def test_what_is_to_be_replaced_and_is_gone_is_told(hostile: Hostile, store: S3Objects) -> None:
+    hostile.replies(s3_error(404, "NoSuchKey"))
+    with pytest.raises(ObjectNotFound):
+        store.put("key", b"body", IfMatch('"tag"'))

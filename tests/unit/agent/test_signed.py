@@ -96,7 +96,7 @@ def requests(folder: Path, server: Dripping, monkeypatch: pytest.MonkeyPatch) ->
 def asking(server: Dripping, host: str) -> SignedRequests:
     credentials = Credentials("AKIA", "secret")
     url = f"https://{host}:{server.port}"
-    return SignedRequests(credentials, "ebs", "us-east-1", url, connections=2, clock=server.clock)  # type: ignore[arg-type]
+    return SignedRequests(credentials, "ebs", "us-east-1", url, connections=2, clock=server.clock)
 
 
 def ask(requests: SignedRequests) -> bytes:

@@ -14,25 +14,42 @@ from mayfly_agent.status import Status
 
 from tests.unit.agent.hostile import FastClock
 
+COUNTERS = ("blocks_total", "blocks_done", "bytes_read")
+
 
 def test_counters_and_the_end_are_written(tmp_path: Path) -> None:
     path = tmp_path / "status.json"
     with Status(path) as status:
         assert json.loads(path.read_text())["state"] == "running"
-        status.stage("Reading", "vol-1")
+        status.begin("Reading", "vol-1", COUNTERS)
         status.count("vol-1", blocks_done=2, bytes_read=7)
         status.count("vol-1", blocks_done=1)
         status.succeeded({"restore_point": "p"})
     written = json.loads(path.read_text())
     assert (written["state"], written["result"]) == ("succeeded", {"restore_point": "p"})
-    assert written["volumes"]["vol-1"]["blocks_done"] == 3
-    assert written["volumes"]["vol-1"]["bytes_read"] == 7
+    assert written["stage"] == "Reading vol-1"
+    counted = written["units"]["vol-1"]
+    assert counted.pop("seconds") >= 0
+    assert counted == {"blocks_total": 0, "blocks_done": 3, "bytes_read": 7}
+
+
+def test_each_operation_counts_what_it_does_of_its_own_units(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    with Status(path) as status:
+        status.begin("Sweeping", "ec2/i-1", ["objects_deleted"])
+        status.count("ec2/i-1", objects_deleted=5)
+        status.begin("Sweeping", "ec2/i-2", ["objects_deleted"])
+        assert status.unit("ec2/i-1")["objects_deleted"] == 5
+        status.stage("Giving the lease back")
+    written = json.loads(path.read_text())
+    assert written["stage"] == "Giving the lease back"
+    assert {name: each["objects_deleted"] for name, each in written["units"].items()} == {"ec2/i-1": 5, "ec2/i-2": 0}
 
 
 def test_what_moves_and_what_waits_is_written(tmp_path: Path, progress: Progress, clock: FastClock) -> None:
     path, request = tmp_path / "status.json", object()
     with Status(path, progress) as status:
-        status.stage("Reading", "vol-1")
+        status.begin("Reading", "vol-1", COUNTERS)
         status.count("vol-1", blocks_total=5)  # says what is to do, and is no move
         progress.moved()
         progress.waits(request, clock.now())
@@ -77,7 +94,7 @@ def test_nothing_goes_on_when_the_state_cannot_be_written(tmp_path: Path) -> Non
     folder.mkdir()
     status = Status(folder / "status.json")
     status.__enter__()
-    status.stage("Reading", "vol-1")
+    status.begin("Reading", "vol-1", COUNTERS)
     folder.rename(tmp_path / "elsewhere")
     with pytest.raises(AgentError, match="cannot be written"):
         count_for_ever(status)

@@ -6,13 +6,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mayfly_agent.backup import Backup
 from mayfly_agent.blocks import BLOCK_SIZE
-from mayfly_agent.job import Job, JobVolume, RepositoryPlace, Target
+from mayfly_agent.ebs import NotComparable
+from mayfly_agent.job import BackupJob, JobVolume, RepositoryPlace, RestoreJob, Target
 from mayfly_agent.objects import ObjectStore
 from mayfly_agent.restore import Restore
 from mayfly_agent.status import Status
@@ -36,6 +37,9 @@ class Snapshots:
     def list_blocks(self, snapshot_id: str) -> Iterator[tuple[int, str]]:
         yield from ((index, "token") for index in sorted(self.blocks))
 
+    def list_changed(self, first: str, second: str) -> Iterator[tuple[int, str | None]]:
+        raise NotComparable(first, second, "it is gone")
+
     def get_block(self, snapshot_id: str, index: int, token: str) -> tuple[bytes, bytes]:
         return self.blocks[index], hashlib.sha256(self.blocks[index]).digest()
 
@@ -50,29 +54,30 @@ class Snapshots:
         self.completed = (blocks, aggregate)
 
 
-def job(**parts: Any) -> Job:
+def job(**parts: Any) -> dict[str, Any]:
+    """The fields that every job has."""
     common: dict[str, Any] = {
         "run": RUN,
-        "deadline": datetime.now(UTC) + timedelta(hours=1),
+        "seconds_left": 3600.0,
         "resource": {"account": "444455556666", "region": "us-east-1", "kind": "ec2", "id": "i-1", "name": "web-1"},
         "repository": RepositoryPlace("bucket", "", "us-east-1"),
         "resource_key": b"k" * 32,
         "concurrency": 4,
-        "source_region": "us-east-1",
     }
-    return Job(**{**common, **parts})
+    return {**common, **parts}
 
 
 def back_up(store: ObjectStore, source: Any, folder: Path, **parts: Any) -> dict[str, Any]:
     """A backup of vol-1, of 100 GiB unless said otherwise."""
-    volumes = {"volumes": (JobVolume("vol-1", "snap-1", "/dev/xvdf", 100),), "restore_point_time": datetime.now(UTC)}
-    wanted = job(operation="backup", **{**volumes, **parts})
+    volumes = (JobVolume("vol-1", "snap-1", "/dev/xvdf", 100),)
+    common = {"volumes": volumes, "restore_point_time": datetime.now(UTC), "source_region": "us-east-1"}
+    wanted = BackupJob(**job(**{**common, **parts}))
     with Status(folder / "status.json") as status:
         return Backup(wanted, source, store, status).run()
 
 
 def restore(store: ObjectStore, sink: Any, folder: Path, point: str, **parts: Any) -> dict[str, Any]:
     """A restore of all volumes of a restore point."""
-    wanted = job(operation="restore", **{"restore_point": point, "target": Target("us-east-1"), **parts})
+    wanted = RestoreJob(**job(**{"restore_point": point, "target": Target("us-east-1"), **parts}))
     with Status(folder / "status.json") as status:
         return Restore(wanted, sink, store, status).run()

@@ -103,6 +103,11 @@ def read_manifest(objects: Objects, resource_key: bytes, key: str) -> dict[str, 
     return value
 
 
+def node_digest(level: int, held: list[tuple[int, bytes]]) -> bytes:  # 9
+    parts = [at.to_bytes(8, "big") + digest for at, digest in held]
+    return hashlib.sha256(bytes([level]) + b"".join(parts)).digest()
+
+
 class Tree:  # 7
     def __init__(self, objects: Objects, resource_key: bytes, resource: str, volume: str) -> None:
         self.objects, self.key, self.resource, self.volume = objects, resource_key, resource, volume
@@ -116,16 +121,23 @@ class Tree:  # 7
         found, plain = open_object(self.key, b"N", body, place)
         names = hkdf(self.key, b"mayfly names 1")
         assert found == identity == hmac.new(names, fields(place, plain), "sha256").digest()  # 5
-        return plain
+        return plain[16:]
 
-    def entries(self, level: int, position: int, identity: bytes) -> Iterator[tuple[int, bytes, bytes, int, int, int]]:
-        """(index, SHA-256, pack, frame, offset, length) of every block below a node."""
+    def entries(
+        self, level: int, position: int, identity: bytes, blocks: int, digest: bytes
+    ) -> Iterator[tuple[int, bytes, bytes, int, int, int]]:
+        """(index, SHA-256, pack, frame, offset, length) of every block below a node, which must be so many."""
         plain = self.node(level, position, identity)
+        held = []
         if level:
-            for at in range(0, len(plain), 34):
-                yield from self.entries(
-                    level - 1, position * 1024 + number(plain[at : at + 2]), plain[at + 2 : at + 34]
-                )
+            for at in range(0, len(plain), 70):
+                child = plain[at : at + 70]
+                below = position * 1024 + number(child[:2])
+                held.append((below, child[38:]))
+                blocks -= number(child[34:38])
+                yield from self.entries(level - 1, below, child[2:34], number(child[34:38]), child[38:])
+            assert blocks == 0
+            assert node_digest(level, held) == digest
             return
         table = 2 + 24 * number(plain[:2])
         packs = [(plain[at : at + 16], plain[at + 16 : at + 24]) for at in range(2, table, 24)]
@@ -134,19 +146,27 @@ class Tree:  # 7
             pack, key = packs[number(entry[34:36])]
             assert key == key_id(self.key)
             index = position * 1024 + number(entry[:2])
+            held.append((index, entry[2:34]))
             yield index, entry[2:34], pack, number(entry[36:38]), number(entry[38:42]), number(entry[42:46])
+        assert len(held) == blocks
+        assert node_digest(0, held) == digest
 
 
 def read_volume(objects: Objects, resource_key: bytes, resource: str, volume: dict[str, Any]) -> dict[int, bytes]:
     """{index: block}"""
-    name, blocks, digest = volume.get("sealed_as") or volume["volume_id"], {}, hashlib.sha256()
+    name, blocks, digest = volume.get("sealed_as") or volume["volume_id"], {}, bytes.fromhex(volume["digest"])
     levels = 1
     while 1024**levels < volume["size_gib"] * 2048:
         levels += 1
     assert levels == volume["levels"]
-    root = bytes.fromhex(volume["root"]) if volume["root"] else None
-    found = Tree(objects, resource_key, resource, name).entries(levels - 1, 0, root) if root else ()
-    for index, sha256, pack, frame, offset, length in found:
+    tree = Tree(objects, resource_key, resource, name)
+    if not volume["root"]:
+        assert volume["blocks"] == 0
+        assert node_digest(levels - 1, []) == digest
+        return {}
+    for index, sha256, pack, frame, offset, length in tree.entries(
+        levels - 1, 0, bytes.fromhex(volume["root"]), volume["blocks"], digest
+    ):
         body = objects[f"{resource}/packs/{pack.hex()[:2]}/{pack.hex()}"]
         about = fields(b"block", resource.encode(), name.encode(), index.to_bytes(8, "big"), sha256)
         sealed = body[offset : offset + length]
@@ -154,9 +174,6 @@ def read_volume(objects: Objects, resource_key: bytes, resource: str, volume: di
         assert len(block) == BLOCK
         assert hashlib.sha256(block).digest() == sha256
         blocks[index] = block
-        digest.update(index.to_bytes(8, "big") + sha256)  # 9
-    assert len(blocks) == volume["blocks"]
-    assert digest.hexdigest() == volume["digest"]
     return blocks
 
 

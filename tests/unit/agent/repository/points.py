@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from mayfly_agent.blocks import BLOCK_SIZE, BLOCKS_PER_GIB, VolumeDigest
+from mayfly_agent.objects import IfNoneMatch
 from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.compression import compress
 from mayfly_agent.repository.layout import ResourceName
@@ -52,7 +53,7 @@ def record(volume_id: str = "vol-1", **parts: object) -> VolumeRecord:
         "root": None,
         "levels": 2,
         "blocks": 0,
-        "digest": VolumeDigest().hexdigest(),
+        "digest": VolumeDigest(2048).hexdigest(),
         "bytes_read": 0,
         "bytes_stored": 0,
         "seconds": 0.0,
@@ -87,14 +88,12 @@ def write_volume(
 ) -> VolumeRecord:
     """Packs and nodes of a volume."""
     tree = TreeWriter(Place(resource, volume_id), key_of(resource), size_gib * BLOCKS_PER_GIB, store.put)
-    volume_digest = VolumeDigest()
     pack = PackWriter(resource, key_of(resource))
     held = 0
     for index in sorted(blocks):
         number = blocks[index]
         location = pack.add(volume_id, index, digest(number), compress(block(number)))
         tree.add(Entry(index, digest(number), location))
-        volume_digest.add(index, digest(number))
         held += 1
         if held == blocks_a_pack:
             store.put(*pack.finish())
@@ -102,15 +101,8 @@ def write_volume(
     if held:
         store.put(*pack.finish())
     root = tree.finish()
-    found = root.id.hex() if root.id else None
-    return record(
-        volume_id,
-        size_gib=size_gib,
-        root=found,
-        levels=root.levels,
-        blocks=root.blocks,
-        digest=volume_digest.hexdigest(),
-    )
+    tree_record = {"root": root.id, "levels": root.levels, "blocks": root.blocks, "digest": root.digest}
+    return record(volume_id, size_gib=size_gib, **tree_record)
 
 
 def write_point(
@@ -126,9 +118,9 @@ def write_point(
     written = tuple(write_volume(store, resource, each, blocks, size_gib=size_gib) for each, blocks in volumes.items())
     made = manifest(resource, hours=hours, volumes=written)
     if not generation:
-        return repository.commit(store, made, key_of(resource))
+        return repository.commit(store, made, key_of(resource))[0]
     key = layout.point_key(resource, made.id, generation)
-    store.put(key, seal_manifest(made, key_of(resource), key), create_only=True)
+    store.put(key, seal_manifest(made, key_of(resource), key), IfNoneMatch())
     return key
 
 

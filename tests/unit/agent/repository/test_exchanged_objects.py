@@ -89,6 +89,6 @@ class Reads(MemoryObjects):
         self.objects = store.objects
         self.keys: set[str] = set()
 
-    def get(self, key: str) -> bytes:
+    def body(self, key: str) -> bytes:
         self.keys.add(key)
-        return super().get(key)
+        return super().body(key)

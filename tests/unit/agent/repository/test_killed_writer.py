@@ -6,17 +6,18 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from mayfly_agent.backup import Backup
+from mayfly_agent.ebs import NotComparable
 from mayfly_agent.errors import AgentError
-from mayfly_agent.job import Job, JobVolume, RepositoryPlace
+from mayfly_agent.job import BackupJob, JobVolume, RepositoryPlace
 from mayfly_agent.repository import keys, repository
 from mayfly_agent.status import Status
 
-from tests.unit.agent.memory import DyingObjects, Killed, MemoryObjects
+from tests.unit.agent.memory import Condition, DyingObjects, Killed, MemoryObjects
 from tests.unit.agent.repository.points import (
     KEY,
     MASTER,
@@ -77,6 +78,9 @@ class Snapshots:
     def list_blocks(self, snapshot_id: str) -> Iterator[tuple[int, str]]:
         yield from ((index, "token") for index in sorted(NEW[snapshot_id]))
 
+    def list_changed(self, first: str, second: str) -> Iterator[tuple[int, str | None]]:
+        raise NotComparable(first, second, "no")
+
     def get_block(self, snapshot_id: str, index: int, token: str) -> tuple[bytes, bytes]:
         content = block(NEW[snapshot_id][index])
         return content, hashlib.sha256(content).digest()
@@ -91,12 +95,12 @@ class FailingObjects(MemoryObjects):
         self._left = puts
         self._lock = threading.Lock()
 
-    def put(self, key: str, body: bytes, *, create_only: bool = False) -> None:
+    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
         with self._lock:
             if self._left <= 0:
                 raise AgentError("S3Unreachable", "S3 could not be reached")
             self._left -= 1
-            super().put(key, body, create_only=create_only)
+            return super().put(key, body, condition)
 
 
 # As PUTS, but a pack holds all blocks of a volume: 1 + 2 + 1, 1 + 1 + 1, 1
@@ -109,10 +113,9 @@ def test_the_agents_backup_cut_off_at_any_put(puts: int, tmp_path: Path) -> None
     store = repository_with_one_point()
     before = check(store.objects, NEW)
     failing = FailingObjects(store.objects, puts)
-    job = Job(
-        operation="backup",
+    job = BackupJob(
         run=RUN,
-        deadline=datetime.now(UTC) + timedelta(hours=1),
+        seconds_left=3600.0,
         resource=dict(manifest().resource),
         repository=RepositoryPlace("bucket", "", "us-east-1"),
         resource_key=KEY,

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mayfly_agent.blocks import VolumeDigest, levels_of
 from mayfly_agent.errors import AgentError
 from mayfly_agent.repository import layout, repository, seal
 from mayfly_agent.repository.compression import compress
 from mayfly_agent.repository.manifest import MAXIMUM_BYTES, Manifest, VolumeRecord, open_manifest, seal_manifest
-from mayfly_agent.repository.trees import Place, levels_of
+from mayfly_agent.repository.trees import Place
 
 from tests.unit.agent.memory import MemoryObjects
 from tests.unit.agent.repository.points import KEY, OTHER, RESOURCE, key_of, manifest, record
@@ -32,14 +33,15 @@ hexadecimal = st.binary(min_size=32, max_size=32).map(bytes.hex)
 def volumes(draw: st.DrawFn) -> VolumeRecord:
     size_gib = draw(st.sampled_from([1, 511, 512, 513, 65_536, 524_288]) | st.integers(1, 524_288))
     root = draw(st.none() | hexadecimal)
+    size = size_gib * 2048
     return record(
         draw(parts),
         device=draw(st.text()),
         size_gib=size_gib,
-        levels=levels_of(size_gib * 2048),
+        levels=levels_of(size),
         root=root,
-        blocks=draw(st.integers(1, size_gib * 2048)) if root else 0,
-        digest=draw(hexadecimal),
+        blocks=draw(st.integers(1, size)) if root else 0,
+        digest=draw(hexadecimal) if root else VolumeDigest(size).hexdigest(),
         seconds=draw(st.floats(0, 1e6) | st.integers(0, 10)),
         attributes=draw(objects),
         sealed_as=draw(st.none() | parts),
@@ -89,13 +91,15 @@ def read(store: MemoryObjects) -> Manifest:
 
 def test_unknown_fields_are_left_out() -> None:
     value = manifest(volumes=(record(),)).to_dict()
-    value |= {"new": 1, "volumes": [{**value["volumes"][0], "method": "full"}], "needs": []}
+    value |= {"new": 1, "volumes": [{**value["volumes"][0], "new": "full"}], "needs": []}
     assert read(stored(value)) == manifest(volumes=(record(),))
 
 
 def test_what_is_not_written_yet_may_lack() -> None:
     value = manifest(volumes=(record(),)).to_dict()
-    del value["parent"], value["volumes"][0]["sealed_as"], value["volumes"][0]["attributes"]
+    del value["parent"]
+    for each in ("sealed_as", "attributes", "method", "reason", "blocks_stored"):
+        del value["volumes"][0][each]
     assert read(stored(value)) == manifest(volumes=(record(),))
 
 
@@ -129,6 +133,10 @@ WRONG_VOLUMES: list[dict[str, Any]] = [
     {"root": 5},
     {"blocks": 1},
     {"digest": ""},
+    {"digest": "ab" * 32},
+    {"method": None},
+    {"reason": 5},
+    {"blocks_stored": "1"},
     {"digest": "ab" * 32 + "\n"},
     {"seconds": "1"},
     {"attributes": []},
@@ -211,7 +219,7 @@ def test_no_field_raises_anything_else(wrong: dict[str, Any]) -> None:
 
 def test_every_flipped_bit_and_truncation_is_told() -> None:
     store = MemoryObjects()
-    key = repository.commit(store, manifest(volumes=(record(),)), KEY)
+    key, _ = repository.commit(store, manifest(volumes=(record(),)), KEY)
     body = store.objects[key]
     flips = (
         body[: bit // 8] + bytes([body[bit // 8] ^ 1 << bit % 8]) + body[bit // 8 + 1 :] for bit in range(len(body) * 8)

@@ -47,7 +47,7 @@ def change(store: MemoryObjects, name: str, parts: dict[str, Any]) -> None:
 
 
 def keys_object(store: MemoryObjects) -> str:
-    (key,) = store.list(layout.KEYS)
+    (key,) = (found.key for found in store.list(layout.KEYS))
     return key
 
 
@@ -114,7 +114,7 @@ def test_lost_answers_are_no_other_maker() -> None:
     assert open_key(store) == MASTER
     assert repository.create(store, wraps) == (info, False)
     repository.check_writable(store)
-    key = repository.commit(store, manifest(), KEY)
+    key, _ = repository.commit(store, manifest(), KEY)
     assert repository.read_manifest(store, key, KEY) == manifest()
     with pytest.raises(ObjectExists):
         repository.commit(store, manifest(), KEY)
@@ -201,7 +201,7 @@ def test_a_lost_key_is_told() -> None:
 
 def test_another_wrap_is_found_beside_the_first_and_a_rotated_key_is_refused() -> None:
     store, info = made()
-    first = json.loads(store.get(keys_object(store)))
+    first = json.loads(store.get(keys_object(store)).body)
     more = keys.wrap_with_recovery_key(MASTER, b"s" * 32, info.id)
     store.put(f"keys/{info.id}.1.00000001", json.dumps({**first, "wraps": [more], "new": "field"}).encode())
     assert repository.read_wraps(store, info) == [*first["wraps"], more]
@@ -215,7 +215,7 @@ def test_another_repositorys_wraps_do_not_open() -> None:
     """Neither as they are, nor relabelled."""
     store, info = made()
     other, other_info = made()
-    stolen = json.loads(other.get(f"keys/{other_info.id}.1"))
+    stolen = json.loads(other.get(f"keys/{other_info.id}.1").body)
     store.objects = {
         layout.REPOSITORY: store.objects[layout.REPOSITORY],
         f"keys/{info.id}.1": json.dumps({**stolen, "repository": info.id}).encode(),
@@ -227,7 +227,7 @@ def test_another_repositorys_wraps_do_not_open() -> None:
 
 def test_a_restore_point_is_committed_once() -> None:
     store = MemoryObjects()
-    key = repository.commit(store, manifest(), KEY)
+    key, _ = repository.commit(store, manifest(), KEY)
     before = dict(store.objects)
     for second in (manifest(), manifest(agent="other")):
         with pytest.raises(ObjectExists):

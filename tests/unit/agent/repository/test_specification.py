@@ -59,7 +59,7 @@ def test_it_reads_a_large_volume_and_one_that_took_anothers_place() -> None:
     written = write_volume(store, RESOURCE, "vol-before", blocks, size_gib=65_536)
     now = {**written.__dict__, "volume_id": "vol-now", "sealed_as": "vol-before"}
     made = manifest(volumes=(type(written)(**now),))
-    key = repository.commit(store, made, KEY)
+    key, _ = repository.commit(store, made, KEY)
     (volume,) = by_the_book.read_manifest(store.objects, KEY, key)["volumes"]
     found = by_the_book.read_volume(store.objects, KEY, RESOURCE.path, volume)
     assert found == {index: block(number) for index, number in blocks.items()}
@@ -79,8 +79,9 @@ def test_it_reads_the_lists_of_packs() -> None:
     assert found == {each: blocks for each, blocks in wanted.items() if blocks}
 
 
-def test_the_examples_on_the_page(page: str) -> None:
+def test_the_examples_on_the_page(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pack, key = b"\1" * 16, seal.key_id(KEY)
+    monkeypatch.setattr(seal, "new_id", lambda: b"\3" * 16)
     nodes = MemoryObjects()
     tree = TreeWriter(Place(RESOURCE, "vol-0abc"), KEY, 1024, nodes.put)
     tree.add(Entry(5, b"\2" * 32, Location(pack, key, 0, 32, 100)))
@@ -92,19 +93,23 @@ def test_the_examples_on_the_page(page: str) -> None:
         seal.derive(KEY, b"mayfly names 1").hex(),
         seal.derive(KEY, b"mayfly object 1\0P" + pack).hex(),
         keys.recovery_text(MASTER),
-        root.id.hex(),
+        root.id,
         body.hex(),
+        root.digest,
+        by_the_book.node_digest(1, [(0, bytes.fromhex(root.digest))]).hex(),
     ]
     text = page.replace("\n", "")
     assert [each for each in values if each not in text] == []
     assert by_the_book.hkdf(MASTER, b"mayfly resource 1\0" + RESOURCE.path.encode()) == KEY
-    (entry,) = by_the_book.Tree(nodes.objects, KEY, RESOURCE.path, "vol-0abc").entries(0, 0, root.id)
+    (entry,) = by_the_book.Tree(nodes.objects, KEY, RESOURCE.path, "vol-0abc").entries(
+        0, 0, bytes.fromhex(root.id), 1, bytes.fromhex(root.digest)
+    )
     assert entry == (5, b"\2" * 32, pack, 0, 32, 100)
 
 
 def test_the_page_names_every_field_of_a_manifest(page: str) -> None:
     volume = write_volume(MemoryObjects(), RESOURCE, "vol-1", {})
-    assert volume.digest == VolumeDigest().hexdigest()
+    assert volume.digest == VolumeDigest(2048).hexdigest()
     value = manifest(volumes=(volume,)).to_dict()
     names = [*value, *value["volumes"][0]]
     assert [each for each in names if f"| `{each}` |" not in page] == []

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from mayfly_agent.blocks import BLOCKS_PER_GIB
+from mayfly_agent.blocks import BLOCKS_PER_GIB, FANOUT, ZERO_DIGEST, VolumeDigest, levels_of, node_digest
 from mayfly_agent.repository import layout, seal
 from mayfly_agent.repository.packs import Location
-from mayfly_agent.repository.trees import FANOUT, Entry, Place, Root, TreeReader, TreeWriter, levels_of
+from mayfly_agent.repository.trees import Entry, Node, Place, Root, TreeReader, TreeWriter
 
 from tests.unit.agent.memory import MemoryObjects
 from tests.unit.agent.repository.points import KEY, OTHER, RESOURCE, key_of
@@ -109,42 +110,67 @@ def test_a_block_beyond_the_volume_is_refused(index: int) -> None:
         write([Entry(index, bytes(32), Location(b"p" * 16, b"k" * 8, 0, 0, 0))], 2048)
 
 
+@given(trees())
+@example((LARGEST, [entry(index) for index in EVERY]))
+@example((1, []))
+def test_a_tree_has_its_volumes_digest_wherever_the_blocks_lie(tree: tuple[int, list[Entry]]) -> None:
+    size, entries = tree
+    digest = VolumeDigest(size)
+    for each in entries:
+        digest.add(each.index, each.digest)
+    moved = [Entry(each.index, each.digest, Location(b"s" * 16, b"key-id-2", 1, 2, 3)) for each in entries]
+    assert write(entries, size)[0].digest == write(moved, size)[0].digest == digest.hexdigest()
+
+
+def test_blocks_of_zeros_count_as_holes() -> None:
+    digest, holes = VolumeDigest(2 * FANOUT), VolumeDigest(2 * FANOUT)
+    for index in (0, 1, FANOUT):
+        digest.add(index, ZERO_DIGEST)
+    assert digest.hexdigest() == holes.hexdigest() == Root(None, 2 * FANOUT).digest
+
+
+@pytest.mark.parametrize("index", [-1, 5, 4, 2048])
+def test_a_digest_takes_a_volumes_blocks_in_their_order(index: int) -> None:
+    digest = VolumeDigest(2048)
+    digest.add(5, bytes(32))
+    with pytest.raises(ValueError, match="comes after block 5 of 2048"):
+        digest.add(index, bytes(32))
+
+
+def test_nothing_is_added_to_a_digest_that_was_made() -> None:
+    digest = VolumeDigest(2048)
+    digest.add(5, bytes(32))
+    assert digest.hexdigest() == digest.hexdigest()
+    with pytest.raises(ValueError, match="comes after"):
+        digest.add(6, bytes(32))
+
+
 @settings(max_examples=20)
 @given(trees())
-def test_the_same_tree_has_the_same_nodes_and_other_places_have_others(tree: tuple[int, list[Entry]]) -> None:
+def test_no_writer_writes_the_nodes_of_another(tree: tuple[int, list[Entry]]) -> None:
+    """Not for the same blocks in the same place either: only who shares a node has one of its id."""
     size, entries = tree
-    _, store = write(entries, size)
-    assert write(entries, size)[1].objects == store.objects
-    stores = [store, *(write(entries, size, place)[1] for place in (Place(RESOURCE, "vol-2"), Place(OTHER, "vol-1")))]
+    places = (PLACE, PLACE, Place(RESOURCE, "vol-2"), Place(OTHER, "vol-1"))
+    stores = [write(entries, size, place)[1] for place in places]
     names = [key.rpartition("/")[2] for each in stores for key in each.objects]
-    assert len(set(names)) == len(names) == 3 * len(store.objects)
+    assert len(set(names)) == len(names) == 4 * len(stores[0].objects)
 
 
-@settings(max_examples=30)
-@given(trees(), st.data())
-def test_a_changed_block_makes_one_new_node_a_level(tree: tuple[int, list[Entry]], data: st.DataObject) -> None:
-    size, entries = tree
-    if not entries:
-        return
-    at = data.draw(st.integers(0, len(entries) - 1))
-    moved = Location(b"s" * 16, b"key-id-2", 1, 2, 3)
-    changed = [*entries[:at], Entry(entries[at].index, b"n" * 32, moved), *entries[at + 1 :]]
-    root, store = write(entries, size)
-    new_root, new = write(changed, size)
-    assert len(new.objects.keys() - store.objects.keys()) == root.levels
-    store.objects |= new.objects
-    assert read(root, store) == entries
-    assert read(new_root, store) == changed
-
-
-def test_a_volume_that_grows_keeps_its_nodes() -> None:
-    """Also where it gets another level: the old root is the first child of the new one."""
-    entries = [entry(index) for index in (0, FANOUT, FANOUT**2 - 1)]
-    small, store = write(entries, FANOUT**2)
-    large, grown = write(entries, FANOUT**2 + 1)
-    assert (small.levels, large.levels) == (2, 3)
-    assert set(store.puts) < set(grown.puts)
-    assert set(grown.puts) - set(store.puts) == {layout.node_key(RESOURCE, large.id)}
+def test_all_nodes_of_a_writer_begin_with_its_own_bytes() -> None:
+    nonces = set()
+    for _ in range(2):
+        _, store = small_tree()
+        begins = set()
+        for level, position in [(0, 0), (0, 1), (0, FANOUT), (1, 0), (1, 1), (2, 0)]:
+            for body in store.objects.values():
+                try:
+                    plain = seal.open_object("node", KEY, body, PLACE.of(level, position), what="it")
+                except seal.SealBroken:
+                    continue
+                begins.add(plain[:16])
+        assert len(begins) == 1
+        nonces |= begins
+    assert len(nonces) == 2
 
 
 def small_tree() -> tuple[Root, MemoryObjects]:
@@ -198,19 +224,32 @@ def test_a_tree_opens_in_its_place_only(how: dict[str, object]) -> None:
 )
 def test_a_root_that_promises_something_else_is_told(size: int, blocks: int) -> None:
     root, store = small_tree()
+    assert root.node is not None
     with pytest.raises(seal.SealBroken):
-        read(Root(root.id, size, blocks), store)
+        read(Root(replace(root.node, blocks=blocks), size), store)
 
 
-def test_blocks_beyond_the_volume_are_told() -> None:
-    root, store = write([entry(0), entry(2048)], 3 * FANOUT)
+def test_a_root_that_promises_another_digest_is_told() -> None:
+    root, store = small_tree()
+    assert root.node is not None
+    with pytest.raises(seal.SealBroken, match="that it should"):
+        read(Root(replace(root.node, digest=bytes(32)), root.size), store)
+
+
+@pytest.mark.parametrize("indexes", [(0, 2048), (0, 2049), (2047, 3071)])
+def test_blocks_beyond_the_volume_are_told(indexes: tuple[int, ...]) -> None:
+    root, store = write([entry(index) for index in indexes], 3 * FANOUT)
     with pytest.raises(seal.SealBroken, match="holds block 2048 of 2048"):
-        read(Root(root.id, 2048, 1), store)
+        read(Root(root.node, 2048), store)
+
+
+NONCE = b"w" * 16
 
 
 def forged(plain: bytes, level: int) -> tuple[Root, MemoryObjects]:
     """A tree of one path whose node of a level holds that: only who has the key can make it."""
     store = MemoryObjects()
+    digest = node_digest(0, [(1000, b"d" * 32)])
 
     def put(at: int, text: bytes) -> bytes:
         place = PLACE.of(at, 0)
@@ -218,10 +257,11 @@ def forged(plain: bytes, level: int) -> tuple[Root, MemoryObjects]:
         store.put(layout.node_key(RESOURCE, identity), seal.seal_object("node", KEY, identity, text, place))
         return identity
 
-    identity = put(level, plain)
+    identity = put(level, NONCE + plain)
     if level == 0:
-        identity = put(1, struct.pack(">H32s", 0, identity))
-    return Root(identity, 2 * FANOUT, 1), store
+        identity = put(1, NONCE + struct.pack(">H32sI32s", 0, identity, 1, digest))
+        digest = node_digest(1, [(0, digest)])
+    return Root(Node(identity, 1, digest), 2 * FANOUT), store
 
 
 PACKS = struct.pack(">H16s8s", 1, b"p" * 16, b"k" * 8)
@@ -245,9 +285,9 @@ def leaf_entry(slot: int, pack: int = 0) -> bytes:
         (0, PACKS + leaf_entry(1) + leaf_entry(0)),
         (0, b"\0\0" + leaf_entry(0)),
         (1, b""),
-        (1, bytes(33)),
-        (1, struct.pack(">H32s", FANOUT, bytes(32))),
-        (1, struct.pack(">H32s", 1, bytes(32)) * 2),
+        (1, bytes(69)),
+        (1, struct.pack(">H32sI32s", FANOUT, bytes(32), 1, bytes(32))),
+        (1, struct.pack(">H32sI32s", 1, bytes(32), 1, bytes(32)) * 2),
     ],
 )
 def test_a_sealed_node_that_is_none_is_told(level: int, plain: bytes) -> None:
@@ -264,7 +304,15 @@ def test_a_well_formed_one_is_read() -> None:
 
 def test_a_node_whose_id_is_not_its_texts_is_told() -> None:
     store, identity = MemoryObjects(), b"i" * 32
-    body = seal.seal_object("node", KEY, identity, PACKS + leaf_entry(0), PLACE.of(0, 0))
+    body = seal.seal_object("node", KEY, identity, NONCE + PACKS + leaf_entry(0), PLACE.of(0, 0))
     store.put(layout.node_key(RESOURCE, identity), body)
-    with pytest.raises(seal.SealBroken):
-        read(Root(identity, FANOUT, 1), store)
+    with pytest.raises(seal.SealBroken, match="was changed"):
+        read(Root(Node(identity, 1, node_digest(0, [(0, b"d" * 32)])), FANOUT), store)
+
+
+def test_a_node_shorter_than_a_writers_bytes_is_told() -> None:
+    store, place = MemoryObjects(), PLACE.of(0, 0)
+    identity = seal.node_id(KEY, place, b"short")
+    store.put(layout.node_key(RESOURCE, identity), seal.seal_object("node", KEY, identity, b"short", place))
+    with pytest.raises(seal.SealBroken, match="is no node"):
+        read(Root(Node(identity, 1, bytes(32)), FANOUT), store)

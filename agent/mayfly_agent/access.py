@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The services that operations use, each with the credentials that the controller has sent for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .credentials import FileCredentials, session_of
+from .ebs import DirectSnapshots
+from .job import Job
+from .progress import Progress
+from .s3 import CONFIG, S3Objects
+
+_CREDENTIALS = Path("/run/mayfly/credentials")
+
+
+def open_store(job: Job, progress: Progress) -> S3Objects:
+    """The job's repository; raises AgentError NoCredentials."""
+    place = job.repository
+    session = session_of(FileCredentials(_CREDENTIALS / "repository.json"))
+    client = session.create_client("s3", region_name=place.region, config=CONFIG)
+    return S3Objects(client, place.bucket, place.prefix, place.owner, progress)
+
+
+def open_snapshots(job: Job, region: str, progress: Progress) -> DirectSnapshots:
+    """The snapshots of the source or of the target; raises AgentError NoCredentials."""
+    return DirectSnapshots(FileCredentials(_CREDENTIALS / "source.json"), region, job.concurrency, progress)

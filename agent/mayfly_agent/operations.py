@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the agent can do: of each operation, how its job is read and what carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from . import access
+from .backup import Backup
+from .job import BackupJob, Job, RestoreJob, bad_job
+from .restore import Restore
+from .status import Status
+
+J = TypeVar("J", bound=Job)
+Result = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Operation(Generic[J]):
+    """``parse`` raises ValueError, KeyError or TypeError for what is no such job, ``run`` AgentError."""
+
+    parse: Callable[[Mapping[str, Any]], J]
+    run: Callable[[J, Status], Result]
+
+
+def carry_out(value: Mapping[str, Any], status: Status, arrived: float) -> Result:
+    """Do what a job says that arrived at that time of the status's clock; raises AgentError, BadJob for what is none.
+
+    Nothing is asked of AWS before all of the job has been understood.
+    """
+    operation = OPERATIONS.get(str(value.get("operation")))
+    if operation is None:
+        raise bad_job(ValueError(f"its operation is {value.get('operation')!r}, not {' or '.join(OPERATIONS)}"))
+    try:
+        job = operation.parse(value)
+        job.name  # noqa: B018 - raises ValueError for what cannot be a resource
+    except (ValueError, KeyError, TypeError) as error:
+        raise bad_job(error) from error
+    status.progress.retry_timeout = job.retry_timeout
+    status.progress.deadline = arrived + job.seconds_left
+    return operation.run(job, status)
+
+
+def _back_up(job: BackupJob, status: Status) -> Result:
+    snapshots = access.open_snapshots(job, job.source_region, status.progress)
+    return Backup(job, snapshots, access.open_store(job, status.progress), status).run()
+
+
+def _restore(job: RestoreJob, status: Status) -> Result:
+    snapshots = access.open_snapshots(job, job.target.region, status.progress)
+    return Restore(job, snapshots, access.open_store(job, status.progress), status).run()
+
+
+OPERATIONS: dict[str, Operation[Any]] = {
+    "backup": Operation(BackupJob.parse, _back_up),
+    "restore": Operation(RestoreJob.parse, _restore),
+}
