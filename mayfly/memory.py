@@ -16,6 +16,8 @@ from mayfly.project import BadInput
 # The keeper's start.py knows both names, and sweeps what a runner left as well.
 PREFIX = "mayfly-run-"
 LOCK = "lock"
+# The keeper's own: its folder, the file that names its run, and the lock that it holds (start.py).
+KEEPER_PREFIX, PLAYBOOK, ALIVE = "mayfly-", "playbook", "alive"
 
 
 @contextmanager
@@ -57,6 +59,20 @@ def forget_the_dead(memory: Path) -> None:
                 continue
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def forget(run: str) -> None:
+    """Remove what a keeper has left that was killed before it kept anything.
+
+    Its folder names the run, and nobody holds its lock.
+    """
+    for note in (path for place in memory_folders() for path in place.glob(f"{KEEPER_PREFIX}*/{PLAYBOOK}")):
+        with suppress(OSError):
+            if note.read_text().split()[2:] != [run]:
+                continue
+            with (note.parent / ALIVE).open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(note.parent, ignore_errors=True)
 
 
 def _in_memory(folder: str) -> bool:

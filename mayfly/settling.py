@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mayfly import playing, project
+from mayfly import memory, playing, project
 from mayfly.playing import Order
 from mayfly.progress import Event, Watch, read_report
 from mayfly.results import Failure, reported_failures
@@ -82,6 +82,7 @@ def _await_keeper(folder: Path, watch: Watch, tell: Callable[[Event], None], sto
             followed = False
             tell(Event("warning", f"The keeper's report cannot be followed any further: {error!r}"))
         if lives is None:
+            memory.forget(folder.name)
             return None
         if not lives:
             return None if report.get("ended") else "The keeper of the run died before everything had ended."

@@ -69,6 +69,7 @@ def start() -> Keeper:
     os.environ[ADDRESS_VARIABLE] = str(private / SOCKET)
     os.environ[RUN_VARIABLE] = run
     try:
+        (private / ALIVE).touch()  # what is killed from here on is found by it
         (private / PLAYBOOK).write_text(f"{os.getpid()} {_started(os.getpid())} {run}")
         _spawn(run, folder, private, os.getpid())
     except BaseException:

@@ -129,3 +129,29 @@ def test_the_runner_and_the_keeper_have_one_rule(monkeypatch: pytest.MonkeyPatch
     assert memory.memory_folders() == start.memory_folders()
     assert start.memory_folder() == memory.memory_folders()[0]
     assert (start.RUNNER_PREFIX, start.RUNNER_LOCK) == (memory.PREFIX, memory.LOCK)
+    assert (start._PREFIX, start.PLAYBOOK, start.ALIVE) == (memory.KEEPER_PREFIX, memory.PLAYBOOK, memory.ALIVE)
+
+
+def kept(place: Path, name: str, run: str) -> Path:
+    """What a keeper has in memory while it starts."""
+    folder = place / f"{memory.KEEPER_PREFIX}{name}"
+    folder.mkdir()
+    (folder / memory.ALIVE).touch()
+    (folder / memory.PLAYBOOK).write_text(f"4711 99 {run}")
+    return folder
+
+
+def test_what_a_keeper_left_that_died_before_it_kept_anything_is_forgotten(place: Path) -> None:
+    mine, others = kept(place, "a", "the-run"), kept(place, "b", "the-run-2")
+    memory.forget("the-run")
+    assert (mine.exists(), others.exists()) == (False, True)
+
+
+def test_a_keeper_that_lives_is_not_forgotten(place: Path) -> None:
+    mine = kept(place, "a", "the-run")
+    with (mine / memory.ALIVE).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        memory.forget("the-run")
+        assert mine.exists()
+    memory.forget("the-run")
+    assert not mine.exists()
