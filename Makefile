@@ -39,7 +39,7 @@ help:
 	  'make requirements  pin requirements.in anew (UPGRADE=1: newest versions)' \
 	  'make clean         remove what was built'
 
-setup: $(STAMPS)/project $(BUNDLES)
+setup: $(STAMPS)/project $(STAMPS)/node $(BUNDLES)
 
 agent: $(BUNDLES)
 
@@ -58,6 +58,15 @@ $(STAMPS)/uv: requirements.txt | build/packages
 
 $(STAMPS)/requirements: requirements.txt $(STAMPS)/uv
 	@uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	@touch $@
+
+# What evaluates policies for the lab, in a process of its own. Node brings its own list of authorities: the machine's
+# count as well, as they do for pip. Nothing of a package is run while it is installed.
+NODE := lab/mayfly_lab/iam/engine
+$(STAMPS)/node: $(NODE)/package.json $(NODE)/package-lock.json $(STAMPS)/uv
+	@mkdir -p $(VENV)/node && cp $(NODE)/package.json $(NODE)/package-lock.json $(VENV)/node/
+	@export NODE_EXTRA_CA_CERTS=$${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}; \
+	  npm ci --prefix $(VENV)/node --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
 $(STAMPS)/project: pyproject.toml lab/pyproject.toml agent/pyproject.toml $(STAMPS)/requirements

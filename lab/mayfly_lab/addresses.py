@@ -6,13 +6,14 @@ from __future__ import annotations
 from itertools import product
 
 REGIONS = ("us-east-1", "eu-central-1")
-SERVICES = ("ec2", "ebs", "s3", "sts", "iam", "kms", "ssm")
+SERVICES = ("ec2", "ebs", "s3", "sts", "iam", "kms", "ssm", "servicequotas", "pricing")
 
 GATEWAY = "169.254.0.1"  # next hop of every host; never seen on a wire
 METADATA = "169.254.169.254"
 RESOLVER = "169.254.169.253"
 CONTROL_NODE = "10.255.0.10"
 
+_PREFIXES = {"pricing": "api.pricing"}  # where a service's names do not begin with its own
 _GLOBAL = {"iam": "us-east-1", "sts": "us-east-1", "s3": "us-east-1"}
 _ADDRESSES = {
     key: f"100.64.{number // 200}.{number % 200 + 10}" for number, key in enumerate(product(SERVICES, REGIONS))
@@ -36,7 +37,7 @@ def all_addresses() -> list[str]:
 
 def hostnames(service: str, region: str) -> list[str]:
     """The DNS names (each with everything below it) of a service's endpoint."""
-    names = [f"{service}.{region}.amazonaws.com"]
+    names = [f"{_PREFIXES.get(service, service)}.{region}.amazonaws.com"]
     if _GLOBAL.get(service) == region:
         names.append(f"{service}.amazonaws.com")
     return names
@@ -46,5 +47,5 @@ def certificate_names() -> list[str]:
     """Subject alternative names that cover every endpoint, buckets as host names included."""
     names = ["*.amazonaws.com", "*.s3.amazonaws.com"]
     for region in REGIONS:
-        names += [f"*.{region}.amazonaws.com", f"*.s3.{region}.amazonaws.com"]
+        names += [f"*.{region}.amazonaws.com", f"*.s3.{region}.amazonaws.com", f"api.pricing.{region}.amazonaws.com"]
     return names

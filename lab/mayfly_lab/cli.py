@@ -9,26 +9,51 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from mayfly_lab import addresses, certificates, cgroups, fault_commands, faults, locks, namespace, paths, rpc
+from mayfly_lab import (
+    addresses,
+    certificates,
+    cgroups,
+    control_commands,
+    fault_commands,
+    faults,
+    locks,
+    namespace,
+    paths,
+    rpc,
+)
+from mayfly_lab.iam import commands as iam_commands
 from mayfly_lab.image import ensure_image
 
 _DOWN = 2
 _START_LIMIT = 60.0
+_ELSEWHERE: dict[str, Callable[[paths.Paths, argparse.Namespace], int]] = {
+    "fault": fault_commands.run,
+    "iam": iam_commands.run,
+    "quota": control_commands.run,
+    "spot": control_commands.run,
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="lab", description="An embedded AWS with real hosts, disks and networks.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start the lab (what a crash left is cleaned up first)")
+    starting = commands.add_parser("up", help="start the lab (what a crash left is cleaned up first)")
+    starting.add_argument("--enforce-iam", action="store_true", help="let IAM's policies count (see: lab iam)")
     commands.add_parser("down", help="end the lab; nothing of it stays but the cached machine image")
     commands.add_parser("status", help="what runs; exit code 1 when something does not")
-    commands.add_parser("seed", help="make accounts' networks, a bucket and two source instances")
+    seeding = commands.add_parser("seed", help="make accounts' networks, a bucket and two source instances")
+    ways = {"nat": "a NAT gateway", "endpoints": "VPC endpoints alone"}
+    purpose = f"how private subnets reach AWS (default: {ways['nat']})"
+    seeding.add_argument("--network", choices=list(ways), default="nat", help=purpose)
     for name, purpose in (("digest", "one digest over all blocks of each"), ("files", "the files of a file system")):
         contents = commands.add_parser(name, help=f"{purpose}, of volumes and snapshots")
         contents.add_argument("ids", nargs="+", metavar="ID", help="a volume or a snapshot")
     fault_commands.add_parser(commands)
+    control_commands.add_parsers(commands)
+    iam_commands.add_parser(commands)
     execute = commands.add_parser("exec", help="run a command in the lab's network: lab exec -- COMMAND")
     execute.add_argument("--host", metavar="INSTANCE", help="run it as root on a host of the lab instead")
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
@@ -48,12 +73,14 @@ def main() -> int:
         if options.command in ("digest", "files"):
             looking = [sys.executable, "-m", "mayfly_lab.contents", options.command, *options.ids]
             return namespace.execute(where, looking, environment(where))
-        if options.command == "fault":
-            return fault_commands.run(where, options)
+        if options.command in _ELSEWHERE:
+            return _ELSEWHERE[options.command](where, options)
         if options.command == "status":
             return status(where)
         with locks.held(where.lock, lambda: print(f"waiting for another command in {where.state}", file=sys.stderr)):
-            return {"up": up, "down": down, "seed": seed}[options.command](where)
+            if options.command == "seed":
+                return seed(where, options.network)
+            return up(where, enforce_iam=options.enforce_iam) if options.command == "up" else down(where)
     except (namespace.LabDown, rpc.RpcError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return _DOWN
@@ -61,18 +88,20 @@ def main() -> int:
         return 128 + signal.SIGINT
 
 
-def seed(where: paths.Paths) -> int:
-    """Fill the lab."""
-    return namespace.execute(where, [sys.executable, "-m", "mayfly_lab.seed"], environment(where))
+def seed(where: paths.Paths, network: str) -> int:
+    """Fill the lab; ``network``: how its private subnets reach AWS."""
+    return namespace.execute(where, [sys.executable, "-m", "mayfly_lab.seed", network], environment(where))
 
 
-def up(where: paths.Paths) -> int:
+def up(where: paths.Paths, *, enforce_iam: bool) -> int:
     """Start the lab, or say that it runs."""
     try:
         namespace.first_process(where)
     except namespace.LabDown:
         down(where)
     else:
+        if enforce_iam:
+            iam_commands.turn(where, on=True)
         print("the lab is up")
         return 0
     where.logs.mkdir(parents=True)
@@ -88,6 +117,8 @@ def up(where: paths.Paths) -> int:
     namespace.create(where)
     try:
         _wait_for_services(where)
+        if enforce_iam:
+            iam_commands.turn(where, on=True)
     except BaseException:
         namespace.destroy(where)
         raise
@@ -114,6 +145,7 @@ def status(where: paths.Paths) -> int:
     for host in client.call("hosts"):
         network = " network cut" if host["cut"] else ""
         print(f"host    {host['instance_id']} {host['state']}{network} disks {' '.join(host['disks']) or '-'}")
+    print(f"iam     {iam_commands.state(where)}")
     for fault in faults.Faults(where.run).all():
         print(f"fault   {fault}")
     return int(any(code is not None for code in services.values()))

@@ -46,10 +46,11 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "index": {"type": int, "help": "of this block"},
     "type": {"metavar": "PATTERN", "help": "launches of these instance types"},
     "zone": {"metavar": "PATTERN", "help": "launches in these Availability Zones"},
+    "market": {"choices": faults.MARKETS, "help": "launches on this market"},
     "thing": {"choices": faults.THINGS, "help": "what is not found (default: all of them)"},
 }
 _FILTERS = {
-    "service": "ec2, sts, iam, kms, ssm, s3 or ebs",
+    "service": "ec2, sts, iam, kms, ssm, servicequotas, pricing, s3 or ebs",
     "call": "a call by its name in AWS's API",
     "account": "requests of this account",
     "region": "requests in this Region",

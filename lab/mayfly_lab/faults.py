@@ -37,7 +37,8 @@ class Kind:
     required: tuple[str, ...] = ()
 
 
-_LAUNCH = ("type", "zone")
+_LAUNCH = ("type", "zone", "market")
+MARKETS = ("on-demand", "spot")
 KINDS = {
     "error": Kind("any error of AWS, in the service's own form", ("code", "status", "message", "reason")),
     "throttle": Kind("the service's own throttling error, above a rate or always", ("rate", "snapshot")),
@@ -47,7 +48,8 @@ KINDS = {
         "it is done, and answered seconds later (with --before: done only then)", ("seconds", "before"), ("seconds",)
     ),
     "capacity": Kind("RunInstances: InsufficientInstanceCapacity", _LAUNCH),
-    "vcpu-limit": Kind("RunInstances: VcpuLimitExceeded", _LAUNCH),
+    "vcpu-limit": Kind("RunInstances: VcpuLimitExceeded, of Spot MaxSpotInstanceCountExceeded", _LAUNCH),
+    "spot-price": Kind("RunInstances on the Spot market: SpotMaxPriceTooLow", ("type", "zone")),
     "ends-by-itself": Kind(
         "an accepted launch ends while it is pending (after 0.7 s), with a StateReason",
         (*_LAUNCH, "reason", "message", "seconds"),
@@ -106,6 +108,7 @@ class Fault:
     index: int | None = None
     type: str | None = None
     zone: str | None = None
+    market: str | None = None
     thing: str | None = None
 
     def concerns(self, request: Request) -> bool:
@@ -127,9 +130,10 @@ class Fault:
             for pattern in (self.resource, self.snapshot)
         )
 
-    def fits(self, instance_type: str, zone: str) -> bool:
-        """Whether it is about launches of this type in this Availability Zone."""
-        return fnmatchcase(instance_type, self.type or "*") and fnmatchcase(zone, self.zone or "*")
+    def fits(self, instance_type: str, zone: str, market: str) -> bool:
+        """Whether it is about launches of this type in this Availability Zone on this market."""
+        place = fnmatchcase(instance_type, self.type or "*") and fnmatchcase(zone, self.zone or "*")
+        return place and self.market in (None, market)
 
     def __str__(self) -> str:
         left = "always" if self.left is None else f"{self.left} left"

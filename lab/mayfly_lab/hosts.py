@@ -121,13 +121,14 @@ class Hosts:
             self._hosts.pop(host.instance_id, None)
         try:
             self._release(host)
-        except (CommandFailed, OSError):
+            if host.lost:
+                network.silence(host.private_ip)
+        except Exception:
             log.exception("%s was not cleaned up", host.instance_id)
-        if host.lost:
-            network.silence(host.private_ip)
-        else:
-            self._exited(host.instance_id)
-        host.released.set()
+        finally:  # whatever was left: the control plane waits for the end of the machine, not of its traces
+            if not host.lost:
+                self._exited(host.instance_id)
+            host.released.set()
 
     def _release(self, host: Host) -> None:
         # A machine outlives its systemd-nspawn when that was killed.
@@ -201,10 +202,8 @@ class Hosts:
             host.disks[name] = disk = loops.attach(self._volume(volume_id))
             major, minor = disk.device()
             host.inside("mknod", "-m", "660", f"/dev/{name}", "b", str(major), str(minor))
-        if (
-            subprocess.run(["partx", "-a", str(disk.path)], capture_output=True, timeout=30, check=False).returncode
-            == 0
-        ):
+        with suppress(CommandFailed):  # most disks have no partitions
+            run("partx", "-a", disk.path, wait=30)
             self._make_partition_nodes(host)
 
     def detach(self, instance_id: str, device: str) -> None:
@@ -273,7 +272,7 @@ class Hosts:
             for host in hosts:
                 try:
                     self._make_partition_nodes(host)
-                except (OSError, CommandFailed, TimeoutError):
+                except (OSError, CommandFailed):
                     log.debug("%s went away while its partitions were read", host.instance_id)
 
     def _make_partition_nodes(self, host: Host) -> None:

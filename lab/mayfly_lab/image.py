@@ -91,7 +91,11 @@ def ensure_image(cache: Path) -> Path:
             with_it = ["setpriv", "--pdeathsig", "KILL"]
             apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
             build = [sys.executable, "-m", "mayfly_lab.image", folder, str(cache), str(image)]
-            done = subprocess.run([*with_it, *apart, *build], stdin=subprocess.DEVNULL, check=False, timeout=_LIMIT)
+            command = [*with_it, *apart, *build]
+            try:
+                done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=_LIMIT)
+            except subprocess.TimeoutExpired:
+                raise CommandFailed(f"the machine image was not built in {_LIMIT:.0f} s") from None
             if done.returncode or not image.exists():
                 raise CommandFailed(f"the machine image was not built: exit code {done.returncode}")
     return image

@@ -46,6 +46,10 @@ class Paths:
         return self.run / "supervisor.sock"
 
     @property
+    def control_socket(self) -> Path:
+        return self.run / "control.sock"
+
+    @property
     def home(self) -> Path:
         """What `lab exec` needs to find the lab's namespaces."""
         return self.run / "home.json"
@@ -58,6 +62,11 @@ class Paths:
     def sessions(self) -> Path:
         """When sessions of roles end."""
         return self.run / "sessions"
+
+    @property
+    def iam(self) -> Path:
+        """What enforces IAM: identities, decisions, the engine's socket, and whether it is on."""
+        return self.run / "iam"
 
     @property
     def lock(self) -> Path:

@@ -23,6 +23,8 @@ _THROTTLED = {
     "iam": Refusal(400, "Throttling", "Rate exceeded"),
     "kms": Refusal(400, "ThrottlingException", "Rate exceeded"),
     "ssm": Refusal(400, "ThrottlingException", "Rate exceeded"),
+    "servicequotas": Refusal(400, "TooManyRequestsException", "Rate exceeded"),
+    "pricing": Refusal(400, "ThrottlingException", "Rate exceeded"),
     "s3": Refusal(503, "SlowDown", "Please reduce your request rate."),
     "ebs": Refusal(400, "ThrottlingException", "Rate exceeded."),
 }
@@ -34,6 +36,8 @@ _EXPIRED = {
     "iam": Refusal(403, "ExpiredToken", _TOKEN),
     "kms": Refusal(400, "ExpiredTokenException", _TOKEN),
     "ssm": Refusal(400, "ExpiredTokenException", _TOKEN),
+    "servicequotas": Refusal(400, "ExpiredTokenException", _TOKEN),
+    "pricing": Refusal(400, "ExpiredTokenException", _TOKEN),
     "s3": Refusal(400, "ExpiredToken", "The provided token has expired."),
     "ebs": Refusal(403, "ExpiredTokenException", _TOKEN),
 }
@@ -42,12 +46,16 @@ _UNKNOWN = {
     "ec2": Refusal(401, "AuthFailure", "AWS was not able to validate the provided access credentials"),
     "kms": Refusal(400, "UnrecognizedClientException", _UNKNOWN_KEY),
     "ssm": Refusal(400, "UnrecognizedClientException", _UNKNOWN_KEY),
+    "servicequotas": Refusal(400, "UnrecognizedClientException", _UNKNOWN_KEY),
+    "pricing": Refusal(400, "UnrecognizedClientException", _UNKNOWN_KEY),
     "ebs": Refusal(403, "UnrecognizedClientException", _UNKNOWN_KEY),
 }
 _FAILED = {
     "ec2": "InternalError",
     "kms": "KMSInternalException",
     "ssm": "InternalServerError",
+    "servicequotas": "ServiceException",
+    "pricing": "InternalErrorException",
     "s3": "InternalError",
     "ebs": "InternalServerException",
 }

@@ -16,6 +16,7 @@ from typing import Any
 from mayfly_lab import addresses, network, paths, rpc
 from mayfly_lab.commands import run
 from mayfly_lab.hosts import Hosts
+from mayfly_lab.iam.switch import Switch
 
 log = logging.getLogger(__name__)
 STORE_GIB = 256  # sparse; volumes are sparse files in it
@@ -61,6 +62,7 @@ class Supervisor:
         self._model: dict[str, Any] = {"hosts": []}
         self._cut: set[str] = set()
         self._network = threading.Lock()
+        self._iam = Switch(where.iam, where.logs / "iam.log")
 
     def prepare(self) -> None:
         """Mounts and network, all of them private to the lab's namespaces."""
@@ -115,12 +117,16 @@ class Supervisor:
             "mend_network": self._mend_network,
             "set_network": self._set_network,
             "hosts": self._list_hosts,
-            "services": lambda: {name: process.poll() for name, process in self._services.items()},
+            "services": self._list_services,
+            "enforce_iam": self._iam.turn,
             "events": self._events.after,
         }
         with rpc.Server(self._paths.supervisor_socket, calls) as server:
             self.start_services()
             server.serve_forever()
+
+    def _list_services(self) -> dict[str, int | None]:
+        return {**{name: process.poll() for name, process in self._services.items()}, **self._iam.services()}
 
     def _start_host(self, instance_id: str, **options: Any) -> None:
         self._hosts.start(instance_id, **options)

@@ -91,12 +91,15 @@ def restored(site: Site, host: str) -> dict[str, str]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The lab up and seeded, the repository made, and one backup of both instances in it."""
     if os.geteuid() != 0:
-        pytest.skip("the lab needs root")
+        pytest.fail("the lab needs root")
     lab = Lab(tmp_path_factory.mktemp("site") / "state")
     for step, wait in (("up", 600), ("seed", 300)):
         done = lab.run(step, wait=wait)
         assert done.returncode == 0, done.stderr
     seed = json.loads((lab.state / "run/seed.json").read_text())
+    # From here on, every test runs with the rights that iam/mayfly.yaml gives, and no others.
+    lab.exec("python", "-m", "tests.roles", str(lab.state / "run/seed.json"))
+    assert lab.run("iam", "enforce").returncode == 0
     names = {name: f"{name}_{seed['sources'][name]['id']}" for name in ("web-1", "db-1")}
     yield Site(lab, seed, names["web-1"], names["db-1"])
     lab.run("down")

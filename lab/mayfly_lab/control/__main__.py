@@ -4,25 +4,29 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 from pathlib import Path
 
 from mayfly_lab import paths, rpc, web
-from mayfly_lab.accounts import ACCOUNTS, new_access_key_id
+from mayfly_lab.accounts import ACCOUNTS
 from mayfly_lab.addresses import REGIONS, service_address
 from mayfly_lab.blocks.store import BlockStore
 from mayfly_lab.control import (
     attributes,
     consistency,
+    endpoints,
     groups,
     identity,
     images,
+    imaging,
     instances,
     lifecycle,
     metadata,
+    publishing,
+    quotas,
     regions,
     snapshots,
+    spot,
     volumes,
     vpcs,
 )
@@ -30,10 +34,27 @@ from mayfly_lab.control.application import Application
 from mayfly_lab.control.state import Lab, backends
 from mayfly_lab.faults import Faults
 from mayfly_lab.gate import Gate
+from mayfly_lab.iam.guard import Guard
 from mayfly_lab.sessions import Sessions
 
-SERVICES = ("ec2", "sts", "iam", "kms", "ssm")
-PARTS = (attributes, consistency, groups, identity, images, instances, lifecycle, regions, snapshots, volumes, vpcs)
+SERVICES = ("ec2", "sts", "iam", "kms", "ssm", "servicequotas", "pricing")
+PARTS = (
+    attributes,
+    consistency,
+    endpoints,
+    groups,
+    identity,
+    images,
+    imaging,
+    instances,
+    lifecycle,
+    quotas,
+    regions,
+    snapshots,
+    spot,
+    volumes,
+    vpcs,
+)
 _THREADS = 24  # of each address: calls that are slow on purpose hold one each
 
 
@@ -47,6 +68,7 @@ def main() -> None:
     Lab.supervisor = rpc.Client(where.supervisor_socket)
     Lab.faults = Faults(where.run)
     Lab.sessions = Sessions(where.sessions)
+    Lab.guard = Guard(where.iam, Lab.sessions)
     for part in PARTS:
         part.install()
     images.put_snapshots(REGIONS)
@@ -54,6 +76,8 @@ def main() -> None:
     for backend in backends():
         backend.get_default_vpc()
     threading.Thread(target=lifecycle.follow_events, name="events", daemon=True).start()
+    told = rpc.Server(where.control_socket, {"interrupt": spot.interrupt, "set_quota": quotas.set_quota})
+    threading.Thread(target=told.serve_forever, name="told", daemon=True).start()
     threading.Thread(target=metadata.Server().serve_forever, name="metadata", daemon=True).start()
     addresses = [service_address(service, region) for service in SERVICES for region in REGIONS]
     application = Application(SERVICES, Gate(Lab.faults, Lab.sessions))
@@ -67,11 +91,8 @@ def main() -> None:
 def _write_credentials(folder: Path) -> None:
     """Administrators' keys, as shared credentials and configuration files with one profile an account."""
     folder.mkdir(mode=0o700)
-    keys = {
-        account: (new_access_key_id(account, temporary=False), secrets.token_urlsafe(30))
-        for account in ACCOUNTS.values()
-    }
-    identity.register_root_keys(keys)
+    keys = identity.make_administrators()
+    publishing.publish()
     credentials, configuration = [], []
     for name, account in ACCOUNTS.items():
         key_id, secret = keys[account]

@@ -16,10 +16,12 @@ from moto.moto_server.werkzeug_app import create_backend_app
 
 from mayfly_lab import accounts, refusals
 from mayfly_lab.addresses import service_at
-from mayfly_lab.control import consistency, errors, picture
+from mayfly_lab.control import authorization, consistency, errors, lifecycle, picture, pricing, publishing
 from mayfly_lab.control.state import LOCK, Lab, Now
 from mayfly_lab.faults import Request
 from mayfly_lab.gate import Gate
+from mayfly_lab.iam.guard import conditions
+from mayfly_lab.iam.parameters import Parameters as Flat
 from mayfly_lab.refusals import Refusal
 
 log = logging.getLogger(__name__)
@@ -28,13 +30,18 @@ Parameters = list[tuple[str, str]]
 StartResponse = Callable[..., Any]
 _MAXIMUM_BODY = 8 << 20
 _READING = ("Describe", "Get", "List")
+_FOR_HOSTS = ("AttachVolume", "CreateImage", "CreateSnapshots", "DetachVolume")
+_OWN = {"pricing": pricing.application}  # what moto does not have
 
 
 class Application:
     """Every service of the control plane; which one, tells the address that was called."""
 
     def __init__(self, services: tuple[str, ...], gate: Gate) -> None:
-        self._applications = {service: create_backend_app(service) for service in services}  # type: ignore[arg-type]
+        self._applications = {
+            service: _OWN.get(service) or create_backend_app(service)  # type: ignore[arg-type]
+            for service in services
+        }
         self._gate = gate
 
     def __call__(self, environ: Environment, start_response: StartResponse) -> Iterable[bytes]:
@@ -58,20 +65,27 @@ class Application:
         refusal = self._gate.enter(request, key)
         if refusal:
             return _say(start_response, service, refusal)
-        line, headers, answer = self._answer(environ, request, parameters)
+        common = conditions(region, environ.get("REMOTE_ADDR", ""), environ.get("HTTP_USER_AGENT", ""))
+        refusal, key_refused = authorization.enter(request, Flat(parameters), body, key, common)
+        if refusal:
+            return _say(start_response, service, refusal)
+        line, headers, answer = self._answer(environ, Now(request, key_refused=key_refused), parameters)
         self._gate.leave(request, int(line.split()[0]))
         log.info("%s %s %s %.0f ms", service, call, line, (time.monotonic() - began) * 1000)
         start_response(line, headers)
         return [answer]
 
-    def _answer(self, environ: Environment, request: Request, parameters: Parameters) -> errors.Answer:
+    def _answer(self, environ: Environment, now: Now, parameters: Parameters) -> errors.Answer:
+        request = now.request
         started: list[Any] = []
 
         def start(*line_and_headers: Any) -> Any:
             started[:] = line_and_headers
 
+        if request.call in _FOR_HOSTS:
+            lifecycle.await_hosts(request.resources)
         with LOCK:
-            Lab.now = Now(request)
+            Lab.now = now
             if request.service == "ec2":
                 backend = ec2_backends[request.account][request.region]
                 with consistency.lagging(backend, request, parameters):
@@ -80,6 +94,8 @@ class Application:
                     picture.apply()
             else:
                 answer = b"".join(self._applications[request.service](environ, start))
+                if publishing.concerns(request.service, request.call):
+                    publishing.publish()
             refusal = Lab.now.refusal
         if refusal:
             return errors.written(request.service, refusal)

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from mayfly_lab.refusals import Refusal
 
-_JSON_SERVICES = ("kms", "ssm")
+_JSON_SERVICES = ("kms", "ssm", "servicequotas", "pricing")
 Answer = tuple[str, list[tuple[str, str]], bytes]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Security groups: one that something uses cannot be deleted."""
+"""Security groups: one that something uses cannot be deleted, and rules of protocols without ports."""
 
 from __future__ import annotations
 
@@ -7,16 +7,30 @@ import time
 from typing import Any
 
 from moto.ec2.exceptions import EC2ClientError
-from moto.ec2.models.security_groups import SecurityGroupBackend
+from moto.ec2.models.security_groups import SecurityGroupBackend, SecurityGroupRule
 
 from mayfly_lab.control.state import Lab, replace
 
 _delete_security_group = SecurityGroupBackend.delete_security_group
+_make_rule = SecurityGroupRule.__init__
+_WITH_PORTS = ("tcp", "6", "udp", "17")
 
 
 def install() -> None:
-    """Put this function into moto."""
+    """Put these functions into moto."""
     replace(SecurityGroupBackend, delete_security_group=delete_security_group)
+    replace(SecurityGroupRule, __init__=make_rule)
+
+
+def make_rule(self: Any, *asked: Any, **more: Any) -> None:
+    """A rule; only those of TCP and UDP must tell ports."""
+    backend, protocol, group_id, first, last, *others = asked
+    if None in (first, last):
+        if str(protocol).lower() in _WITH_PORTS:
+            message = "Invalid value 'Must specify both from and to ports with TCP/UDP.' for portRange."
+            raise EC2ClientError("InvalidParameterValue", message)
+        first = last = "-1"
+    _make_rule(self, backend, protocol, group_id, first, last, *others, **more)
 
 
 def delete_security_group(self: Any, name: str | None = None, group_id: str | None = None) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 import moto.iam.models
 from moto.core.exceptions import ServiceException
-from moto.iam.models import AccessKey, iam_backends
-from moto.sts.models import AssumedRole, STSBackend
+from moto.iam.models import iam_backends
+from moto.sts.models import AssumedRole, STSBackend, sts_backends
 from moto.sts.responses import TokenResponse
 
 from mayfly_lab import accounts
+from mayfly_lab.control import publishing
 from mayfly_lab.control.state import Lab, replace
+from mayfly_lab.sessions import Session
 
 _PARTITION = "aws"
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html: seconds, and characters of a policy.
@@ -37,18 +39,22 @@ class MalformedPolicyDocument(ServiceException):
 
 def install() -> None:
     """Put the lab's identities into moto."""
-    replace(moto.iam.models, get_account_id_from=accounts.account_of)
+    replace(
+        moto.iam.models,
+        get_account_id_from=accounts.account_of,
+        generate_access_key_id_from_account_id=lambda account, prefix, **_: accounts.new_access_key_id(
+            account, temporary=prefix == "ASIA"
+        ),
+    )
     original_assume = STSBackend.assume_role
 
     def assume_role(self: STSBackend, **arguments: Any) -> AssumedRole:
         short = Lab.faults.take("short-sessions", Lab.now.request)
         if short:
             arguments["duration"] = short.seconds
-        role = original_assume(self, **arguments)
-        Lab.sessions.begin(role.access_key_id, role.expiration.replace(tzinfo=UTC).timestamp())
-        return role
+        return original_assume(self, **arguments)
 
-    replace(STSBackend, assume_role=assume_role, _create_access_key=_create_access_key)
+    replace(STSBackend, assume_role=assume_role)
     original_response = TokenResponse.assume_role
 
     def respond(self: TokenResponse) -> Any:
@@ -57,30 +63,52 @@ def install() -> None:
         _check_form(seconds, self._get_param("Policy"))
         role = _trusting_role(role_arn, caller, self._get_param("ExternalId"))
         _check_duration(seconds, role, chained=caller.startswith("ASIA"))
-        return original_response(self)
+        owner = role_arn.split(":")[4]
+        policy = _session_policy(owner, self._get_param("Policy"), self._get_param("PolicyArns", []))
+        answer = original_response(self)
+        _remember(sts_backends[owner][_PARTITION].assumed_roles[-1], role, policy, self._get_param("Tags", []))
+        return answer
 
     replace(TokenResponse, assume_role=respond)
 
 
-def register_root_keys(keys: dict[str, tuple[str, str]]) -> None:
-    """Make an administrator in each account: ``{account: (access key id, secret)}``."""
-    for account, (key_id, secret) in keys.items():
+def make_administrators() -> dict[str, tuple[str, str]]:
+    """An administrator in each account: ``{account: (access key id, secret)}``."""
+    made = {}
+    for account in accounts.ACCOUNTS.values():
         backend = iam_backends[account][_PARTITION]
         user = backend.create_user("us-east-1", "administrator")
+        user.lab_administrator = True  # type: ignore[attr-defined]
         key = backend.create_access_key(user.name)
-        backend.access_keys.pop(key.access_key_id)
-        key.access_key_id, key.secret_access_key = key_id, secret
-        backend.access_keys[key_id] = key
+        made[account] = key.access_key_id, key.secret_access_key
+    return made
 
 
-def _create_access_key(_: STSBackend, role: str) -> tuple[str, AccessKey]:
-    account = role.split(":")[4]
+def _remember(made: AssumedRole, role: Any, policy: str | None, tags: list[dict[str, str]]) -> None:
+    """Let every service know the session."""
+    session = Session(
+        ends=made.expiration.replace(tzinfo=UTC).timestamp(),
+        role_arn=role.arn,
+        name=made.session_name,
+        policy=policy,
+        tags={tag["Key"]: tag["Value"] for tag in tags},
+    )
+    Lab.sessions.begin(made.access_key_id, session)
+
+
+def _session_policy(account: str, text: str | None, managed: list[dict[str, str]]) -> str | None:
+    """One policy out of all that narrow a session; raises MalformedPolicyDocument for one that there is not."""
     backend = iam_backends[account][_PARTITION]
-    key = backend.create_temp_access_key()
-    backend.access_keys.pop(key.access_key_id)
-    key.access_key_id = accounts.new_access_key_id(account, temporary=True)
-    backend.access_keys[key.access_key_id] = key
-    return account, key
+    try:
+        texts = [publishing.managed(backend, each["arn"]) for each in managed]
+    except KeyError as missing:
+        raise MalformedPolicyDocument(f"The policy {missing} does not exist.") from None
+    texts += [text] if text is not None else []
+    if not texts:
+        return None
+    statements = [json.loads(each)["Statement"] for each in texts]
+    together = [one for each in statements for one in (each if isinstance(each, list) else [each])]
+    return json.dumps({"Version": "2012-10-17", "Statement": together})
 
 
 def _check_form(seconds: int, policy: str | None) -> None:
@@ -95,8 +123,8 @@ def _check_form(seconds: int, policy: str | None) -> None:
     if len(policy) > _LONGEST_POLICY:
         raise ValidationError(failed.format("policy", "length less", _LONGEST_POLICY))
     try:
-        json.loads(policy)
-    except ValueError:
+        json.loads(policy)["Statement"]
+    except (ValueError, KeyError, TypeError):
         raise MalformedPolicyDocument("The policy is not in the valid JSON format.") from None
 
 
@@ -109,7 +137,10 @@ def _check_duration(seconds: int, role: Any, *, chained: bool) -> None:
 
 
 def _trusting_role(role_arn: str, caller_key: str, external_id: str | None) -> Any:
-    """The role, which exists and trusts the caller; raises AccessDenied."""
+    """The role, which exists and trusts the caller; raises AccessDenied.
+
+    Where IAM is enforced, the trust policy has been decided with all its conditions before.
+    """
     caller = accounts.account_of(caller_key)
     refusal = AccessDenied(
         f"User of account {caller} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
@@ -120,6 +151,8 @@ def _trusting_role(role_arn: str, caller_key: str, external_id: str | None) -> A
     role = next((role for role in roles if role.name == name), None)
     if role is None:
         raise refusal
+    if Lab.guard.enforces:
+        return role
     document = json.loads(role.assume_role_policy_document)
     statements = document["Statement"] if isinstance(document["Statement"], list) else [document["Statement"]]
     if not any(_allows(statement, caller, external_id) for statement in statements):

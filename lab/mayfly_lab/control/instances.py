@@ -12,7 +12,7 @@ from moto.ec2.models.instances import InstanceBackend
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses.instances import InstanceResponse
 
-from mayfly_lab.control import launches, lifecycle
+from mayfly_lab.control import images, launches, lifecycle, quotas, spot
 from mayfly_lab.control.attributes import is_true
 from mayfly_lab.control.state import replace
 
@@ -36,8 +36,9 @@ def install() -> None:
 
 
 def respond_to_run(self: Any) -> Any:
-    """RunInstances with its termination protection, which moto does not pass on."""
+    """RunInstances with its termination protection and its Spot options, which moto does not pass on."""
     self.ec2_backend.lab_protected = is_true(self._get_param("DisableApiTermination"))
+    self.ec2_backend.lab_spot_options = self._get_param("InstanceMarketOptions", {}).get("SpotOptions", {})
     return _respond_to_run(self)
 
 
@@ -47,9 +48,8 @@ def run_instances(
     """Launch; the same client token with the same request gives the same reservation, with another one an error."""
     token = arguments.get("client_token", _ABSENT)
     arguments["disable_api_termination"] = getattr(self, "lab_protected", False)
-    request = repr(
-        (image_id, count, str(user_data), security_group_names, sorted(arguments.items(), key=lambda item: item[0]))
-    )
+    options = getattr(self, "lab_spot_options", {})
+    request = repr((image_id, count, str(user_data), security_group_names, sorted(arguments.items()), options))
     known = self.__dict__.setdefault("lab_client_tokens", {})
     if token != _ABSENT and token in known:
         before, reservation = known[token]
@@ -62,8 +62,13 @@ def run_instances(
     if not arguments.get("subnet_id") and not arguments.get("nics"):
         arguments["subnet_id"] = _default_subnet(self, arguments.get("placement"))
     arguments["block_device_mappings"] = _disks(image, arguments.get("block_device_mappings") or [])
-    kind, zone = str(arguments["instance_type"]), _zone(self, arguments)
-    launches.check_capacity(kind, zone)
+    market = "spot" if arguments.get("instance_market_options") == "spot" else "on-demand"
+    kind = launches.Kind(str(arguments["instance_type"]), _zone(self, arguments), market)
+    images.check_bootable(image, kind.type)
+    price = spot.check_options(options, kind.type, kind.zone) if kind.spot else 0.0
+    quotas.check(self, kind.type, count, spot=kind.spot)
+    launches.check_capacity(kind)
+    tags = (arguments.get("tags") or {}).get("spot-instances-request", {})
     reservation = _run_instances(self, image_id, count, user_data, security_group_names, **copy.copy(arguments))
     settings = {disk["DeviceName"]: disk["Ebs"] for disk in arguments["block_device_mappings"] if disk.get("Ebs")}
     for instance in reservation.instances:
@@ -77,7 +82,9 @@ def run_instances(
         instance.lab_made = time.monotonic()  # type: ignore[attr-defined]
         instance.client_token = None if token == _ABSENT else token
         _keep_interfaces(instance, arguments.get("nics") or [])
-        lifecycle.launch(instance, launches.course(kind, zone))
+        if kind.spot:
+            spot.note(self, instance, price, tags)
+        lifecycle.launch(instance, launches.course(kind))
     if token != _ABSENT:
         known[token] = (request, reservation)
     return reservation

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instances import StateReason
 
+from mayfly_lab.control import quotas
 from mayfly_lab.control.state import Lab, refuse
 from mayfly_lab.faults import Fault
 from mayfly_lab.refusals import Refusal
@@ -43,33 +45,58 @@ class Course:
     ends_after_seconds: float = _PENDING_SECONDS
 
 
-def check_capacity(instance_type: str, zone: str) -> None:
-    """Raises the error that faults want for a launch of this type in this Availability Zone."""
-    if _met("capacity", instance_type, zone):
+@dataclass(frozen=True)
+class Kind:
+    """What a launch is of: type, Availability Zone (by name), and market ("on-demand" or "spot")."""
+
+    type: str
+    zone: str
+    market: str = "on-demand"
+
+    @property
+    def spot(self) -> bool:
+        return self.market == "spot"
+
+
+def check_capacity(kind: Kind) -> None:
+    """Raises the error that faults want for such a launch."""
+    instance_type, zone = kind.type, kind.zone
+    if _met("capacity", kind):
         message = f"We currently do not have sufficient {instance_type} capacity in the Availability Zone you "
         message += f"requested ({zone}). Our system will be working on provisioning additional capacity."
         raise refuse(Refusal(500, "InsufficientInstanceCapacity", message))
-    if _met("vcpu-limit", instance_type, zone):
-        message = "You have requested more vCPU capacity than your current vCPU limit allows for the instance bucket "
-        message += "that the specified instance type belongs to."
-        raise refuse(Refusal(400, "VcpuLimitExceeded", message))
+    if _met("vcpu-limit", kind):
+        raise quotas.exceeded(None, spot=kind.spot)
+    if kind.spot and _met("spot-price", kind):
+        raise price_too_low("your request", "the moment")
 
 
-def course(instance_type: str, zone: str) -> Course:
+def price_too_low(most: str, price: float | str) -> EC2ClientError:
+    """SpotMaxPriceTooLow, in EC2's words."""
+    message = f"Your Spot request price of {most} is lower than the minimum required Spot request fulfillment price "
+    return refuse(Refusal(400, "SpotMaxPriceTooLow", f"{message}of {price}."))
+
+
+def course(kind: Kind) -> Course:
     """How a launch goes on that was accepted."""
-    ending = _met("ends-by-itself", instance_type, zone)
+    if Lab.now.key_refused:
+        return _ending("Client.InternalError")
+    ending = _met("ends-by-itself", kind)
     if ending:
-        reason = ending.reason or _REASON
-        message = ending.message or _MESSAGES.get(reason, "The launch failed.")
-        after = _PENDING_SECONDS if ending.seconds is None else ending.seconds
-        return Course(ends=StateReason(f"{reason}: {message}", reason), ends_after_seconds=after)
-    late = _met("slow-boot", instance_type, zone)
-    mute = _met("no-ssh", instance_type, zone)
+        return _ending(ending.reason or _REASON, ending.message, ending.seconds)
+    late = _met("slow-boot", kind)
+    mute = _met("no-ssh", kind)
     return Course(
         late_seconds=(late.seconds or 0.0) if late else 0.0,
         boot_words=tuple(f"systemd.mask={unit}" for unit in _WITHOUT_SSH) if mute else (),
     )
 
 
-def _met(kind: str, instance_type: str, zone: str) -> Fault | None:
-    return Lab.faults.take(kind, Lab.now.request, lambda fault: fault.fits(instance_type, zone))
+def _ending(reason: str, message: str | None = None, seconds: float | None = None) -> Course:
+    text = message or _MESSAGES.get(reason, "The launch failed.")
+    after = _PENDING_SECONDS if seconds is None else seconds
+    return Course(ends=StateReason(f"{reason}: {text}", reason), ends_after_seconds=after)
+
+
+def _met(name: str, kind: Kind) -> Fault | None:
+    return Lab.faults.take(name, Lab.now.request, lambda fault: fault.fits(kind.type, kind.zone, kind.market))

@@ -10,15 +10,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instances import Instance, InstanceState, StateReason
 
 from mayfly_lab import rpc
 from mayfly_lab.control import groups, picture
 from mayfly_lab.control.launches import Course
-from mayfly_lab.control.state import LOCK, Lab, backend_of, replace
+from mayfly_lab.control.state import LOCK, Lab, backend_of, backends, replace
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ _NAMES = {0: "pending", 16: "running", 32: "shutting-down", 48: "terminated", 64
 # Real EC2 takes seconds to a minute for each of these; a second is enough to catch code that does not wait.
 _TRANSITION_SECONDS = 0.7
 _START_LIMIT = 60.0
+_PAUSE_SECONDS = 1.0
 _BY_USER = StateReason("Client.UserInitiatedShutdown: User initiated shutdown", "Client.UserInitiatedShutdown")
 _BY_ITSELF = StateReason(
     "Client.InstanceInitiatedShutdown: Instance initiated shutdown", "Client.InstanceInitiatedShutdown"
@@ -60,6 +62,9 @@ def start(self: Any) -> InstanceState:
 
 def stop(self: Any) -> InstanceState:
     before = InstanceState(self.state, self.state_code)
+    if self.lifecycle == "spot":
+        message = f"You can't stop the Spot Instance '{self.id}' because it is associated with a one-time Spot "
+        raise EC2ClientError("UnsupportedOperation", message + "Instance request.")
     if self.state_code in (PENDING, RUNNING):
         self.state_reason = _BY_USER
         _enter(self, STOPPING)
@@ -69,15 +74,31 @@ def stop(self: Any) -> InstanceState:
 
 def terminate(self: Any) -> InstanceState:
     before = InstanceState(self.state, self.state_code)
-    if self.state_code in (SHUTTING_DOWN, TERMINATED):
-        return before
-    self.state_reason = _BY_USER
-    _enter(self, SHUTTING_DOWN)
-    _in_background(_kill, self)
+    end(self, _BY_USER)
     return before
 
 
-def reboot(self: Any) -> None:
+def end(instance: Any, reason: StateReason, notice: float = 0.0) -> None:
+    """Terminate an instance, ``notice`` seconds from now; nothing where it has ended by then."""
+
+    def end_later(ending: Any) -> None:
+        time.sleep(notice)
+        end(ending, reason)
+
+    if notice > 0:
+        _in_background(end_later, instance)
+        return
+    with LOCK:
+        if instance.state_code not in (SHUTTING_DOWN, TERMINATED):
+            instance.state_reason = reason
+            _enter(instance, SHUTTING_DOWN)
+            _in_background(_kill, instance)
+
+
+def reboot(self: Any, when_off: Callable[[], None] | None = None) -> None:
+    """Restart the host; ``when_off`` is called once while it is off, under the lock, whatever becomes of the reboot."""
+    if when_off:
+        self.__dict__.setdefault("lab_when_off", []).append(when_off)
     _in_background(_reboot, self)
 
 
@@ -86,14 +107,53 @@ def follow_events() -> None:
     seen = 0
     client = rpc.Client(Lab.paths.supervisor_socket)
     while True:
-        for event in client.call("events", wait=60, after=seen, timeout=20):
+        try:
+            events = client.call("events", wait=60, after=seen, timeout=20)
+        except (OSError, rpc.RpcError):
+            log.exception("the supervisor does not tell what happened")
+            time.sleep(_PAUSE_SECONDS)
+            continue
+        for event in events:
             seen = event["n"]
-            if event["event"] == "exited":
-                _ended(event["instance_id"])
+            try:
+                if event["event"] == "exited":
+                    _ended(event["instance_id"])
+            except Exception:
+                log.exception("%s was not taken note of", event)
+
+
+def await_hosts(named: Collection[str]) -> None:
+    """Wait until the hosts of the instances, or of the volumes, that are ``named`` run, if they are being started.
+
+    For requests that need a host, before they take the lock: nobody else is answered while they have it.
+    """
+    with LOCK:
+        starting = list(_starting(named))
+    limit = time.monotonic() + _START_LIMIT
+    for started in starting:
+        started.wait(max(0.0, limit - time.monotonic()))
+
+
+def _starting(named: Collection[str]) -> Iterator[threading.Event]:
+    for backend in backends():
+        instances: list[Any] = backend.all_instances()
+        for instance in instances:
+            volumes = (disk.volume_id for disk in instance.block_device_mapping.values())
+            if getattr(instance, "lab_host", False) and not {instance.id, *volumes}.isdisjoint(named):
+                yield instance.lab_started
 
 
 def has_host(instance: Any) -> bool:
-    """Whether a host runs behind the instance; waits while one is being started."""
+    """Whether a host runs behind the instance; raises IncorrectState while one is still being started."""
+    if not getattr(instance, "lab_host", False):
+        return False
+    if not instance.lab_started.is_set():
+        raise EC2ClientError("IncorrectState", f"Instance '{instance.id}' is not 'running'.")
+    return True
+
+
+def _has_host_in_the_end(instance: Any) -> bool:
+    """Whether a host runs behind the instance; waits while one is being started, so never under the lock."""
     if not getattr(instance, "lab_host", False):
         return False
     instance.lab_started.wait(_START_LIMIT)
@@ -114,6 +174,7 @@ def _in_background(work: Callable[[Any], None], instance: Any) -> None:
             with LOCK:
                 instance.state_reason = StateReason("Server.InternalError: the host failed", "Server.InternalError")
                 instance.lab_host = False
+                _do_when_off(instance)
                 if instance.state_code in (PENDING, RUNNING):
                     _enter(instance, SHUTTING_DOWN)
                 _finish(instance)
@@ -124,7 +185,7 @@ def _in_background(work: Callable[[Any], None], instance: Any) -> None:
 def _boot(instance: Any) -> None:
     course: Course = instance.lab_course
     if course.ends is not None:
-        _end_while_pending(instance, course.ends, course.ends_after_seconds)
+        end(instance, course.ends, course.ends_after_seconds)
         return
     if not course.late_seconds:
         _start_host(instance)
@@ -136,16 +197,6 @@ def _boot(instance: Any) -> None:
         time.sleep(course.late_seconds)
         if instance.lab_course is course:  # neither stopped nor started again meanwhile
             _start_host(instance)
-
-
-def _end_while_pending(instance: Any, reason: StateReason, seconds: float) -> None:
-    time.sleep(seconds)
-    with LOCK:
-        if instance.state_code != PENDING:
-            return
-        instance.state_reason = reason
-        _enter(instance, SHUTTING_DOWN)
-    _settle(instance)
 
 
 def _start_host(instance: Any) -> None:
@@ -173,24 +224,24 @@ def _start_host(instance: Any) -> None:
 
 
 def _power_off(instance: Any) -> None:
-    if has_host(instance):
+    if _has_host_in_the_end(instance):
         Lab.supervisor.call("power_off", instance_id=instance.id)
     else:
         _ended(instance.id)
 
 
 def _kill(instance: Any) -> None:
-    if has_host(instance):
+    if _has_host_in_the_end(instance):
         Lab.supervisor.call("kill_host", instance_id=instance.id)
     else:
         _ended(instance.id)
 
 
 def _reboot(instance: Any) -> None:
-    if not has_host(instance):
-        return
+    runs = _has_host_in_the_end(instance)
     with LOCK:
-        if instance.state_code != RUNNING:
+        if not runs or instance.state_code != RUNNING:
+            _do_when_off(instance)
             return
         instance.lab_rebooting = True
     Lab.supervisor.call("power_off", instance_id=instance.id)
@@ -201,15 +252,22 @@ def _ended(instance_id: str) -> None:
     with LOCK:
         _, instance = backend_of(instance_id)
         instance.lab_host = False
+        _do_when_off(instance)
         if getattr(instance, "lab_rebooting", False) and instance.state_code == RUNNING:
             instance.lab_rebooting = False
             _in_background(_start_host, instance)  # a reboot is not a change of state
             return
         if instance.state_code in (PENDING, RUNNING):
             instance.state_reason = _BY_ITSELF
-            ends = instance.instance_initiated_shutdown_behavior == "terminate"
+            # A one-time Spot Instance cannot be stopped.
+            ends = instance.instance_initiated_shutdown_behavior == "terminate" or instance.lifecycle == "spot"
             _enter(instance, SHUTTING_DOWN if ends else STOPPING)
     _in_background(_settle, instance)
+
+
+def _do_when_off(instance: Any) -> None:
+    for work in instance.__dict__.pop("lab_when_off", []):
+        work()
 
 
 def _settle(instance: Any) -> None:

@@ -160,6 +160,11 @@ def tree(instance: Any) -> Tree:
     }
     if instance.public_ip:
         metadata["public-ipv4"] = instance.public_ip.encode()
+    ends = getattr(instance, "lab_interruption", None)
+    if ends:
+        moment = f"{ends:%Y-%m-%dT%H:%M:%SZ}"
+        action = json.dumps({"action": "terminate", "time": moment}).encode()
+        metadata["spot"] = {"instance-action": action, "termination-time": moment.encode()}
     if instance.metadata_options.instance_metadata_tags == "enabled":
         metadata["tags"] = {"instance": {tag["key"]: tag["value"].encode() for tag in instance.get_tags()}}
     document = {

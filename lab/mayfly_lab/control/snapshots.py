@@ -8,6 +8,7 @@ import logging
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,8 @@ from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 
 from mayfly_lab.blocks.store import SnapshotNotFound, SnapshotRecord
 from mayfly_lab.control import filters, lifecycle
-from mayfly_lab.control.state import Lab, replace
+from mayfly_lab.control.state import Lab, refuse, replace
+from mayfly_lab.refusals import Refusal
 
 log = logging.getLogger(__name__)
 _COMPLETION_SECONDS = 1.0
@@ -58,9 +60,9 @@ def create_snapshot(self: Any) -> ActionResult:
     self.error_on_dryrun()
     volume = self.ec2_backend.get_volume(self._get_param("VolumeId"))
     tags = self._parse_tag_specification().get("snapshot", {})
-    record = _new_record(self.ec2_backend, volume, self._get_param("Description") or "", tags)
+    record = new_record(self.ec2_backend, volume, self._get_param("Description") or "", tags)
     Lab.store.snapshot_volume(record, volume.id)
-    _complete_later([record])
+    complete_later([record])
     return ActionResult(_shown(record))
 
 
@@ -85,18 +87,32 @@ def create_snapshots(self: Any) -> ActionResult:
     for volume in volumes:
         own = {tag["key"]: tag["value"] for tag in volume.get_tags()} if copied else {}
         own = {key: value for key, value in own.items() if not key.startswith("aws:")}
-        records.append(_new_record(backend, volume, self._get_param("Description") or "", {**own, **tags}))
+        records.append(new_record(backend, volume, self._get_param("Description") or "", {**own, **tags}))
+    take(instance, records)
+    return ActionResult({"Snapshots": [_shown(record) for record in records]})
+
+
+def take(instance: Any, records: list[SnapshotRecord], then: Callable[[], None] | None = None) -> None:
+    """Make these snapshots of an instance's volumes at one moment, all or none; ``then`` follows their completion."""
     runs = lifecycle.has_host(instance)
     if runs:
         Lab.supervisor.call("freeze", instance_id=instance.id)
     try:
         for record in records:
             Lab.store.snapshot_volume(record, record.volume_id)
+    except Exception as error:
+        for record in records:
+            Lab.store.delete(record.snapshot_id)
+        raise refuse(Refusal(500, "InternalError", f"The snapshots were not made: {error}")) from error
     finally:
         if runs:
             Lab.supervisor.call("thaw", instance_id=instance.id)
-    _complete_later(records)
-    return ActionResult({"Snapshots": [_shown(record) for record in records]})
+    complete_later(records, then)
+
+
+def image_of(backend: Any, snapshot_id: str) -> str | None:
+    """The id of the image that a snapshot belongs to, None for none."""
+    return next((image.id for image in backend.amis.values() if snapshot_id in image.snapshot_ids), None)
 
 
 def delete_snapshot(self: Any) -> EmptyResult:
@@ -105,6 +121,9 @@ def delete_snapshot(self: Any) -> EmptyResult:
     record = visible(self.ec2_backend, snapshot_id)
     if record.owner != self.ec2_backend.account_id:
         raise EC2ClientError("UnauthorizedOperation", f"You are not the owner of {snapshot_id}.")
+    image = image_of(self.ec2_backend, snapshot_id)
+    if image:
+        raise EC2ClientError("InvalidSnapshot.InUse", f"The snapshot {snapshot_id} is currently in use by {image}")
     Lab.store.delete(snapshot_id)
     return EmptyResult()
 
@@ -201,9 +220,15 @@ def _named(entries: list[dict[str, str]]) -> list[str]:
     return [entry.get("UserId") or entry["Group"] for entry in entries]
 
 
-def _new_record(backend: Any, volume: Any, description: str, tags: dict[str, str]) -> SnapshotRecord:
+def new_id() -> str:
+    """The id of a snapshot that is to be made."""
+    return f"snap-{secrets.token_hex(9)[:17]}"
+
+
+def new_record(backend: Any, volume: Any, description: str, tags: dict[str, str]) -> SnapshotRecord:
+    """What is to be known of a new snapshot of a volume."""
     return SnapshotRecord(
-        snapshot_id=f"snap-{secrets.token_hex(9)[:17]}",
+        snapshot_id=new_id(),
         owner=backend.account_id,
         region=backend.region_name,
         volume_id=volume.id,
@@ -222,7 +247,9 @@ def _new_record(backend: Any, volume: Any, description: str, tags: dict[str, str
     )
 
 
-def _complete_later(records: list[SnapshotRecord]) -> None:
+def complete_later(records: list[SnapshotRecord], then: Callable[[], None] | None = None) -> None:
+    """Let snapshots be completed after a while."""
+
     def complete() -> None:
         time.sleep(_COMPLETION_SECONDS)
         for record in records:
@@ -231,6 +258,8 @@ def _complete_later(records: list[SnapshotRecord]) -> None:
             except SnapshotNotFound:
                 continue
             Lab.store.save(dataclasses.replace(latest, state="completed", progress="100%"))
+        if then:
+            then()
 
     threading.Thread(target=complete, name="snapshots", daemon=True).start()
 

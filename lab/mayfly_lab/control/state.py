@@ -16,6 +16,7 @@ from mayfly_lab.accounts import ACCOUNTS
 from mayfly_lab.addresses import REGIONS
 from mayfly_lab.blocks.store import BlockStore
 from mayfly_lab.faults import Faults, Request
+from mayfly_lab.iam.guard import Guard
 from mayfly_lab.paths import Paths
 from mayfly_lab.refusals import Refusal
 from mayfly_lab.sessions import Sessions
@@ -31,6 +32,7 @@ class Now:
     refusal: Refusal | None = None
     hidden: set[str] = field(default_factory=set)  # ids of snapshots
     tags: dict[str, dict[str, str]] = field(default_factory=dict)  # of snapshots, as they were
+    key_refused: bool = False  # KMS does not do for the caller what a volume needs
 
 
 class Lab:
@@ -41,6 +43,7 @@ class Lab:
     paths: Paths
     faults: Faults
     sessions: Sessions
+    guard: Guard
     now: Now = Now()
 
 

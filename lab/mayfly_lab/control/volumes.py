@@ -76,6 +76,7 @@ def create_volume(self: Any, size: int | None, zone_name: str, snapshot_id: str 
     volume.snapshot_id = snapshot_id or ""  # empty, as AWS has it, not left out
     Lab.store.create_volume(volume.id, volume.size, snapshot_id)
     volume.lab_made = time.monotonic()  # type: ignore[attr-defined]
+    volume.lab_key_refused = Lab.now.key_refused  # type: ignore[attr-defined]
     if volume.volume_type == "gp3" and volume.throughput is None:
         volume.throughput = 125
     return volume
@@ -151,5 +152,6 @@ def modify_volume(self: Any, volume_id: str, target_size: int | None = None, *ot
 def status(self: Any) -> str:
     if self.attachment:
         return "in-use"
-    ready = getattr(self, "lab_made", 0.0) + _CREATING_SECONDS
-    return "available" if time.monotonic() >= ready else "creating"
+    if time.monotonic() < getattr(self, "lab_made", 0.0) + _CREATING_SECONDS:
+        return "creating"
+    return "error" if getattr(self, "lab_key_refused", False) else "available"

@@ -13,6 +13,7 @@ from mayfly_lab.ebs.application import Application
 from mayfly_lab.ebs.tokens import Tokens
 from mayfly_lab.faults import Faults
 from mayfly_lab.gate import Gate
+from mayfly_lab.iam.guard import Guard
 from mayfly_lab.sessions import Sessions
 
 _THREADS = 32  # of each Region
@@ -23,8 +24,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     where = paths.current()
     regions = {addresses.service_address("ebs", region): region for region in addresses.REGIONS}
-    gate = Gate(Faults(where.run), Sessions(where.sessions))
-    application = Application(BlockStore(where.store), Tokens(where.run / "ebs-tokens.key"), gate, regions)
+    sessions = Sessions(where.sessions)
+    gate, guard = Gate(Faults(where.run), sessions), Guard(where.iam, sessions)
+    tokens = Tokens(where.run / "ebs-tokens.key")
+    application = Application(BlockStore(where.store), tokens, gate, regions, guard=guard)
     connections.keep(web.serve(application, list(regions), where.server_certificate, threads=_THREADS))
     ready = where.run / "ready"
     ready.mkdir(exist_ok=True)

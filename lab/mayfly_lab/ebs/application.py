@@ -16,11 +16,13 @@ from mayfly_lab import accounts
 from mayfly_lab.blocks.files import BLOCK
 from mayfly_lab.blocks.store import BlockStore
 from mayfly_lab.ebs.errors import DirectError, check_id, invalid
+from mayfly_lab.ebs.permission import Permission
 from mayfly_lab.ebs.reading import Caller, Reading
 from mayfly_lab.ebs.tokens import Tokens
 from mayfly_lab.ebs.writing import SEALING_SECONDS, Writing
 from mayfly_lab.faults import Request
 from mayfly_lab.gate import Gate
+from mayfly_lab.iam.guard import Guard
 from mayfly_lab.refusals import unknown_caller
 from mayfly_lab.web import NoAnswer
 
@@ -52,11 +54,14 @@ class Application:
         gate: Gate,
         regions: dict[str, str],
         sealing_seconds: float = SEALING_SECONDS,
+        *,
+        guard: Guard,
     ) -> None:
         """``regions``: by the address that a request came to. ``sealing_seconds``: after CompleteSnapshot."""
         self._reading = Reading(store, tokens, gate.faults)
         self._writing = Writing(store, self._reading, gate.faults, sealing_seconds)
         self._gate = gate
+        self._permission = Permission(store, guard)
         self._regions = regions
 
     def __call__(self, environ: Environment, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -96,6 +101,7 @@ class Application:
         refusal = self._gate.enter(request, key)
         if refusal:
             raise DirectError(refusal.status, refusal.code, refusal.reason, refusal.message)
+        self._permission.check(request, value, key, environ)
         answer = self._done(request, caller, parts=parts, query=query, environ=environ, body=body)
         self._gate.leave(request, answer[0])
         return answer

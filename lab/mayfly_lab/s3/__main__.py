@@ -9,6 +9,7 @@ import threading
 from mayfly_lab import addresses, paths, web
 from mayfly_lab.faults import Faults
 from mayfly_lab.gate import Gate
+from mayfly_lab.iam.guard import Guard
 from mayfly_lab.s3.application import Application
 from mayfly_lab.s3.content import Spool
 from mayfly_lab.sessions import Sessions
@@ -20,7 +21,8 @@ def main() -> None:
     """Serve until killed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     where = paths.current()
-    application = Application(Spool(where.run / "s3"), Gate(Faults(where.run), Sessions(where.sessions)))
+    sessions = Sessions(where.sessions)
+    application = Application(Spool(where.run / "s3"), Gate(Faults(where.run), sessions), Guard(where.iam, sessions))
     endpoints = [addresses.service_address("s3", region) for region in addresses.REGIONS]
     web.serve(application, endpoints, where.server_certificate, threads=_THREADS)
     ready = where.run / "ready"

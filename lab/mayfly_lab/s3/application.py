@@ -7,8 +7,9 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from http.client import NOT_FOUND, OK
 from http.client import responses as reasons
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
@@ -20,11 +21,14 @@ from werkzeug.exceptions import HTTPException
 from mayfly_lab import accounts, addresses
 from mayfly_lab.faults import Request as Asked
 from mayfly_lab.gate import Gate
-from mayfly_lab.s3 import operations, policy
+from mayfly_lab.iam.guard import Guard
+from mayfly_lab.iam.s3 import Asked as Action
+from mayfly_lab.s3 import deletions, operations, policy
 from mayfly_lab.s3.body import Upload
 from mayfly_lab.s3.content import Content, Spool
 from mayfly_lab.s3.errors import S3Error, access_denied
 from mayfly_lab.s3.keys import TaggedContent, patch_moto
+from mayfly_lab.s3.permission import Permission, Subject, source_of
 from mayfly_lab.s3.uploads import UploadResponse
 from mayfly_lab.web import NoAnswer
 
@@ -86,13 +90,14 @@ class _Response(UploadResponse):
 class Application:
     """S3 for WSGI servers that tell the address of a request as ``mayfly.address``."""
 
-    def __init__(self, spool: Spool, gate: Gate) -> None:
+    def __init__(self, spool: Spool, gate: Gate, guard: Guard) -> None:
         patch_moto()
         self._spool = spool
         self._gate = gate
         # moto's state knows no threads, and a conditional put must look and write in one step. Data comes in and
         # goes out outside of this lock.
         self._lock = threading.Lock()
+        self._permission = Permission(guard, self._lock)
 
     def __call__(self, environ: Environment, start_response: Callable[..., Any]) -> Iterable[bytes]:
         started = time.monotonic()
@@ -130,41 +135,83 @@ class Application:
         refusal = self._gate.enter(asked, call.access_key_id)
         if refusal:
             raise S3Error(refusal.status, refusal.code, refusal.message)
-        owner, bucket = self._admit(call)
+        owner, bucket = self._find(call)
+        action = Action(asked.call, call.key, call.query, call.headers)
+        subject = Subject(asked, call.access_key_id, action, call.bucket, bucket, environ)
+        self._admit(call, subject)
+        if bucket is not None and asked.call == "DeleteObjects" and self._permission.enforced:
+            answer = self._delete_allowed(call, subject, owner)
+        else:
+            answer = self._do(call, subject, owner)
+        self._gate.leave(asked, answer[0])
+        return answer
+
+    def _do(self, call: Call, subject: Subject, owner: str) -> tuple[int, dict[str, Any], Content | bytes]:
+        """What a caller asks who may; moto answers."""
         content = None
         passed: dict[str, str] = {}
         if call.carries_object:
-            content, passed = self._take_in(environ, call, bucket)
-        with self._lock:
-            self._check_conditions(call, bucket)
-            request = _moto_request(environ, call, owner, passed, with_body=content is None)
-            response = _Response(content)
-            handler = response.key_response if call.key else response.bucket_response
-            status, headers, body = handler(request, request.raw_url, dict(request.headers))
-        self._gate.leave(asked, int(status))
+            content, passed = self._take_in(subject.environ, call, subject.bucket)
+        try:
+            with self._lock:
+                self._check_conditions(call, subject.bucket)
+                request = _moto_request(subject.environ, call, owner, passed, with_body=content is None)
+                response = _Response(content)
+                handler = response.key_response if call.key else response.bucket_response
+                status, headers, body = handler(request, request.raw_url, dict(request.headers))
+        except HTTPException as error:
+            if error.code == NOT_FOUND:
+                self._permission.check_seeing(subject)
+            raise
+        if int(status) == NOT_FOUND:
+            self._permission.check_seeing(subject)
         return int(status), headers, body.encode() if isinstance(body, str) else body
 
-    def _admit(self, call: Call) -> tuple[str, FakeBucket | None]:
-        """(account that moto is to answer for, bucket); raises the S3Error that keeps a caller out."""
-        if not call.bucket:
-            return call.account, None
-        bucket = find_bucket(call.bucket)
+    def _delete_allowed(self, call: Call, subject: Subject, owner: str) -> tuple[int, dict[str, Any], Content | bytes]:
+        """DeleteObjects of what may be deleted; the rest is told in the answer."""
+        body = _read_document(subject.environ)
+        objects = deletions.named(body)
+        reasons = self._permission.deletable(subject, objects)
+        left = [each for each, reason in zip(objects, reasons, strict=True) if reason is None]
+        if len(left) < len(objects):
+            body = deletions.request(left, body)
+        answer: tuple[int, dict[str, Any], Content | bytes] = 200, {"Content-Type": "application/xml"}, b""
+        if left or not objects:
+            environ = {**subject.environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+            answer = self._do(call, replace(subject, environ=environ), owner)
+        if answer[0] != OK or len(left) == len(objects):
+            return answer
+        document = bytes(answer[2]).decode() or None
+        return answer[0], answer[1], deletions.answer(document, deletions.errors(objects, reasons)).encode()
+
+    def _find(self, call: Call) -> tuple[str, FakeBucket | None]:
+        """(account that moto is to answer for, bucket); raises the S3Error of one that is elsewhere or another's."""
+        bucket = find_bucket(call.bucket) if call.bucket else None
         if bucket is None or (call.method == "PUT" and not call.key and not call.query):
             return call.account, None
         if bucket.region_name != call.region and "location" not in call.query:
             raise _redirect(call.bucket, bucket.region_name)
         _expect_owner(bucket, call.headers.get("x-amz-expected-bucket-owner"))
-        allow(bucket, call.account, policy.action(call.method, call.query, key=bool(call.key)), call.key)
-        source = call.headers.get("x-amz-copy-source")
-        if source:
-            name, _, key = unquote_to_bytes(source.partition("?")[0]).decode().lstrip("/").partition("/")
-            origin = find_bucket(name)
-            if origin is not None:
-                _expect_owner(origin, call.headers.get("x-amz-source-expected-bucket-owner"))
-                allow(origin, call.account, "s3:GetObject", key)
         return bucket.account_id, bucket
 
-    def _take_in(self, environ: Environment, call: Call, bucket: FakeBucket | None) -> tuple[Content, dict[str, str]]:
+    def _admit(self, call: Call, subject: Subject) -> None:
+        """Raises the S3Error that keeps a caller out."""
+        bucket, source = subject.bucket, call.headers.get("x-amz-copy-source")
+        name, key = source_of(source) if source and bucket else ("", "")
+        origin = find_bucket(name) if name else None
+        if origin is not None:
+            _expect_owner(origin, call.headers.get("x-amz-source-expected-bucket-owner"))
+        if self._permission.enforced:
+            self._permission.check(subject, origin)
+            return
+        if bucket is not None:
+            allow(bucket, call.account, policy.action(call.method, call.query, key=bool(call.key)), call.key)
+        if origin is not None:
+            allow(origin, call.account, "s3:GetObject", key)
+
+    def _take_in(
+        self, environ: Mapping[str, Any], call: Call, bucket: FakeBucket | None
+    ) -> tuple[Content, dict[str, str]]:
         """The object's data, on disk, and the headers that say what was found out about it."""
         if bucket is None:
             raise S3Error(
@@ -278,7 +325,9 @@ def _under_kms(call: Call, bucket: FakeBucket) -> bool:
     return bool(default["SSEAlgorithm"] == "aws:kms")
 
 
-def _moto_request(environ: Environment, call: Call, owner: str, passed: dict[str, str], *, with_body: bool) -> _Request:
+def _moto_request(
+    environ: Mapping[str, Any], call: Call, owner: str, passed: dict[str, str], *, with_body: bool
+) -> _Request:
     """The request as moto is to see it: path style, at the regional endpoint, for the account that owns the bucket."""
     path = f"/{call.bucket}/{quote(call.key)}" if call.key else f"/{call.bucket}"
     changed: Environment = {
@@ -291,14 +340,19 @@ def _moto_request(environ: Environment, call: Call, owner: str, passed: dict[str
         "REQUEST_URI": path,
     }
     if with_body:
-        size = int(environ.get("CONTENT_LENGTH") or 0)
-        if size > _LARGEST_DOCUMENT:
-            raise S3Error(400, "MaxMessageLengthExceeded", "Your request was too big.")
-        changed["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(size) if size else b"")
+        changed["wsgi.input"] = io.BytesIO(_read_document(environ))
     else:
         changed.update({"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"})
         changed.pop("HTTP_X_AMZ_CONTENT_SHA256", None)
     return _Request(changed)
+
+
+def _read_document(environ: Mapping[str, Any]) -> bytes:
+    """A body that is no object."""
+    size = int(environ.get("CONTENT_LENGTH") or 0)
+    if size > _LARGEST_DOCUMENT:
+        raise S3Error(400, "MaxMessageLengthExceeded", "Your request was too big.")
+    return bytes(environ["wsgi.input"].read(size)) if size else b""
 
 
 def _latin(value: str) -> str:

@@ -14,7 +14,7 @@ import boto3
 
 from mayfly_lab import accounts, paths
 from mayfly_lab.seed import identity, sources
-from mayfly_lab.seed.network import ensure_network
+from mayfly_lab.seed.network import WAYS_OUT, ensure_network
 
 MAIN_REGION = "us-east-1"
 _RANGES = {
@@ -25,12 +25,16 @@ _RANGES = {
 _FILLED_SECONDS = 60.0
 
 
-def main() -> int:
-    """Make everything, wait until the instances have filled their volumes, write seed.json."""
+def main(way_out: str = WAYS_OUT[0]) -> int:
+    """Make everything, wait until the instances have filled their volumes, write seed.json.
+
+    ``way_out``: how private subnets reach AWS, one of `network.WAYS_OUT`.
+    """
     where = paths.current()
     sessions = {name: boto3.Session(profile_name=name) for name in accounts.ACCOUNTS}
     networks = {
-        key: ensure_network(sessions[key[0]].client("ec2", region_name=key[1]), cidr) for key, cidr in _RANGES.items()
+        key: ensure_network(sessions[key[0]].client("ec2", region_name=key[1]), cidr, way_out)
+        for key, cidr in _RANGES.items()
     }
     backup = sessions["backup"]
     key_arn = identity.ensure_key(backup.client("kms", region_name=MAIN_REGION), "alias/mayfly")
@@ -99,4 +103,4 @@ def _await_filled(name: str, address: str, key: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -8,13 +8,22 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.integration.lab.calls import Calls
-from tests.integration.lab.machine import SSH_OPTIONS, Machine, key_pair, wait_for_ssh
-from tests.integration.lab.things import Command, instance, launch, listed, new_group, refused, terminate, wait_for
+from tests.integration.lab.machine import SSH_OPTIONS, Machine, wait_for_ssh
+from tests.integration.lab.things import (
+    Command,
+    instance,
+    launch,
+    listed,
+    new_group,
+    reachable,
+    refused,
+    terminate,
+    wait_for,
+)
 from tests.labs import ROOT, Lab
 
 pytest_plugins = ["tests.integration.lab.faulty"]
@@ -66,18 +75,6 @@ def test_a_group_stays_busy_after_its_instances(calls: Calls, fault: Command, co
         calls("ec2", "delete_security_group", GroupId=group)
     assert listed(command, counted).endswith("0 left")
     calls("ec2", "delete_security_group", GroupId=group)
-
-
-def reachable(calls: Calls, **more: Any) -> Machine:
-    """A launch whose user data lets the test's key in, and whose group lets SSH in."""
-    key = key_pair(calls.lab)
-    public = key.with_suffix(".pub").read_text().strip()
-    group = new_group(calls)
-    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "10.255.0.10/32"}]}
-    calls("ec2", "authorize_security_group_ingress", GroupId=group, IpPermissions=[ssh])
-    user_data = f"#cloud-config\nssh_authorized_keys: ['{public}']\n"
-    made = launch(calls, UserData=user_data, SecurityGroupIds=[group], **more)
-    return Machine(calls.lab, made["InstanceId"], made["PrivateIpAddress"], key, "backup")
 
 
 @pytest.fixture(scope="module")

@@ -128,6 +128,9 @@ def test_vpcs_reach_each_other_only_when_peered(lab: Lab) -> None:
     )["VpcPeeringConnection"]["VpcPeeringConnectionId"]
     words = ("ec2", "accept-vpc-peering-connection", "--vpc-peering-connection-id", peering)
     aws(lab, *words, profile="production")
+    assert here.ssh(try_it).returncode != 0, "without routes"
+    for profile, other in (("backup", "production"), ("production", "backup")):
+        add_route(lab, profile, default_vpc(lab, other), other, peering)
     assert here.ssh(try_it).returncode == 0
 
 
@@ -251,3 +254,12 @@ def test_twenty_hosts_at_once(lab: Lab) -> None:
 def attach(lab: Lab, instance: str, volume: str, device: str) -> None:
     lab.exec("aws", "ec2", "wait", "volume-available", "--volume-ids", volume)
     aws(lab, "ec2", "attach-volume", "--volume-id", volume, "--instance-id", instance, "--device", device)
+
+
+def add_route(lab: Lab, profile: str, vpc: str, owner: str, peering: str) -> None:
+    """Lead an account's default VPC to another account's VPC."""
+    own = f"Name=vpc-id,Values={default_vpc(lab, profile)}"
+    table = aws(lab, "ec2", "describe-route-tables", "--filters", own, profile=profile)["RouteTables"][0]
+    cidr = aws(lab, "ec2", "describe-vpcs", "--vpc-ids", vpc, profile=owner)["Vpcs"][0]["CidrBlock"]
+    words = ("--route-table-id", table["RouteTableId"], "--destination-cidr-block", cidr)
+    aws(lab, "ec2", "create-route", *words, "--vpc-peering-connection-id", peering, profile=profile)

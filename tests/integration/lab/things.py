@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.lab.calls import Calls, Refused
+from tests.integration.lab.machine import Machine, key_pair
 
 ZONE = "us-east-1a"
 Command = Callable[..., str]  # `lab WORDS`, and what it printed
@@ -42,8 +43,21 @@ def image(calls: Calls) -> str:
 
 def launch(calls: Calls, **more: Any) -> dict[str, Any]:
     words = {"ImageId": image(calls), "InstanceType": "c6a.large", "MinCount": 1, "MaxCount": 1}
-    made: dict[str, Any] = calls("ec2", "run_instances", **words, **more)["Instances"][0]
+    made: dict[str, Any] = calls("ec2", "run_instances", **{**words, **more})["Instances"][0]
     return made
+
+
+def reachable(calls: Calls, **more: Any) -> Machine:
+    """A launch whose user data lets the test's key in, in a new group that lets SSH in, unless ``more`` names one."""
+    key = key_pair(calls.lab)
+    public = key.with_suffix(".pub").read_text().strip()
+    if "SecurityGroupIds" not in more:
+        more["SecurityGroupIds"] = [group := new_group(calls)]
+        ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "10.255.0.10/32"}]}
+        calls("ec2", "authorize_security_group_ingress", GroupId=group, IpPermissions=[ssh])
+    user_data = f"#cloud-config\nssh_authorized_keys: ['{public}']\n"
+    made = launch(calls, UserData=user_data, **more)
+    return Machine(calls.lab, made["InstanceId"], made["PrivateIpAddress"], key, "backup")
 
 
 def terminate(calls: Calls, *instances: str) -> None:

@@ -209,3 +209,12 @@ def test_words_that_make_no_sense_are_refused(command, words, capsys):
 def test_a_count_below_one_is_refused(command, capsys):
     assert command("add", "error", "--times", "0") == 1
     assert "once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("market", "meets"), [(None, [True, True]), ("spot", [False, True]), ("on-demand", [True, False])]
+)
+def test_launches_on_a_market(faults, market, meets):
+    fault = faults.add("capacity", type="c6a.*", market=market)
+    assert [fault.fits("c6a.large", "us-east-1a", each) for each in ("on-demand", "spot")] == meets
+    assert not fault.fits("c5.large", "us-east-1a", "spot")

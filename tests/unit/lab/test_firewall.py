@@ -11,14 +11,13 @@ from mayfly_lab import firewall
 ANY = {"protocol": "all", "from_port": None, "to_port": None, "cidrs": ["0.0.0.0/0"]}
 
 
-def host(number: int, vpc: str, **changes: Any) -> dict[str, Any]:
+def host(number: int, **changes: Any) -> dict[str, Any]:
     base = {
         "instance_id": f"i-{number:017x}",
         "private_ip": f"10.20.0.{number}",
-        "public": False,
-        "vpc_id": vpc,
+        "ways": [],
         "services": [],
-        "peers": [],
+        "dns": True,
         "ingress": [],
         "egress": [ANY],
     }
@@ -28,7 +27,7 @@ def host(number: int, vpc: str, **changes: Any) -> dict[str, Any]:
 def chain(text: str, name: str) -> str:
     _, _, rest = text.partition(f" chain {name} {{\n")
     assert rest, f"no chain {name}"
-    return rest.partition(" }\n")[0]
+    return rest.partition("\n }\n")[0] + "\n"
 
 
 def own(entry: dict[str, Any]) -> str:
@@ -39,28 +38,40 @@ def test_interfaces_fit_the_kernel() -> None:
     assert len(firewall.interface("i-0123456789abcdef0")) == 15
 
 
-def test_hosts_of_one_vpc_are_routed_and_those_of_others_are_not() -> None:
-    first, second, other = host(1, "vpc-a"), host(2, "vpc-a"), host(3, "vpc-b")
-    rules = chain(firewall.render({"hosts": [first, second, other]}), f"egress_{own(first)}")
-    assert "10.20.0.2" in rules
-    assert "10.20.0.3" not in rules
+@pytest.mark.parametrize(("kind", "side"), [("to", "daddr"), ("from", "saddr")])
+def test_what_there_is_no_way_to_is_dropped(kind: str, side: str) -> None:
+    entry = host(1, ways=["10.20.0.2", "100.64.0.10"])
+    rules = chain(firewall.render({"hosts": [entry]}), f"{kind}_{own(entry)}").splitlines()
+    ways = "10.20.0.2, 10.255.0.10, 100.64.0.10, 169.254.169.253, 169.254.169.254"
+    assert rules[-2:] == [f"  ip {side} {{ {ways} }} return", "  drop"]
 
 
-def test_peered_vpcs_are_routed() -> None:
-    first, other = host(1, "vpc-a", peers=["vpc-b"]), host(3, "vpc-b", peers=["vpc-a"])
-    assert "10.20.0.3" in chain(firewall.render({"hosts": [first, other]}), f"egress_{own(first)}")
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [("forward", ("iifname", "oifname")), ("input", ("iifname",)), ("output", ("oifname",))],
+)
+def test_ways_count_for_connections_that_stand_as_well(name: str, sides: tuple[str, ...]) -> None:
+    entry = host(1)
+    rules = chain(firewall.render({"hosts": [entry]}), name).splitlines()
+    established = next(number for number, rule in enumerate(rules) if "established" in rule)
+    link = firewall.interface(entry["instance_id"])
+    kinds = {"iifname": "to", "oifname": "from"}
+    wanted = [f'  {side} vmap {{ "{link}" : jump {kinds[side]}_{own(entry)} }}' for side in sides]
+    assert rules[1:established] == wanted
 
 
 def test_only_services_in_reach_are_let_through() -> None:
-    entry = host(1, "vpc-a", services=["100.64.0.10"])
-    assert "100.64.0.10" in chain(firewall.render({"hosts": [entry]}), f"local_{own(entry)}")
-    alone = chain(firewall.render({"hosts": [host(1, "vpc-a")]}), f"local_{own(entry)}")
-    assert "100.64" not in alone
+    entry = host(1, services=[["100.64.0.10", 443]])
+    wanted = "  ip daddr . tcp dport { 100.64.0.10 . 443 } accept"
+    assert wanted in chain(firewall.render({"hosts": [entry]}), f"local_{own(entry)}")
+    assert "100.64" not in chain(firewall.render({"hosts": [host(1)]}), f"local_{own(entry)}")
 
 
-def test_a_group_without_egress_closes_the_services_too() -> None:
-    entry = host(1, "vpc-a", services=["100.64.0.10"], egress=[])
-    assert "100.64" not in chain(firewall.render({"hosts": [entry]}), f"local_{own(entry)}")
+def test_a_vpc_that_resolves_no_names_has_no_resolver() -> None:
+    entry = host(1, dns=False)
+    text = firewall.render({"hosts": [entry]})
+    assert "169.254.169.253" not in text
+    assert "169.254.169.253" in firewall.render({"hosts": [host(1)]})
 
 
 @pytest.mark.parametrize(
@@ -68,34 +79,39 @@ def test_a_group_without_egress_closes_the_services_too() -> None:
     [
         (
             {"protocol": "tcp", "from_port": 22, "to_port": 22, "cidrs": ["10.0.0.1/32"]},
-            "ip saddr { 10.0.0.1/32 } tcp dport 22",
+            "ip saddr { 10.0.0.1/32 } tcp dport 22 accept",
         ),
         (
-            {"protocol": "udp", "from_port": 1, "to_port": 9, "cidrs": ["10.0.0.0/8"]},
-            "ip saddr { 10.0.0.0/8 } udp dport 1-9",
+            {"protocol": "udp", "from_port": 1, "to_port": 9, "cidrs": ["10.0.0.0/8", "11.0.0.0/8"]},
+            "ip saddr { 10.0.0.0/8, 11.0.0.0/8 } udp dport 1-9 accept",
         ),
-        ({"protocol": "icmp", "from_port": -1, "to_port": -1, "cidrs": ["10.0.0.0/8"]}, "ip protocol icmp"),
+        ({**ANY, "protocol": "tcp", "from_port": -1, "to_port": -1}, "meta l4proto tcp accept"),
+        ({**ANY, "protocol": "icmp", "from_port": -1, "to_port": -1}, "ip protocol icmp accept"),
+        ({**ANY, "protocol": "icmp", "from_port": 8, "to_port": -1}, "icmp type 8 accept"),
+        ({**ANY, "protocol": "icmp", "from_port": 3, "to_port": 4}, "icmp type 3 icmp code 4 accept"),
+        ({**ANY, "protocol": "50"}, "ip saddr { 0.0.0.0/0 } meta l4proto 50 accept"),
+        ({**ANY, "protocol": "58"}, "ip saddr { 0.0.0.0/0 } meta l4proto 58 accept"),
+        ({**ANY, "protocol": "icmpv6"}, "ip saddr { 0.0.0.0/0 } meta l4proto 58 accept"),
         (ANY, "ip saddr { 0.0.0.0/0 } accept"),
     ],
 )
 def test_ingress_rules(rule: dict[str, Any], expected: str) -> None:
-    entry = host(1, "vpc-a", ingress=[rule])
-    assert expected in chain(firewall.render({"hosts": [entry]}), f"ingress_{own(entry)}")
+    entry = host(1, ingress=[rule])
+    assert f"{expected}\n" in chain(firewall.render({"hosts": [entry]}), f"ingress_{own(entry)}")
 
 
-def test_a_rule_for_a_group_without_members_lets_nobody_in() -> None:
-    entry = host(1, "vpc-a", ingress=[{**ANY, "cidrs": []}])
+@pytest.mark.parametrize("rule", [{**ANY, "cidrs": []}, {**ANY, "protocol": "nonsense"}, {**ANY, "protocol": "256"}])
+def test_a_rule_for_nobody_or_for_no_protocol_lets_nobody_in(rule: dict[str, Any]) -> None:
+    entry = host(1, ingress=[rule])
     assert "accept" not in chain(firewall.render({"hosts": [entry]}), f"ingress_{own(entry)}")
 
 
 def test_every_packet_of_a_host_that_is_cut_off_is_dropped_before_anything_is_let_through() -> None:
-    first, second = host(1, "vpc-a"), host(2, "vpc-a")
-    cut, whole = firewall.interface(first["instance_id"]), firewall.interface(second["instance_id"])
+    first, second = host(1), host(2)
+    cut = firewall.interface(first["instance_id"])
     text = firewall.render({"hosts": [first, second]}, [first["instance_id"]])
     for name, sides in (("forward", ("iifname", "oifname")), ("input", ("iifname",)), ("output", ("oifname",))):
-        rules = chain(text, name).splitlines()
-        established = next(number for number, rule in enumerate(rules) if "established" in rule)
-        dropped = [rule.strip() for rule in rules[:established] if "drop" in rule and "policy" not in rule]
-        assert dropped == [f'{side} {{ "{cut}" }} drop' for side in sides]
-        assert not any(whole in rule for rule in rules[:established])
+        rules = [rule.strip() for rule in chain(text, name).splitlines()[1:]]
+        assert rules[: len(sides)] == [f'{side} {{ "{cut}" }} drop' for side in sides]
+        assert not any("drop" in rule for rule in rules[len(sides) :] if "vmap" not in rule and "v*" not in rule)
     assert cut not in firewall.render({"hosts": [second]})

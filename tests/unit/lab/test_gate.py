@@ -9,7 +9,7 @@ import pytest
 from mayfly_lab.faults import Faults, Request
 from mayfly_lab.gate import Gate
 from mayfly_lab.refusals import failure
-from mayfly_lab.sessions import Sessions
+from mayfly_lab.sessions import Session, Sessions
 from mayfly_lab.web import NoAnswer
 
 USER, SESSION = "AKIA111122223333ABCD", "ASIA111122223333ABCD"
@@ -60,7 +60,7 @@ def test_a_user_has_no_session_that_could_expire(gate, faults):
 
 
 def test_a_session_expires_in_every_process(tmp_path, gate):
-    Sessions(tmp_path / "sessions").begin(SESSION, time.time() + 0.2)
+    Sessions(tmp_path / "sessions").begin(SESSION, Session(time.time() + 0.2))
     assert gate.enter(asked("ec2"), SESSION) is None
     time.sleep(0.25)
     assert code(gate.enter(asked("ec2"), SESSION)) == ("RequestExpired", 400)

@@ -14,6 +14,7 @@ from mayfly_lab.ebs.application import Application
 from mayfly_lab.ebs.tokens import Tokens
 from mayfly_lab.faults import Faults
 from mayfly_lab.gate import Gate
+from mayfly_lab.iam.guard import Guard
 from mayfly_lab.sessions import Sessions
 
 from tests.unit.lab.ebs.calls import Server
@@ -32,8 +33,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         (folder / name).mkdir()
     store = BlockStore(folder)
     regions = {addresses.service_address("ebs", region): region for region in addresses.REGIONS}
-    gate = Gate(Faults(folder), Sessions(folder / "sessions"))
-    application = Application(store, Tokens(folder / "tokens.key"), gate, regions, SEALING_SECONDS)
+    sessions = Sessions(folder / "sessions")
+    gate, guard = Gate(Faults(folder), sessions), Guard(folder / "iam", sessions)
+    application = Application(store, Tokens(folder / "tokens.key"), gate, regions, SEALING_SECONDS, guard=guard)
     started, ports = [], {}
     for address, region in regions.items():
         started += web.serve(_at(application, address), ["127.0.0.1"], folder / "server.pem", port=0, threads=8)

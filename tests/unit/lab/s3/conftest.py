@@ -15,6 +15,7 @@ from botocore.config import Config
 from mayfly_lab import accounts, addresses, certificates, web
 from mayfly_lab.faults import Faults
 from mayfly_lab.gate import Gate
+from mayfly_lab.iam.guard import Guard
 from mayfly_lab.s3.application import Application
 from mayfly_lab.s3.content import Spool
 from mayfly_lab.sessions import Sessions
@@ -55,8 +56,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         patch.setattr(certificates, "certificate_names", lambda: ["localhost"])
         certificates.ensure_authority(folder)
         certificates.issue_server_certificate(folder, folder / "server.pem")
-    gate = Gate(Faults(folder), Sessions(folder / "sessions"))
-    application = Application(Spool(folder / "spool"), gate)
+    sessions = Sessions(folder / "sessions")
+    gate, guard = Gate(Faults(folder), sessions), Guard(folder / "iam", sessions)
+    application = Application(Spool(folder / "spool"), gate, guard)
     started, ports = [], {}
     for region in addresses.REGIONS:
         at = _at(application, addresses.service_address("s3", region))

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 from mayfly_lab import accounts
 from mayfly_lab.s3 import policy
 from mayfly_lab.s3.application import bucket_of_host
+from mayfly_lab.sessions import Session
 
 
 def code(caught: pytest.ExceptionInfo[ClientError]) -> str:
@@ -156,7 +157,7 @@ def test_a_connection_that_is_held_holds_up_nobody_else(server, bucket, faults):
 
 def test_a_session_ends(server, bucket):
     key = accounts.new_access_key_id(accounts.BACKUP, temporary=True)
-    server.sessions.begin(key, time.time() + 0.5)
+    server.sessions.begin(key, Session(time.time() + 0.5))
     s3 = server.client(key=key)
     s3.list_objects_v2(Bucket=bucket)
     time.sleep(0.6)
