@@ -15,6 +15,9 @@ from typing import Any
 Condition = Mapping[str, Mapping[str, Any]]
 
 READ_BLOCKS = ("ebs:ListSnapshotBlocks", "ebs:ListChangedBlocks", "ebs:GetSnapshotBlock")
+# A check of networks tries the EBS direct APIs without a snapshot. Ids end in 17 random digits: this is no snapshot's.
+NO_SNAPSHOT = f"snap-{0:017x}"
+ASK_FOR_NO_SNAPSHOT = ("ebs:ListSnapshotBlocks",)
 START_SNAPSHOT = ("ebs:StartSnapshot",)
 WRITE_BLOCKS = ("ebs:PutSnapshotBlock", "ebs:CompleteSnapshot")
 READ_OBJECTS = ("s3:GetObject",)
@@ -90,6 +93,7 @@ _LOOK = Right(
         "ec2:DescribeInstanceTypes",
         "ec2:DescribeInternetGateways",
         "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeRegions",
         "ec2:DescribeRouteTables",
         "ec2:DescribeSecurityGroups",
         "ec2:DescribeSnapshots",
@@ -160,7 +164,8 @@ _END = (
     ),
 )
 _REPOSITORY = (
-    Right("Find restore points", LIST_OBJECTS, _BUCKET, {"StringLike": {"s3:prefix": ["${Prefix}*"]}}),
+    # Under a condition on the prefix, S3 would answer 403 for an object that is not there.
+    Right("Find restore points, and what is not there", LIST_OBJECTS, _BUCKET),
     Right("Read the bucket's Object Lock", ("s3:GetBucketObjectLockConfiguration",), _BUCKET),
     Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS, "s3:DeleteObject"), _OBJECTS),
     Right(
@@ -217,6 +222,7 @@ RUN = Role(
         *_SNAPSHOTS,
         *_VOLUMES,
         *_REPOSITORY,
+        *_UPLOADS,  # of a run that was killed, which the runner reaps itself
         _SESSIONS,
         _SESSION_MANAGER,
     ),
@@ -228,6 +234,12 @@ WORKER = Role(
     assumed_by="the role of runs in the same account",
     rights=(
         Right("Read blocks of this deployment's snapshots", READ_BLOCKS, _ec2("snapshot"), _MADE, _BACKUPS),
+        Right(
+            "Try the EBS direct APIs with a snapshot that there is not",
+            ASK_FOR_NO_SNAPSHOT,
+            (f"arn:${{AWS::Partition}}:ec2:*::snapshot/{NO_SNAPSHOT}",),
+            operations=("worker_check",),
+        ),
         Right("Start snapshots with this deployment's tags", START_SNAPSHOT, _ec2("snapshot"), _ASKED, _RESTORES),
         Right("Write blocks into them", WRITE_BLOCKS, _ec2("snapshot"), _MADE_TEMPORARY, _RESTORES),
         Right("Tag them while they are started", ("ec2:CreateTags",), _ec2("snapshot"), _ASKED, _RESTORES),
