@@ -34,8 +34,14 @@ _PARAMETERS = {
     "RunRoleName": ("Name of the role of runs", permissions.RUN.name, None),
     "WorkerRoleName": ("Name of the role whose sessions workers get", permissions.WORKER.name, None),
     "ReaperRoleName": ("Name of the role of the playbook reap", permissions.REAPER.name, None),
+    "InventoryRoleName": ("Name of the role of inventories", permissions.INVENTORY.name, None),
 }
-_NAMES = {"mayfly": "RunRole", "mayfly-worker": "WorkerRole", "mayfly-reaper": "ReaperRole"}
+_NAMES = {
+    "mayfly": "RunRole",
+    "mayfly-worker": "WorkerRole",
+    "mayfly-reaper": "ReaperRole",
+    "mayfly-inventory": "InventoryRole",
+}
 
 
 class Sub(str):
@@ -143,7 +149,7 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "<!-- Made by tools/make_permissions.py from plugins/plugin_utils/permissions.py. -->"
     yield ""
-    yield "`iam/mayfly.yaml` is a CloudFormation template of the three roles below. Make a stack of it in the backup"
+    yield "`iam/mayfly.yaml` is a CloudFormation template of the roles below. Make a stack of it in the backup"
     yield "account and in each production account, with the same bucket and key. Rights to make something ask for this"
     yield "deployment's tags on the request; rights to change or delete ask for the same tags on what is there."
     for role in permissions.ROLES:

@@ -276,4 +276,16 @@ REAPER = Role(
         *_UPLOADS,
     ),
 )
-ROLES = (RUN, WORKER, REAPER)
+INVENTORY = Role(
+    name="mayfly-inventory",
+    purpose="inventories: list instances, and the restore points of a repository",
+    setting="the inventory files of inventories/aws",
+    assumed_by="the control node",
+    rights=(
+        Right("List instances to protect", ("ec2:DescribeInstances", "ec2:DescribeRegions")),
+        Right("Find restore points", LIST_OBJECTS, _BUCKET),
+        Right("Read restore points", READ_OBJECTS, _OBJECTS),
+        Right("Open the repository's key", ("kms:Decrypt",), ("${RepositoryKey}",)),
+    ),
+)
+ROLES = (RUN, WORKER, REAPER, INVENTORY)

@@ -227,7 +227,7 @@ def _has_ended(error: Exception) -> bool:
 
 def _remedy(code: str) -> str:
     if code in ("UnauthorizedOperation", "AccessDenied"):
-        return "The role of mayfly_accounts needs the rights that README.md lists."
+        return "The role of mayfly_accounts needs the rights that docs/permissions.md lists."
     if code.startswith("InvalidGroup"):
         return "Check the security groups of mayfly_networks."
     if code.startswith("InvalidAMIID"):

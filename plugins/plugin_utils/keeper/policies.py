@@ -60,6 +60,11 @@ def write_policy(partition: str, region: str, run: str) -> dict[str, Any]:
     )
 
 
+def check_policy(partition: str, region: str) -> dict[str, Any]:
+    """Ask the EBS direct APIs for the blocks of a snapshot that there is not."""
+    return _policy(_allow(permissions.ASK_FOR_NO_SNAPSHOT, [_snapshot(partition, region, permissions.NO_SNAPSHOT)]))
+
+
 def text_of(policy: dict[str, Any]) -> str:
     """A policy as AssumeRole takes it."""
     return json.dumps(policy, separators=(",", ":"))

@@ -28,7 +28,7 @@ GOING = ("shutting-down", "terminated")
 _AT_ONCE = 16
 _SEE_LEASE = "It ends by its lease or its deadline; the playbook reap ends what has outlived both."
 _SEE_REAP = "The playbook reap removes it."
-_SEE_RIGHTS = "The role of mayfly_accounts needs the rights that README.md lists."
+_SEE_RIGHTS = "The role of mayfly_accounts needs the rights that docs/permissions.md lists."
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from ...operations import OPERATIONS, profile_of
+from ...operations import OPERATIONS, Accounts, profile_of, services_in
 from ...placement import networks
 from ...placement.accounts import account_for
 from ...placement.picture import Image, Picture
-from ...placement.place import Request, place
+from ...placement.place import Request, place, services
 from ...placement.reach import Peer
 from ...placement.types import ON_DEMAND, SPOT, quota_class
+from ...settings.checks import CheckOperations
 from ...settings.instance_types import InstanceTypesSetting
 from ...settings.model import read
 from ...settings.networks import Network
@@ -26,18 +27,22 @@ from . import operation
 
 @operation("placement.plan")
 def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{candidates, reasons}: the candidates in the order they are tried in, and why."""
+    """{candidates, reasons, services}: the candidates in the order they are tried in, and why; what they must reach."""
     read(OwnTags, "mayfly_worker_tags", arguments.get("tags"))
     with context.report.stage("Placing"):
         account, why = _account(context, arguments)
-        request = _request(arguments)
+        request = _request(context, arguments)
         picture = _picture(context, account.id, str(arguments["site"]["region"]), request)
         images = _images(context, picture, arguments["image"], request)
         placed = place(picture, replace(request, images=images))
     reasons = [{"subject": f"account {account.id}", "decision": "chosen", "reason": why}]
     reasons += [asdict(reason) for reason in placed.reasons]
     context.report.set(placement=reasons, image=images[placed.candidates[0].architecture].as_dict())
-    return {"candidates": [asdict(each) for each in placed.candidates], "reasons": reasons}
+    return {
+        "candidates": [asdict(each) for each in placed.candidates],
+        "reasons": reasons,
+        "services": [asdict(each) for each in services(picture.region, request)],
+    }
 
 
 def _account(context: Context, arguments: dict[str, Any]) -> tuple[Account, str]:
@@ -54,7 +59,7 @@ def _account(context: Context, arguments: dict[str, Any]) -> tuple[Account, str]
     return (backup if which == "backup" else context.owner(owner)), why
 
 
-def _request(arguments: dict[str, Any]) -> Request:
+def _request(context: Context, arguments: dict[str, Any]) -> Request:
     """What is wanted, from options as the module documents them; raises SettingError for a setting at fault."""
     site = arguments["site"]
     market = arguments.get("market") or ON_DEMAND
@@ -67,7 +72,7 @@ def _request(arguments: dict[str, Any]) -> Request:
         peers=tuple(Peer(**{**each, "security_group_ids": tuple(each["security_group_ids"])}) for each in site["peers"])
         if site.get("peers")
         else (),
-        more_services=tuple(site.get("services") or ()),
+        more_services=(*(site.get("services") or ()), *_services_of_users(context, arguments)),
         networks=read(tuple[Network, ...], "mayfly_networks", arguments.get("networks") or []),
         instance_types=read(InstanceTypesSetting, "mayfly_instance_types", arguments.get("instance_types")),
         market=market,
@@ -75,6 +80,19 @@ def _request(arguments: dict[str, Any]) -> Request:
         operator_cidr=arguments.get("operator_cidr"),
         ssh_port=arguments["ssh_port"],
     )
+
+
+def _services_of_users(context: Context, arguments: dict[str, Any]) -> tuple[str, ...]:
+    """What the operations need that would use the network which an operation is about; none for all others."""
+    if OPERATIONS[arguments["operation"]].account is not Accounts.NETWORK:
+        return ()
+    names: tuple[str, ...] = read(CheckOperations, "mayfly_check_operations", arguments.get("check_operations"))
+    account = str(arguments["site"]["account"])
+    found = services_in(names, backup_account=account == context.account("backup").id)
+    if not found:
+        message = f"None of {', '.join(names)} runs in account {account}, so there is nothing to check for."
+        raise KeeperError("NothingToCheck", message, "Set mayfly_check_operations for this network.")
+    return found
 
 
 def _picture(context: Context, account: str, region: str, request: Request) -> Picture:

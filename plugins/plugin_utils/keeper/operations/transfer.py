@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import time
 from datetime import UTC, datetime
 from typing import Any
 
-from .. import aws
 from ..context import Context
+from ..credentials import Make
 from ..errors import KeeperError
-from ..policies import partition_of, read_policy, repository_policy, write_policy
+from ..jobs import BUILD
+from ..jobs.part import Session
 from ..ready import ENDED, describe
-from ..repositories import ResourceName, open_repository, repository
 from ..watchdog import Watchdog
 from . import operation
 
@@ -39,6 +38,8 @@ echo
 cat {status} 2>/dev/null || echo '{{}}'
 """
 _LAST_WORDS = f"journalctl -u {_UNIT} -n 5 -o cat --no-pager 2>/dev/null | tail -c 500"
+# What the report tells of an agent's result.
+_REPORTED = ("digests", "restore_point", "checks")
 _ALIVE = ("active", "activating", "deactivating", "reloading")
 # Two polls of up to a minute that were missed (DESIGN); a connection that comes back before goes on.
 _LOST_SECONDS = 120.0
@@ -49,10 +50,7 @@ _RECONNECT_SECONDS = 2.0
 def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """Send credentials and job to the worker and start the agent: {started: true}."""
     resource, setting = arguments["resource"], arguments["repository"]
-    opened = open_repository(context, setting)
-    name = ResourceName.from_dict(resource)
-    context.state.repository = opened.info.id
-    backup = arguments["operation"] == "backup"
+    part = BUILD[arguments["operation"]](context, arguments)
     job = {
         "version": 1,
         "operation": arguments["operation"],
@@ -64,21 +62,12 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
             "region": setting["region"],
             "owner": str(setting["account"]),
         },
-        "resource_key": base64.b64encode(opened.resource_key(name)).decode(),
-        "concurrency": arguments["concurrency"],
         "retry_timeout": arguments["retry_timeout"],
-        **(_backup_part(context, resource) if backup else _restore_part(context, arguments)),
+        **part.fields,
     }
     context.report.begin("Transferring")
-    clients, region = context.run.clients, str(setting["region"])
-    account = context.owner(str(setting["account"]))
-    policy = repository_policy(
-        partition_of(account.worker_role_arn), setting["bucket"], setting.get("prefix") or "", name.path, write=backup
-    )
-    source_account, source_policy = _source(context, arguments, job)
-    keep = context.run.credentials.keep
-    keep(context.host, "repository", lambda: clients.session_credentials(account.id, region, policy))
-    keep(context.host, "source", lambda: clients.session_credentials(source_account, region, source_policy))
+    for name, session in (("repository", part.repository), ("source", part.source)):
+        context.run.credentials.keep(context.host, name, _maker(context, session, str(setting["region"])))
     context.run.check_open()
     # The worker counts them from the job's arrival: its clock may be another one.
     job["seconds_left"] = max(0.0, (context.deadline - datetime.now(UTC)).total_seconds())
@@ -88,11 +77,18 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     return {"started": True}
 
 
+def _maker(context: Context, session: Session, region: str) -> Make:
+    """What makes a session, again and again until the worker is gone."""
+    clients = context.run.clients
+    return lambda: clients.session_credentials(session.account, region, session.policy)
+
+
 @operation("transfer.poll")
 def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{state, stage, volumes}: at once when the agent has ended, else after ``timeout`` seconds; with its result then.
 
-    The result of a backup is {restore_point, manifest_sha256, digests, methods}, of a restore {snapshots, digests}.
+    The result of a backup is {restore_point, manifest_sha256, digests, methods}, of a restore {snapshots, digests}, of
+    a check {checks}.
     Raises KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
     """
     seconds = int(arguments["timeout"])
@@ -116,9 +112,7 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         error = status["error"]
         raise KeeperError(error["code"], f"{context.host}: {error['message']}", error.get("remedy", ""))
     made: dict[str, Any] = status["result"]
-    context.report.set(digests=made["digests"])
-    if "restore_point" in made:
-        context.report.set(restore_point=made["restore_point"])
+    context.report.set(**{name: made[name] for name in _REPORTED if name in made})
     return {**result, **made}
 
 
@@ -128,73 +122,6 @@ def _register_snapshots(context: Context, status: dict[str, Any]) -> None:
     if place is not None:
         for snapshot in (status.get("snapshots") or {}).values():
             context.run.temporaries.add(*place, snapshot, "snapshot")
-
-
-def _backup_part(context: Context, resource: dict[str, Any]) -> dict[str, Any]:
-    volumes = context.state.volumes
-    if not volumes or "snapshot_id" not in volumes[0]:
-        raise KeeperError("NoSnapshotSet", f"No snapshots of {context.host} have been taken in this run.")
-    ec2 = context.ec2(resource["account"], resource["region"])
-    ids = [each["snapshot_id"] for each in volumes]
-    answer = aws.of_young(lambda: ec2.describe_snapshots(SnapshotIds=ids))
-    taken = min(each["StartTime"] for each in answer["Snapshots"])
-    return {
-        "source_region": resource["region"],
-        "restore_point_time": taken.astimezone(UTC).isoformat(),
-        "volumes": volumes,
-        "settings": context.state.instance,
-    }
-
-
-def _restore_part(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    target = arguments["target"]
-    place = (str(target["account"]), str(target["region"]))
-    context.run.check_open()
-    context.run.temporaries.watch(*place)
-    context.state.restore_place = place
-    return {
-        "source_region": target["region"],
-        "restore_point": arguments["restore_point"],
-        "target": {
-            "region": target["region"],
-            "tags": context.tags(),
-            "encryption": _encryption(context, arguments, place),
-        },
-    }
-
-
-def _encryption(context: Context, arguments: dict[str, Any], place: tuple[str, str]) -> dict[str, str]:
-    """{volume: KMS key} of the volumes that were encrypted; an empty key is the account's default one.
-
-    The recorded key serves where it is: in its own account and Region.
-    """
-    opened = open_repository(context, arguments["repository"])
-    name = ResourceName.from_dict(arguments["resource"])
-    key = repository.list_points(opened.store, name)[arguments["restore_point"]]
-    manifest = repository.read_manifest(opened.store, key, opened.resource_key(name))
-    named = arguments["target"].get("kms_key_id") or ""
-    at_home = place == (name.account, name.region)
-    return {
-        volume.volume_id: named or (volume.attributes.get("kms_key_id") or "" if at_home else "")
-        for volume in manifest.volumes
-        if volume.attributes.get("encrypted") or named
-    }
-
-
-def _source(context: Context, arguments: dict[str, Any], job: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(account, policy) of the credentials that read or write snapshots."""
-    resource = arguments["resource"]
-    if arguments["operation"] != "backup":
-        account, region = str(arguments["target"]["account"]), str(arguments["target"]["region"])
-        return account, write_policy(_partition(context, account), region, context.run.id)
-    ids = [each["snapshot_id"] for each in job["volumes"]]
-    keys = sorted({key for each in job["volumes"] if (key := each["attributes"].get("kms_key_id"))})
-    account, tags = str(resource["account"]), {"mayfly:run": context.run.id, "mayfly:resource": str(resource["id"])}
-    return account, read_policy(_partition(context, account), resource["region"], ids, keys, tags)
-
-
-def _partition(context: Context, account_id: str) -> str:
-    return partition_of(context.owner(account_id).worker_role_arn)
 
 
 def _reach(context: Context, command: str, timeout: float) -> bytes:

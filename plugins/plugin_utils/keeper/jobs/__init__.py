@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the transfer agent is told for each of its operations, and with which credentials: a file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..context import Context
+from . import backup, check, restore
+from .part import Part
+
+#: Each is given the arguments of transfer.prepare; raises KeeperError when there is nothing that could be done.
+BUILD: dict[str, Callable[[Context, dict[str, Any]], Part]] = {
+    "backup": backup.build,
+    "restore": restore.build,
+    "check": check.build,
+}

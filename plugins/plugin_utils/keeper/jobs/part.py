@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An operation's own part of a job, and what those have in common that move data."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+from ..context import Context
+from ..policies import partition_of, repository_policy
+from ..repositories import ResourceName, open_repository
+
+
+@dataclass(frozen=True)
+class Session:
+    """Credentials for the agent: a session of the account's ``worker_role_arn``, narrowed by a policy."""
+
+    account: str
+    policy: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """``fields`` of the job, which come before those that all jobs have.
+
+    ``repository`` is the session for the repository, ``source`` the one for everything else.
+    """
+
+    fields: dict[str, Any]
+    repository: Session
+    source: Session
+
+
+def data_fields(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What the agent needs to move a resource's data: its key in the repository, which is opened for that."""
+    opened = open_repository(context, arguments["repository"])
+    context.state.repository = opened.info.id
+    key = opened.resource_key(ResourceName.from_dict(arguments["resource"]))
+    return {"resource_key": base64.b64encode(key).decode(), "concurrency": arguments["concurrency"]}
+
+
+def repository_session(context: Context, arguments: dict[str, Any], *, write: bool) -> Session:
+    """Credentials for the resource's part of the repository."""
+    setting, name = arguments["repository"], ResourceName.from_dict(arguments["resource"])
+    account = str(setting["account"])
+    policy = repository_policy(
+        partition(context, account), setting["bucket"], setting.get("prefix") or "", name.path, write=write
+    )
+    return Session(account, policy)
+
+
+def partition(context: Context, account_id: str) -> str:
+    """The partition that an account is in."""
+    return partition_of(context.owner(account_id).worker_role_arn)
