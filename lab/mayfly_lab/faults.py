@@ -87,7 +87,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. ``left``: how many answers it still spoils, None without an end. Filters are shell patterns."""
+    """One fault. ``left``: how many answers it still spoils, None without an end. Filters are shell patterns.
+
+    ``met``: how many it has spoiled; of one without an end, whether it has spoiled any.
+    """
 
     identity: str
     kind: str
@@ -110,6 +113,7 @@ class Fault:
     zone: str | None = None
     market: str | None = None
     thing: str | None = None
+    met: int = 0
 
     def concerns(self, request: Request) -> bool:
         """Whether it is about such a request, whatever it names."""
@@ -137,12 +141,13 @@ class Fault:
 
     def __str__(self) -> str:
         left = "always" if self.left is None else f"{self.left} left"
+        met = f", met {self.met} times" if self.met and self.left is not None else ", met" if self.met else ""
         named = [
             f"{each.name}={getattr(self, each.name)}"
             for each in fields(self)
-            if each.name not in ("identity", "kind", "left") and getattr(self, each.name) != each.default
+            if each.name not in ("identity", "kind", "left", "met") and getattr(self, each.name) != each.default
         ]
-        return " ".join([self.identity, self.kind, *named, left])
+        return " ".join([self.identity, self.kind, *named, f"{left}{met}"])
 
 
 class Faults:
@@ -200,12 +205,12 @@ class Faults:
 
     def use(self, fault: Fault) -> bool:
         """Count one answer that a fault spoils; False when another process has used it up meanwhile."""
-        if fault.left is None:
+        if fault.left is None and fault.met:
             return True
         with self._changing() as (_, faults):
             for place, each in enumerate(faults):
-                if each.identity == fault.identity and each.left:
-                    faults[place] = replace(each, left=each.left - 1)
+                if each.identity == fault.identity and each.left != 0:
+                    faults[place] = replace(each, left=each.left and each.left - 1, met=each.met + 1)
                     return True
         return False
 

@@ -32,13 +32,13 @@ def test_without_a_fault_there_is_no_file(faults, tmp_path):
 def test_a_count_ends(faults):
     faults.add("error", times=2)
     assert [faults.take("error", RUN) is not None for _ in range(3)] == [True, True, False]
-    assert str(faults.all()[0]) == "f1 error 0 left"
+    assert str(faults.all()[0]) == "f1 error 0 left, met 2 times"
 
 
 def test_without_a_count_it_has_no_end(faults):
     faults.add("error", code="Broken")
     assert all(faults.take("error", RUN) for _ in range(100))
-    assert str(faults.all()[0]) == "f1 error code=Broken always"
+    assert str(faults.all()[0]) == "f1 error code=Broken always, met"
 
 
 @pytest.mark.parametrize(
