@@ -166,11 +166,11 @@ def test_a_fault_ends_with_its_count_or_when_it_is_cleared(
     counted = fault(kind, "--times", "1", *KINDS[kind])
     assert listed(command, counted).endswith("1 left")
     assert effect()
-    assert listed(command, counted).endswith("0 left")
+    assert listed(command, counted).endswith("0 left, met 1 times")
     assert not effect()
     endless = fault(kind, *KINDS[kind])
     assert effect()
-    assert listed(command, endless).endswith("always")
+    assert listed(command, endless).endswith("always, met")
     command("fault", "clear", endless)
     assert listed(command, endless) == ""
     assert not effect()
@@ -194,7 +194,7 @@ def test_an_error_reaches_the_client_of_every_service(calls: Calls, fault: Comma
             calls(service, call, **words)
         found = caught.value
         assert (found.code, found.status, found.message) == ("Odd.Code", 409, "5 < 6 & so on"), service
-    assert listed(command, counted).endswith("0 left")
+    assert listed(command, counted).endswith("0 left, met 7 times")
 
 
 @pytest.mark.parametrize(("kind", "words"), [("lost-answer", []), ("time-out", ["--seconds", "0.3"])])
