@@ -52,7 +52,7 @@ def give(seed: Mapping[str, Any], deployment: str = "default") -> None:
             "AWS::AccountId": account["id"],
             "Deployment": deployment,
             "Bucket": repository["bucket"],
-            "Prefix": f"{repository['prefix']}/",
+            "Prefix": "",  # all of the bucket: tests have repositories of their own below other prefixes
             "RepositoryKey": key,
             "WorkerRoleName": account["worker_role_arn"].rpartition("/")[2],
         }

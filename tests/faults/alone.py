@@ -13,10 +13,11 @@ from mayfly_lab import rpc
 from . import moments
 from .cases import KILLS, Case, LabFault, matches
 from .conduct import Conductor
+from .harms import living
 from .moments import MOMENTS, RESTORE_MOMENTS
 from .operation import Operation, reap
 from .promises import LEASE_SECONDS, Result
-from .site import Site
+from .site import Site, SiteError
 
 _CONTAINER = "SIGKILL to every process"
 # Leases that do not end while anybody looks; no worker is launched when less than its lease is left to the run.
@@ -28,6 +29,7 @@ _GRACE_SECONDS = 300
 _BY_LEASE = ("launch after it", "boot", "configure", "transfer", "commit", "terminate")
 _FROZEN = "frozen host, transfer"
 _MUTE = "never reaches user data, boot"
+_REBOOTED = "rebooted worker, transfer"
 # Transfer last: the agent of a dead run goes on for its lease, and would use up what holds the next one open.
 _BY_SCHEDULE = ("snapshot", "boot", _FROZEN, "transfer")
 
@@ -38,7 +40,7 @@ def names(*, fast: bool = False) -> list[tuple[str, Job]]:
     """Every job of these two phases, with its name."""
     if fast:
         return [("lease alone: transfer", _lease_job("transfer"))]
-    jobs = [(f"lease alone: {moment}", _lease_job(moment)) for moment in (*_BY_LEASE, _FROZEN, _MUTE)]
+    jobs = [(f"lease alone: {moment}", _lease_job(moment)) for moment in (*_BY_LEASE, _REBOOTED, _FROZEN, _MUTE)]
     backups = [moment for moment in MOMENTS if moment not in RESTORE_MOMENTS]
     jobs += [(f"reaper alone: {moment}", _reaper_job(moment)) for moment in (*backups, _FROZEN, _MUTE)]
     return jobs
@@ -62,6 +64,7 @@ def _lease_job(moment: str) -> Job:
 def _lease_alone(conductor: Conductor, site: Site, moment: str, lease: Result, rest: Result) -> None:
     run, killed = _killed(conductor, site, moment, lease)
     hopeless = moment in (_FROZEN, _MUTE)
+    counts_on = _rebooted(site, run) if moment == _REBOOTED else True
     workers = site.ask("workers", run=run)
     lease.reached = lease.reached and bool(workers)
     powered_off = False if hopeless else conductor.await_lease(run, killed)
@@ -75,7 +78,8 @@ def _lease_alone(conductor: Conductor, site: Site, moment: str, lease: Result, r
         kept = [each for each in site.differences() if any(each.startswith(volume) for volume in volumes)]
         lease.leaks = [f"instance {each}" for each in living] + kept
         lease.seconds, lease.layer = (None if living else seconds), "lease" if powered_off else ""
-        lease.expected, lease.outcome = powered_off, "the worker has ended with its volumes"
+        lease.expected = powered_off and counts_on
+        lease.outcome = "the worker has ended with its volumes" + ("" if counts_on else ", ITS DEADLINE BEGAN ANEW")
     _reaped(conductor, site, run, rest)
 
 
@@ -150,6 +154,36 @@ def _killed(conductor: Conductor, site: Site, moment: str, result: Result, **set
     if moment == _FROZEN and result.phase == "lease":
         time.sleep(LEASE_SECONDS + 10.0)
     return operation.run, killed
+
+
+def _rebooted(site: Site, run: str) -> bool:
+    """Reboot a dead run's worker; whether the unit of its lease is back and counts the seconds before on."""
+    worker = living(site, run)
+    lived = int(_until(lambda: site.on_host(worker, "cat", "/var/lib/mayfly/lived")))
+    before = site.on_host(worker, "cat", "/run/mayfly/started")
+    site.ask("reboot", instance=worker)
+    started = _until(lambda: _other(site.on_host(worker, "cat", "/run/mayfly/started"), before))
+    site.on_host(worker, "systemctl", "is-active", "mayfly-lease.service")
+    uptime = float(site.on_host(worker, "cat", "/proc/uptime").split()[0])
+    return lived > 0 and uptime - int(started) >= lived
+
+
+def _other(text: str, before: str) -> str:
+    if text == before:
+        raise SiteError(f"it is still {text}")
+    return text
+
+
+def _until(look: Callable[[], str], seconds: float = 25.0) -> str:
+    """What can be seen in the end: a host that reboots answers nothing for a while."""
+    ends = time.monotonic() + seconds
+    while True:
+        try:
+            return look()
+        except SiteError:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.3)
 
 
 def _reaped(conductor: Conductor, site: Site, run: str, result: Result) -> None:

@@ -36,9 +36,15 @@ RESTORE_KILLS = (
     "SIGKILL to the keeper",
     "SIGKILL to every process",
 )
+# A second Ctrl-C while the run is cleaned up gives up waiting, not cleaning.
+GIVEN_UP = ("two SIGINTs to ansible-playbook", "two SIGINTs to the runner")
+# What is done beside the processes of a run: to its worker, its agent, or its sessions with AWS (harms.py).
+HARMS = ("kill-host", "freeze-host", "cut-network", "reboot-worker", "stop-agent", "expire-sessions")
 # A run that nobody hurts takes this long, in seconds, on two busy cores: random moments lie within.
 RUN_SECONDS = 30.0
 RANDOM_KILLS = 200
+RESTORE = "volume_restore"
+_STALL = (("mayfly_transfer_stall_timeout", 60),)  # the least there is
 FAST = (
     "SIGINT to ansible-playbook, launch after it",
     "SIGKILL to ansible-playbook, transfer",
@@ -59,11 +65,11 @@ class LabFault:
 class Case:
     """One operation and what happens to it.
 
-    ``phase``: matrix, random, lease or reaper. ``action`` is a key of KILLS, a host fault of the lab's, or empty
-    when ``faults`` alone do harm. ``operation``: the playbook. ``moment`` is a key of MOMENTS; a random one has
-    ``seconds`` since its start instead. ``expect``: Succeeded, Failed, or empty where both are right. ``late``:
-    what is held at the moment has been done already, and its answer waits. ``mend_after``: seconds after which a
-    host fault is taken back.
+    ``phase``: matrix, random, lease or reaper. ``action`` is a key of KILLS, one of GIVEN_UP or HARMS, or empty
+    when ``faults`` alone do harm. ``operation``: the playbook, ``settings``: its own. ``moment`` is a key of MOMENTS;
+    a random one has ``seconds`` since its start instead. ``expect``: Succeeded, Failed, or empty where both are right.
+    ``late``: what is held at the moment has been done already, and its answer waits. ``mend_after``: seconds after
+    which a harm is taken back.
     """
 
     name: str
@@ -77,6 +83,12 @@ class Case:
     late: bool = True
     mend_after: float | None = None
     operation: str = "ec2_backup"
+    settings: tuple[tuple[str, object], ...] = ()
+
+    @property
+    def restores(self) -> bool:
+        """Whether it is a restore, which hands volumes over."""
+        return self.operation == RESTORE
 
 
 def matrix() -> list[Case]:
@@ -89,7 +101,8 @@ def matrix() -> list[Case]:
         for moment in MOMENTS
         if moment not in RESTORE_MOMENTS
     ]  # fmt: skip
-    return [*kills, *_restores(), *_transient(), *_lasting(), *_lost_hosts()]
+    others = (_restores(), _given_up(), _transient(), _patience(), _lasting(), _lost_hosts(), _hung_agents())
+    return [*kills, *(case for some in others for case in some)]
 
 
 def random_kills(seed: int, count: int) -> list[Case]:
@@ -120,7 +133,7 @@ def matches(name: str, only: str) -> bool:
 
 
 def _fault(kind: str, call: str, times: int | None, **options: object) -> LabFault:
-    service = {"PutObject": "s3", "GetSnapshotBlock": "ebs", "ListSnapshotBlocks": "ebs"}.get(call, "ec2")
+    service = {"PutObject": "s3", "GetSnapshotBlock": "ebs", "PutSnapshotBlock": "ebs"}.get(call, "ec2")
     return LabFault(kind, times, (("service", service), ("call", call), *options.items()))
 
 
@@ -156,10 +169,20 @@ _OTHERS: tuple[tuple[str, str, tuple[LabFault, ...]], ...] = (
 
 
 def _restores() -> Iterable[Case]:
+    """Every restored volume is handed over and kept, or gone, whenever it happens."""
     for action in RESTORE_KILLS:
         for moment in RESTORE_MOMENTS:
             name = f"{action}, {moment}"
-            yield Case(name, "matrix", KILLS[action], action, moment, operation="volume_restore")
+            yield Case(name, "matrix", KILLS[action], action, moment, operation=RESTORE)
+            if MOMENTS[moment].either:
+                name = f"{action}, just before {moment}"
+                yield Case(name, "matrix", KILLS[action], action, moment, late=False, operation=RESTORE)
+
+
+def _given_up() -> Iterable[Case]:
+    for action in GIVEN_UP:
+        slow = (_fault("slow", "TerminateInstances", 1, seconds=6.0, before=True),)
+        yield Case(f"{action}, transfer", "matrix", "keeper", action, "transfer", faults=slow)
 
 
 def _transient() -> Iterable[Case]:
@@ -177,6 +200,29 @@ def _transient() -> Iterable[Case]:
         )  # fmt: skip
 
 
+def _patience() -> Iterable[Case]:
+    """Sessions that end while they are used are renewed in time, and what is too young to be known is waited for."""
+    short = LabFault("short-sessions", None, (("seconds", 20.0),))
+    for moment, operation, slow in (
+        ("snapshot", "ec2_backup", _fault("slow", "CreateSnapshots", 1, seconds=25.0)),
+        ("transfer", "ec2_backup", _fault("throttle", "GetSnapshotBlock", None, rate=2.0)),
+        ("a restore's transfer", RESTORE, _fault("throttle", "PutSnapshotBlock", None, rate=2.0)),
+    ):
+        yield Case(
+            f"sessions of 20 s, {moment}", "matrix", "long fault", moment=moment, faults=(short, slow),
+            expect="Succeeded", operation=operation,
+        )  # fmt: skip
+    once = (_fault("expired-credentials", "TerminateInstances", 1),)
+    yield Case(
+        "expired credentials once, terminate", "matrix", "passing fault", moment="terminate", faults=once,
+        expect="Succeeded",
+    )  # fmt: skip
+    yield Case(
+        "snapshot not found for two minutes, a restore's transfer", "matrix", "long fault",
+        moment="a restore's transfer", faults=(LabFault("snapshot-missing"),), expect="Succeeded", operation=RESTORE,
+    )  # fmt: skip
+
+
 def _lasting() -> Iterable[Case]:
     """They stay, so the resource must fail, and nothing of it may be left."""
     denied: dict[str, object] = {"code": "AccessDenied", "status": 403}
@@ -188,12 +234,19 @@ def _lasting() -> Iterable[Case]:
             code = {"code": "AccessDeniedException", "status": 403}
         faults = (_fault("error", call, None, **options, **code),)
         yield Case(f"denied, {moment}", "matrix", "lasting fault", faults=faults, moment=moment, expect="Failed")
+        if moment in ("snapshot", "launch", "transfer", "transfer (S3)"):
+            name, faults = f"expired credentials, {moment}", (_fault("expired-credentials", call, None, **options),)
+            yield Case(name, "matrix", "lasting fault", faults=faults, moment=moment, expect="Failed")
     for name, moment, fault in (
         ("no capacity anywhere", "launch", LabFault("capacity")),
         ("all end by themselves", "launch", LabFault("ends-by-itself")),
         ("corrupt blocks", "transfer", LabFault("corrupt")),
     ):
         yield Case(f"{name}, {moment}", "matrix", "lasting fault", faults=(fault,), moment=moment, expect="Failed")
+    yield Case(
+        "all sessions expired for 15 s, transfer", "matrix", "lasting fault", "expire-sessions", "transfer",
+        expect="Failed", mend_after=15.0,
+    )  # fmt: skip
     yield Case(
         "never reaches SSH, boot", "matrix", "no boot", faults=(LabFault("no-ssh"),), moment="boot", expect="Failed"
     )
@@ -203,3 +256,20 @@ def _lost_hosts() -> Iterable[Case]:
     for action, name in (("kill-host", "host dead"), ("freeze-host", "host frozen"), ("cut-network", "network cut")):
         for moment in ("configure", "transfer"):
             yield Case(f"{name}, {moment}", "matrix", "lost worker", action, moment, expect="Failed")
+    yield Case(
+        "worker rebooted, transfer", "matrix", "lost worker", "reboot-worker", "transfer", expect="Failed"
+    )  # fmt: skip
+
+
+def _hung_agents() -> Iterable[Case]:
+    """The transfer stands still: its agent was stopped, or AWS takes its requests and answers none."""
+    for moment, operation in (("transfer", "ec2_backup"), ("a restore's transfer", RESTORE)):
+        yield Case(
+            f"agent stopped, {moment}", "matrix", "lost worker", "stop-agent", moment,
+            expect="Failed", operation=operation, settings=_STALL,
+        )  # fmt: skip
+    mute = (_fault("time-out", "GetSnapshotBlock", None),)
+    yield Case(
+        "no answer any more, transfer", "matrix", "lasting fault", moment="transfer", faults=mute,
+        expect="Failed", settings=_STALL,
+    )  # fmt: skip

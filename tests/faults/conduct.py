@@ -9,18 +9,18 @@ from collections.abc import Callable
 from typing import Any
 
 from . import moments
-from .cases import Case
+from .cases import GIVEN_UP, HARMS, RESTORE, Case
+from .harms import harm
 from .layers import layer
 from .moments import MOMENTS
 from .operation import Operation, reap
 from .promises import CLEAN_SECONDS, LEASE_MORE_SECONDS, LEASE_SECONDS, Result
-from .site import Site, SiteError
+from .site import Site
 
 _MOMENT_SECONDS = 150.0
 _MORE_SECONDS = 90.0
 _WHOLE_RUN_SECONDS = 300.0
 _LOOK_SECONDS = 0.7
-_HOSTS = {"kill-host": "lose_host", "freeze-host": "freeze_host", "cut-network": "cut_network"}
 _NUMBERS = itertools.count(1)
 _UP = ("pending", "running")
 
@@ -31,17 +31,22 @@ class Conductor:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._conducted = 0
+        self._asked: list[str] = []
 
     def conduct(self, case: Case, *, next_backup: bool, restore: bool) -> Result:
         """Carry a case out. What goes wrong with the campaign itself is the result's ``error``."""
         result = Result(case.name, case.phase, case.promise, case.moment or f"{case.seconds or 0:.1f} s")
         operation = None
         try:
-            more = {} if case.operation == "ec2_backup" else {"inventory": "restore_points.yml"}
-            runner = "runner" in case.action
-            operation = Operation(self._site, self.new_run(), runner=runner, name=case.operation, **more)
-            self._conduct(case, operation, result)
+            inventory = {"inventory": "restore_points.yml"} if case.restores else {}
+            more = {**inventory, **dict(case.settings), "runner": _runner(case.action)}
+            if case.restores and not self._site.ask("points"):
+                self.whole_backup()
+            operation = Operation(self._site, self.new_run(), name=case.operation, **more)
+            given = self._conduct(case, operation, result)
             operation.close()
+            if case.restores:
+                self._judge_restored(case, operation.run, given, result)
             self._afterwards(result, next_backup=next_backup, restore=restore)
         except Exception as error:
             result.error = f"{type(error).__name__}: {error}".replace("\n", " ")[:600]
@@ -59,16 +64,18 @@ class Conductor:
         """An id for a run."""
         return f"c{next(_NUMBERS)}-{self._site.name}-{time.time_ns() % 10**8:x}"
 
-    def _conduct(self, case: Case, operation: Operation, result: Result) -> None:
+    def _conduct(self, case: Case, operation: Operation, result: Result) -> set[str]:
+        """The volumes that had been handed over before any harm was done."""
         result.reached = self.reach(case, operation)
+        given = self._given(operation) if case.action else set()
         # A fault of a service has no moment of its own: the time of the whole run counts.
         began = time.monotonic() if case.action else operation.began
-        if case.action in _HOSTS:
-            self._hurt_host(case, operation)
+        if case.action in HARMS:
+            harm(self._site, case, operation.run)
         elif case.action:
             operation.kill(case.action)
         hold_ends = began
-        if case.moment and case.action not in _HOSTS and case.action:
+        if case.moment and case.action not in HARMS and case.action:
             hold_ends += MOMENTS[case.moment].seconds + 0.5
         if case.action:
             self._site.faults.clear()
@@ -79,13 +86,15 @@ class Conductor:
             self.forget_container()
         soft = case.action in ("runner cancel", "SIGINT to ansible-playbook")
         self._await_clean(operation, result, began, hold_ends, soft=soft)
+        if case.faults and not case.action:  # a fault that nothing has met has tried nothing
+            result.reached = self._site.met(self._asked)
         self._tell(case, operation, result, reaped=reaped, powered_off=powered_off)
+        return given
 
     def reach(self, case: Case, operation: Operation) -> bool | None:
         """Ask for the case's faults and wait for its moment: whether it has come, None when it has none."""
         held = self._hold(case)
-        for fault in case.faults:
-            self._site.hurt(fault)
+        self._asked = [self._site.hurt(fault) for fault in case.faults]
         return self._await(case, operation, held) if case.action else None
 
     def await_stage(self, operation: Operation, stage: str) -> bool:
@@ -144,15 +153,6 @@ class Conductor:
             time.sleep(0.05)
         return False
 
-    def _hurt_host(self, case: Case, operation: Operation) -> None:
-        living = [each["id"] for each in self._site.ask("workers", run=operation.run) if each["state"] in _UP]
-        if not living:
-            raise SiteError(f"{operation.run} has no worker to be hurt")
-        self._site.supervisor(_HOSTS[case.action], instance_id=living[0])
-        if case.mend_after is not None:
-            time.sleep(case.mend_after)
-            self._site.supervisor("mend_network", instance_id=living[0])
-
     def await_lease(self, run: str, not_before: float) -> bool:
         """Wait for the ends of a dead run's workers by their leases; whether one has powered itself off."""
         limit = not_before + LEASE_SECONDS + LEASE_MORE_SECONDS
@@ -195,7 +195,22 @@ class Conductor:
         return [each for each in self._site.ask("workers", run=run) if each["state"] in _UP]
 
     def _left(self, operation: Operation, *, everywhere: bool) -> list[str]:
-        return self._site.differences(everywhere=everywhere, run=operation.run, folder=operation.folder)
+        left = self._site.differences(everywhere=everywhere, run=operation.run, folder=operation.folder)
+        given = self._given(operation)
+        return [each for each in left if each.split()[1] not in given]
+
+    def _given(self, operation: Operation) -> set[str]:
+        """The volumes that a restore has handed over: they are the user's."""
+        return set(self._site.ask("handed_over", run=operation.run)) if operation.name == RESTORE else set()
+
+    def _judge_restored(self, case: Case, run: str, given: set[str], result: Result) -> None:
+        """All volumes were handed over, with their bytes, or none is left; what the user had is still there."""
+        kept = set(self._site.ask("handed_over", run=run))
+        found = self._site.lab.digests(*kept) if kept else {}
+        whole = sorted(found.values()) == sorted(self._site.digests.values())
+        result.restore = given <= kept and (whole or (not kept and case.expect != "Succeeded"))
+        result.outcome += f", {len(kept)} volumes are the user's" if kept else ", no volume is left"
+        self._site.ask("remove", things=[f"volume {each} (production, us-east-1)" for each in kept])
 
     def _tell(self, case: Case, operation: Operation, result: Result, *, reaped: int, powered_off: bool) -> None:
         report = self._site.report(operation.run)
@@ -213,6 +228,11 @@ class Conductor:
                     str(each) for entry in (report or {}).get("resources", {}).values() for each in entry["errors"]
                 ]
                 result.outcome = f"{status}, not {case.expect}: {' '.join(errors)[:500]}"
+        if operation.gave_up is not None:
+            result.expected = operation.gave_up
+            result.outcome += (
+                ", nobody waited" if operation.gave_up else f", STILL WAITED FOR: {operation.said()[-400:]}"
+            )
         if result.reached is False:
             result.outcome = f"the moment did not come: {status}: {operation.said()[-400:]}".replace("\n", " ")
 
@@ -275,3 +295,10 @@ class Conductor:
         while (left := self._site.differences()) and time.monotonic() < ends:
             time.sleep(1.0)
         return left
+
+
+def _runner(action: str) -> str:
+    """How an operation is started that this is done to."""
+    if "runner" not in action:
+        return ""
+    return "command" if action in GIVEN_UP else "start"

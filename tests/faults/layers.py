@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-_TO_END = "the run is to end"
+#: What a keeper says when it begins to end its run.
+CLEANS_UP = "the run is to end"
 _ANOTHER = "another keeper of this run has died"
 
 
@@ -30,7 +31,7 @@ def layer(
         return "another keeper"
     if report is None:
         return "nothing was made"
-    if _TO_END not in log:
+    if CLEANS_UP not in log:
         return "nothing was left"
     return "always block" if _terminated(report, _time_of(log)) else "keeper"
 
@@ -44,5 +45,5 @@ def _terminated(report: Mapping[str, Any], ending: float) -> bool:
 
 def _time_of(log: str) -> float:
     """When the last keeper began to end the run; its log has the local time of this machine."""
-    line = next(each for each in reversed(log.splitlines()) if _TO_END in each)
+    line = next(each for each in reversed(log.splitlines()) if CLEANS_UP in each)
     return datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()  # noqa: DTZ007 - local, as logged

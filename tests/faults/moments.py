@@ -60,8 +60,9 @@ MOMENTS: dict[str, Moment] = {
         )
     ),
     "a restore's volumes": Moment((_slow("CreateVolume"),), seconds=HOLD_SECONDS),
+    "a restore's hand-over": Moment((_slow("DeleteTags"),), seconds=HOLD_SECONDS, either=True),
 }  # fmt: skip
-RESTORE_MOMENTS = ("a restore's transfer", "a restore's volumes")
+RESTORE_MOMENTS = ("a restore's transfer", "a restore's volumes", "a restore's hand-over")
 
 
 def holds(name: str, *, late: bool) -> list[tuple[str, int | None, dict[str, Any]]]:

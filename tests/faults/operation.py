@@ -16,35 +16,48 @@ from typing import IO, Any
 from tests.labs import ROOT
 
 from . import processes
+from .cases import GIVEN_UP
+from .layers import CLEANS_UP
 from .site import Site, SiteError
 
 _BEGIN_SECONDS = 60.0
 _FIND_SECONDS = 20.0
+# Sooner, a second interrupt is taken for the first one (mayfly/stopping.py).
+_BETWEEN_SECONDS = 1.2
+_GIVES_UP_SECONDS = 3.0
 
 
 class Operation:
-    """A playbook, or a program that runs it through ``mayfly.start`` (``runner``). Its output goes to a file."""
+    """A playbook; or a program that runs it, through ``mayfly.start`` (``runner`` is "start") or as the command line
+    does (``runner`` is "command"). Its output goes to a file.
+    """
 
     def __init__(
         self,
         site: Site,
         run: str,
         *,
-        runner: bool = False,
+        runner: str = "",
         name: str = "ec2_backup",
         inventory: str = "ec2.yml",
         **settings: Any,
     ) -> None:
         self.run = run
+        self.name = name
         self.began = time.monotonic()
         self.folder = ""
+        #: After two interrupts: whether nobody waited any more while the keeper went on to clean up.
+        self.gave_up: bool | None = None
         self._site = site
         self._settings = site.settings(**settings)
         self.output = site.lab.state / f"{run}.log"
         hosts = str(site.inventory / inventory)
         variables = site.lab.variables()
-        if runner:
+        before = processes.runs_of(str(site.lab.state))
+        if runner == "start":
             words = ["python", "-m", "tests.faults.runner_child", name, hosts, str(self._settings)]
+        elif runner == "command":
+            words = ["python", "runner.py", name, "-i", hosts, "-e", f"@{self._settings}", "--quiet"]
         else:
             words = ["ansible-playbook", "-i", hosts, f"playbooks/{name}.yml", "-e", f"@{self._settings}"]
             variables["MAYFLY_RUN_ID"] = run
@@ -53,9 +66,10 @@ class Operation:
                 site.lab.words("exec", "--", *words), stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT,
                 text=True, cwd=ROOT, env=variables, start_new_session=True,
             )  # fmt: skip
-        self._runner = runner
-        if runner:
+        if runner == "start":
             self.run = self._first_line()
+        elif runner == "command":
+            self.run = self._new_run(before)
 
     def kill(self, action: str) -> None:
         """Do it. Raises SiteError when there is no such process, although the operation is under way."""
@@ -63,6 +77,8 @@ class Operation:
         what, _, whom = action.partition(" to ")
         if action in ("SIGKILL to every process", "SIGKILL to all but the runner"):
             processes.kill_all(self.run)
+        elif action in GIVEN_UP:
+            self._interrupt_twice(whom)
         elif whom in ("ansible-playbook", "its process group", "the keeper", "a task's process"):
             find: Callable[[str], processes.Process | None] = {
                 "the keeper": processes.keeper,
@@ -85,6 +101,26 @@ class Operation:
             with suppress(BrokenPipeError):
                 stream.write({"runner cancel": "cancel\n", "runner time-out": "time-out\n"}[action])
                 stream.flush()
+
+    def _interrupt_twice(self, whom: str) -> None:
+        """The second time when the keeper cleans up; whoever waits for it must end then, and the keeper must not."""
+        if whom == "ansible-playbook":
+            process = self._found(processes.playbook, whom)
+            pids = [] if process is None else [process.pid]
+        else:
+            pids = _children(self._process.pid)
+        for pid in pids:
+            processes.send(pid, signal.SIGINT)
+        ends = time.monotonic() + _FIND_SECONDS
+        while CLEANS_UP not in self._site.log(self.run) and time.monotonic() < ends:
+            time.sleep(0.05)
+        time.sleep(_BETWEEN_SECONDS)
+        for pid in pids:
+            processes.send(pid, signal.SIGINT)
+        ends = time.monotonic() + _GIVES_UP_SECONDS
+        while not self.ended() and time.monotonic() < ends:
+            time.sleep(0.02)
+        self.gave_up = self.ended() and processes.keeper(self.run) is not None
 
     def ended(self) -> bool:
         """Whether what was started here has ended; its keeper may live on."""
@@ -144,6 +180,14 @@ class Operation:
     def _note_folder(self) -> None:
         top = processes.playbook(self.run)
         self.folder = top.folder if top is not None else ""
+
+    def _new_run(self, before: set[str]) -> str:
+        ends = time.monotonic() + _BEGIN_SECONDS
+        while time.monotonic() < ends and not self.ended():
+            for run in processes.runs_of(str(self._site.lab.state)) - before:
+                return run
+            time.sleep(0.05)
+        raise SiteError(f"the command did not begin: {self.said()}")
 
     def _first_line(self) -> str:
         ends = time.monotonic() + _BEGIN_SECONDS

@@ -49,6 +49,11 @@ def folders_of(lab: str) -> set[str]:
     return {each.folder for each in _all() if each.lab == lab and each.folder}
 
 
+def runs_of(lab: str) -> set[str]:
+    """The runs that runner.py has under way in a lab."""
+    return {each.run for each in _all() if each.lab == lab and each.folder}
+
+
 def playbook(run: str) -> Process | None:
     """The playbook itself: not one of its forks, nor a sweep for it."""
     found = [each for each in of_run(run) if each.playbook and each.run == run]

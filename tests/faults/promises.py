@@ -20,12 +20,13 @@ CLEAN_SECONDS: dict[str, float] = {
     "task": 60.0,
     "stopped task": 90.0,
     "runner": 60.0,
-    # Its playbook may live on, and then its operation ends as if nothing had happened.
-    "runner killed": 120.0,
+    "runner killed": 60.0,
     "runner's reap": 120.0,
     "container": LEASE_SECONDS + LEASE_MORE_SECONDS + _REAP_SECONDS,
     "passing fault": 180.0,
     "lasting fault": 180.0,
+    # A whole run, made slower by four minutes: two for each volume of a restore, one after another
+    "long fault": 420.0,
     "lost worker": 240.0,
     # Five minutes of waiting for SSH
     "no boot": 390.0,

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,13 @@ class Site:
         """A call to the lab's supervisor."""
         return rpc.Client(self._where.supervisor_socket).call(call, **arguments)
 
+    def on_host(self, instance: str, *words: str) -> str:
+        """What a command says as root on a host. Raises SiteError."""
+        done = self.lab.run("exec", "--host", instance, "--", *words, wait=30)
+        if done.returncode != 0:
+            raise SiteError(f"{' '.join(words)} on {instance}: {done.stdout} {done.stderr}")
+        return done.stdout
+
     def state(self, *, everywhere: bool = True, run: str = "", folder: str = "") -> dict[str, list[str]]:
         """All there is: in the accounts, of hosts, and of ``run`` on this machine (processes, folders in memory)."""
         found: dict[str, list[str]] = self.ask("state", everywhere=everywhere)
@@ -130,6 +137,11 @@ class Site:
     def hurt(self, fault: LabFault) -> str:
         """Ask the lab for a fault; its id."""
         return self.faults.add(fault.kind, fault.times, **dict(fault.options)).identity
+
+    def met(self, identities: Iterable[str]) -> bool:
+        """Whether each of these faults has spoiled an answer."""
+        known = {fault.identity: fault.met for fault in self.faults.all()}
+        return all(known.get(each) for each in identities)
 
     def heal(self) -> None:
         """Take all faults back, those of hosts too."""

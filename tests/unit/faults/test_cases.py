@@ -30,6 +30,22 @@ def test_the_matrix_has_every_kill_at_every_moment() -> None:
     assert {(action, moment) for action in cases.RESTORE_KILLS for moment in RESTORE_MOMENTS} <= made
 
 
+def test_the_matrix_does_everything_that_can_be_done() -> None:
+    assert {case.action for case in cases.matrix()} == {"", *cases.KILLS, *cases.GIVEN_UP, *cases.HARMS}
+
+
+def test_a_restore_is_hurt_on_both_sides_of_its_hand_over() -> None:
+    made = [case for case in cases.matrix() if case.moment == "a restore's hand-over"]
+    assert {(case.action, case.late) for case in made} == {
+        (action, late) for action in cases.RESTORE_KILLS for late in (True, False)
+    }
+    assert all(case.restores for case in made)
+
+
+def test_only_restores_are_hurt_at_moments_of_restores() -> None:
+    assert all(case.restores == (case.moment in RESTORE_MOMENTS) for case in cases.matrix())
+
+
 def test_names_are_single_and_every_case_has_a_promise() -> None:
     made = cases.chosen(7, 200)
     assert len({case.name for case in made}) == len(made)
@@ -56,7 +72,7 @@ def test_a_moment_is_held_before_or_after_what_it_waits_for() -> None:
     ("only", "found"),
     [
         ("runner CANCEL, boot", 1),
-        ("*every process, *", 11),
+        ("*every process, *", 13),
         ("runner cancel, boot,runner cancel, place", 2),
         ("nothing", 0),
     ],
