@@ -62,7 +62,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def default_inventory(operation: str) -> Path:
     """The lab's own inventory for an operation: what was lost is found in the repository, all else in the accounts."""
-    files = {"repository_create": "repositories.yml", "volume_restore": "restore_points.yml"}
+    files = {
+        "repository_create": "repositories.yml",
+        "volume_restore": "restore_points.yml",
+        "worker_check": "worker_networks.yml",
+    }
     return project.root() / "inventories/lab" / files.get(operation, "ec2.aws_ec2.yml")
 
 

@@ -64,7 +64,11 @@ class Lab:
 
     def playbook(self, name: str, *words: str, inventory: str = "", wait: float = 300) -> Done:
         """Run a playbook of the project; the inventory is the one that fits it, unless another is given."""
-        fitting = {"repository_create": "repositories.yml", "volume_restore": "restore_points.yml"}
+        fitting = {
+            "repository_create": "repositories.yml",
+            "volume_restore": "restore_points.yml",
+            "worker_check": "worker_networks.yml",
+        }
         inventory = inventory or f"inventories/lab/{fitting.get(name, 'ec2.aws_ec2.yml')}"
         command = ["ansible-playbook", "-i", inventory, f"playbooks/{name}.yml", *words]
         return self.run("exec", "--", *command, wait=wait)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from .credentials import FileCredentials, session_of
 from .ebs import DirectSnapshots
-from .job import Job
+from .job import CheckJob, Job
+from .probing import Rights
 from .progress import Progress
 from .s3 import CONFIG, S3Objects
+from .signed import SignedRequests
 
 _CREDENTIALS = Path("/run/mayfly/credentials")
 
@@ -22,6 +24,20 @@ def open_store(job: Job, progress: Progress) -> S3Objects:
     return S3Objects(client, place.bucket, place.prefix, place.owner, progress)
 
 
-def open_snapshots(job: Job, region: str, progress: Progress) -> DirectSnapshots:
+def open_snapshots(region: str, concurrency: int, progress: Progress) -> DirectSnapshots:
     """The snapshots of the source or of the target; raises AgentError NoCredentials."""
-    return DirectSnapshots(FileCredentials(_CREDENTIALS / "source.json"), region, job.concurrency, progress)
+    return DirectSnapshots(FileCredentials(_CREDENTIALS / "source.json"), region, concurrency, progress)
+
+
+def rights(job: CheckJob, progress: Progress) -> Rights:
+    """What a check asks with the worker's own credentials, opened when it is asked for."""
+
+    def ask_sts(url: str, region: str) -> SignedRequests:
+        credentials = FileCredentials(_CREDENTIALS / "source.json")
+        return SignedRequests(credentials, "sts", region, url, connections=1, clock=progress.clock)
+
+    return Rights(
+        store=lambda: open_store(job, progress),
+        snapshots=lambda region: open_snapshots(region, 1, progress),
+        sts=ask_sts,
+    )

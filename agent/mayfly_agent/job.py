@@ -76,8 +76,6 @@ class Job:
     seconds_left: float
     resource: dict[str, Any]
     repository: RepositoryPlace
-    resource_key: bytes
-    concurrency: int
     retry_timeout: float = RETRY_TIMEOUT
 
     def __post_init__(self) -> None:
@@ -99,14 +97,29 @@ class Job:
             "seconds_left": float(value["seconds_left"]),
             "resource": value["resource"],
             "repository": RepositoryPlace(**value["repository"]),
-            "resource_key": base64.b64decode(value["resource_key"], validate=True),
-            "concurrency": int(value["concurrency"]),
             "retry_timeout": float(value["retry_timeout"]),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackupJob(Job):
+class TransferJob(Job):
+    """What every transfer is told: the key of the resource's data, and how many requests may be under way at once."""
+
+    resource_key: bytes
+    concurrency: int
+
+    @classmethod
+    def common(cls, value: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields above and those of every job; raises as there."""
+        return {
+            **super().common(value),
+            "resource_key": base64.b64decode(value["resource_key"], validate=True),
+            "concurrency": int(value["concurrency"]),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupJob(TransferJob):
     """A backup of ``volumes`` in ``source_region``.
 
     ``parent`` is the id of the restore point whose data may be shared, "" for none.
@@ -132,7 +145,7 @@ class BackupJob(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestoreJob(Job):
+class RestoreJob(TransferJob):
     """A restore of a restore point, named by its id."""
 
     restore_point: str
@@ -142,6 +155,50 @@ class RestoreJob(Job):
     def parse(cls, value: Mapping[str, Any]) -> RestoreJob:
         """From what was sent; raises as common does."""
         return cls(**cls.common(value), restore_point=value["restore_point"], target=Target(**value["target"]))
+
+
+@dataclass(frozen=True)
+class Service:
+    """An AWS service in a Region, by the host name that answers for it. ``private``: a VPC endpoint has that name."""
+
+    name: str
+    region: str
+    host: str
+    private: bool = False
+
+
+@dataclass(frozen=True)
+class Port:
+    """A TCP port of a host that is to be reached."""
+
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.port <= 65535:
+            raise ValueError(f"{self.port} is no TCP port")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckJob(Job):
+    """A check of what the worker reaches; it gets no key of any data.
+
+    ``snapshot_id`` is the id of a snapshot that there is not, and that its credentials may ask for.
+    """
+
+    services: tuple[Service, ...]
+    ports: tuple[Port, ...] = ()
+    snapshot_id: str
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> CheckJob:
+        """From what was sent; raises as common does."""
+        return cls(
+            **cls.common(value),
+            services=tuple(Service(**each) for each in value["services"]),
+            ports=tuple(Port(each["host"], int(each["port"])) for each in value["ports"]),
+            snapshot_id=value["snapshot_id"],
+        )
 
 
 def read_job(path: Path) -> dict[str, Any]:

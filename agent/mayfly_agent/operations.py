@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
 from . import access
 from .backup import Backup
-from .job import BackupJob, Job, RestoreJob, bad_job
+from .job import BackupJob, CheckJob, Job, RestoreJob, bad_job
+from .probing import Probe
 from .restore import Restore
 from .status import Status
 
@@ -44,16 +45,22 @@ def carry_out(value: Mapping[str, Any], status: Status, arrived: float) -> Resul
 
 
 def _back_up(job: BackupJob, status: Status) -> Result:
-    snapshots = access.open_snapshots(job, job.source_region, status.progress)
+    snapshots = access.open_snapshots(job.source_region, job.concurrency, status.progress)
     return Backup(job, snapshots, access.open_store(job, status.progress), status).run()
 
 
 def _restore(job: RestoreJob, status: Status) -> Result:
-    snapshots = access.open_snapshots(job, job.target.region, status.progress)
+    snapshots = access.open_snapshots(job.target.region, job.concurrency, status.progress)
     return Restore(job, snapshots, access.open_store(job, status.progress), status).run()
+
+
+def _check(job: CheckJob, status: Status) -> Result:
+    status.stage("Probing")
+    return {"checks": [asdict(each) for each in Probe(job, access.rights(job, status.progress)).run()]}
 
 
 OPERATIONS: dict[str, Operation[Any]] = {
     "backup": Operation(BackupJob.parse, _back_up),
     "restore": Operation(RestoreJob.parse, _restore),
+    "check": Operation(CheckJob.parse, _check),
 }

@@ -32,6 +32,8 @@ class ActionModule(KeeperAction):
 
 def _told(status: dict[str, Any]) -> str:
     volumes = status["volumes"].values()
+    if not volumes:
+        return str(status["stage"])
     done, total = (sum(volume[name] for volume in volumes) for name in ("blocks_done", "blocks_total"))
     read, seconds = sum(each["bytes_read"] for each in volumes), sum(each["seconds"] for each in volumes)
     speed = read / 2**20 / seconds if seconds else 0.0

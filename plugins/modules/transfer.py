@@ -7,17 +7,18 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: transfer
-short_description: Move data between EBS and a repository
+short_description: Move data between EBS and a repository, or check whether it could be moved
 version_added: 0.1.0
 description:
   - Sends the job to the transfer agent on the worker, shows how far it is, and waits for its end.
   - A backup reads the snapshots that M(mayfly.workers.snapshot_set) has taken of the same host in the same run.
+  - A check moves nothing. It succeeds when everything was tried, whatever was found.
   - A connection that breaks meanwhile is made again; the agent goes on.
 options:
   operation:
     description: What to do.
     type: str
-    choices: [backup, restore]
+    choices: [backup, restore, check]
     required: true
   restore_point:
     description: For a restore, id of the restore point.
@@ -57,6 +58,34 @@ options:
       kms_key_id:
         description: KMS key that encrypts all that is restored.
         type: str
+  services:
+    description:
+      - For a check, the AWS services to reach, as M(mayfly.workers.worker_placement) returns them.
+      - Of each, its name is resolved, its certificate is verified, and rights are tried where that has no effect.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The service, named as its VPC endpoints are.
+        type: str
+        required: true
+      region:
+        description: Region of the service.
+        type: str
+        required: true
+  ports:
+    description: For a check, TCP ports to reach beside them, as C(mayfly_check_ports).
+    type: list
+    elements: dict
+    suboptions:
+      host:
+        description: Name or address.
+        type: str
+        required: true
+      port:
+        description: TCP port.
+        type: int
+        required: true
 attributes:
   check_mode:
     description: Whether it can run in check mode and say what it would do.
@@ -89,6 +118,13 @@ volumes:
   type: dict
 digests:
   description: Digest over the hashes of all blocks of each volume.
-  returned: success
+  returned: when O(operation) is V(backup) or V(restore)
   type: dict
+checks:
+  description:
+    - What a check has found, in steps of each service, as C(name), C(tls) and C(rights), or C(tcp) of a port.
+    - Each has C(service), C(check), C(ok) (null for one that was not tried), C(seconds), C(reason) and C(remedy).
+  returned: when O(operation=check)
+  type: list
+  elements: dict
 """

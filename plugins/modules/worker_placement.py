@@ -71,6 +71,12 @@ options:
             type: list
             elements: str
             required: true
+  check_operations:
+    description:
+      - For V(worker_check) as O(operation), the operations that would use the network, as C(mayfly_check_operations).
+      - The worker must reach the services of all of them. Blank takes the default.
+    type: list
+    elements: str
   size_bytes:
     description: Bytes that the operation is about; they choose the profile of instance types.
     type: int
@@ -146,6 +152,11 @@ candidates:
   elements: dict
 reasons:
   description: Why the account and each type and subnet was taken or not, and warnings.
+  returned: success
+  type: list
+  elements: dict
+services:
+  description: Name and Region of each AWS service that the worker must reach.
   returned: success
   type: list
   elements: dict

@@ -10,6 +10,7 @@ size exactly on a bound, which it leaves open, the larger type is taken.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,11 +29,16 @@ _DATABASES = ("s3", "sts", "kms", "rds")
 
 
 class Accounts(StrEnum):
-    """Which account a worker may run in. The backup account owns the repository, the production one the resource."""
+    """Which account a worker may run in. The backup account owns the repository, the production one the resource.
+
+    NETWORK is of an operation that is about a network itself: it runs in that one, and stands for the operations that
+    would use it.
+    """
 
     EITHER = "either"
     BACKUP = "backup"
     PRODUCTION = "production"
+    NETWORK = "network"
 
 
 # Profiles of instance types by size: up to, and not including, so many bytes.
@@ -108,14 +114,27 @@ OPERATIONS: dict[str, Operation] = {
         Operation("archive", Accounts.BACKUP, _OF_ARCHIVES, _REPOSITORY),
         Operation("repository_copy", Accounts.BACKUP, _OF_DELETIONS, _REPOSITORY),
         Operation("restore_test", Accounts.BACKUP, _OF_VOLUMES, _VOLUMES),
-        Operation("worker_check", Accounts.EITHER, _one("small"), _VOLUMES),
+        # Its services are those of the operations that would use the network: see services_in.
+        Operation("worker_check", Accounts.NETWORK, _one("small"), ()),
     )
 }
+# Those that a network can be checked for.
+USE_A_NETWORK = tuple(each.name for each in OPERATIONS.values() if each.account is not Accounts.NETWORK)
 
 
 def profile_of(name: str, size_bytes: int) -> str:
     """The profile of instance types for an operation on so many bytes; raises KeyError for one without a worker."""
     return next(profile for bound, profile in OPERATIONS[name].sizes if bound is None or size_bytes < bound)
+
+
+def services_in(names: Iterable[str], *, backup_account: bool) -> tuple[str, ...]:
+    """All services of those of the operations that may run in the account; raises KeyError for an unknown one.
+
+    ``backup_account`` says whether it is the backup account. It can own resources as well, so only the operations that
+    run nowhere else tell it from others.
+    """
+    here = [OPERATIONS[name] for name in names if backup_account or OPERATIONS[name].account is not Accounts.BACKUP]
+    return tuple(dict.fromkeys(service for each in here for service in each.services))
 
 
 @dataclass(frozen=True)
@@ -124,6 +143,12 @@ class Service:
 
     name: str
     region: str
+
+    @property
+    def host(self) -> str:
+        """The name that answers for it (https://docs.aws.amazon.com/general/latest/gr/rande.html)."""
+        suffix = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+        return f"{self.name}.{self.region}.{suffix}"
 
     def __str__(self) -> str:
         return f"com.amazonaws.{self.region}.{self.name}"

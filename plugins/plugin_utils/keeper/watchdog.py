@@ -31,8 +31,7 @@ class Watchdog:
         waiting = bool(status.get("waiting"))
         if status.get("progress") != self._progress or waiting:  # what AWS paces, the agent's own time limits end
             self._progress, self._moved = status.get("progress"), now
-        # One that was stopped while it waited says so for ever: that counts as nothing said.
-        if now - self._heard >= min(SILENT_SECONDS, self._stall_seconds):
+        if now - self._heard >= SILENT_SECONDS:
             message = f"{self._what}: the transfer agent has said nothing for {now - self._heard:.0f} s: it hangs."
             raise KeeperError("AgentHung", message, "Start the operation again for this resource.")
         if now - self._moved >= self._stall_seconds:

@@ -18,9 +18,12 @@ def account_for(
 
     ``wanted`` is ``mayfly_worker_account``, None when it was not given; ``accounts_differ`` says whether the two are
     two; ``aws_key_volumes`` are those encrypted with the ``aws/ebs`` key of the resource's account, whose snapshots
-    can be neither shared nor read from another account. Raises PlacementError when what is wanted cannot be.
+    can be neither shared nor read from another account. An operation about a network runs in that one's account,
+    whatever is wanted for others. Raises PlacementError when what is wanted cannot be.
     """
     rule = OPERATIONS[name].account
+    if rule is Accounts.NETWORK:
+        return "production", f"{name} runs in the account of the network that it is about"
     if wanted not in (None, "backup", "production"):
         message = f"mayfly_worker_account is {wanted!r}, neither backup nor production."
         raise PlacementError("BadWorkerAccount", message, "group_vars/all/accounts.yml explains it.")

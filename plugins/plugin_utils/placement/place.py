@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
-from ..operations import GIB, OPERATIONS, profile_of, services_of
+from ..operations import GIB, OPERATIONS, Service, profile_of, services_of
 from ..settings.instance_types import InstanceTypes
 from ..settings.networks import Network
 from . import networks, reach
@@ -158,6 +158,17 @@ def _worked_out(
     return tuple(candidates), tuple(dict.fromkeys(reasons))
 
 
+def services(region: str, request: Request) -> tuple[Service, ...]:
+    """What a worker in that Region must reach for the request; raises KeyError for an unknown operation."""
+    return services_of(
+        request.operation,
+        region,
+        request.repository_region,
+        more=request.more_services,
+        session_manager=request.session_manager,
+    )
+
+
 def check_control_node(cidr: str) -> None:
     """Raises PlacementError unless SSH may be opened to ``cidr``: a network, and not everywhere."""
     try:
@@ -197,13 +208,7 @@ def _types(picture: Picture, request: Request, reasons: list[Reason]) -> list[st
 def _usable(picture: Picture, request: Request, reasons: list[Reason]) -> list[Site]:
     """Each subnet that a worker could work in, as the first entry that fits says; why not, for the others."""
     wanted = OPERATIONS[request.operation]
-    services = services_of(
-        request.operation,
-        picture.region,
-        request.repository_region,
-        more=request.more_services,
-        session_manager=request.session_manager,
-    )
+    needed = services(picture.region, request)
     inward = [] if request.session_manager else [(request.ssh_port, request.control_node_cidr or None)]
     callers = reach.Callers((*inward, *([(wanted.serves, request.operator_cidr or None)] if wanted.serves else [])))
     usable: dict[str, Site] = {}
@@ -213,7 +218,7 @@ def _usable(picture: Picture, request: Request, reasons: list[Reason]) -> list[S
         if request.vpc_id is not None and request.zones and subnet.zone_id not in request.zones:
             found = [f"zone {subnet.zone_id} is none that the resource is in"]
         else:
-            found = reach.faults(picture, site, services, callers, request.peers)
+            found = reach.faults(picture, site, needed, callers, request.peers)
         if found:
             faults.setdefault(subnet.id, {}).update(dict.fromkeys(found))
         else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..operations import Service
 from . import rules
 from .networks import Site
-from .picture import Endpoint, Picture, SecurityGroup
+from .picture import Endpoint, Picture, SecurityGroup, Vpc
 
 HTTPS = 443
 DNS = 53
@@ -52,6 +52,11 @@ def faults(
     ]
 
 
+def has_private_name(picture: Picture, vpc: Vpc, service: Service) -> bool:
+    """Whether the service's name means the addresses of an interface endpoint, which it then does in the whole VPC."""
+    return any(not each.gateway for each in _named(picture, vpc, service))
+
+
 def warnings(site: Site) -> Iterator[tuple[str, str]]:
     """(Subject, warning) for what works and should not be so."""
     for group in site.groups:
@@ -89,14 +94,16 @@ def _has_endpoint(picture: Picture, site: Site, service: Service) -> bool:
 def _endpoints(picture: Picture, site: Site, service: Service) -> Iterator[Endpoint]:
     """The endpoints of a service that the subnet's worker would use: a gateway of its table, or a private name."""
     table = picture.route_table(site.subnet)
-    names = site.vpc.dns_support and site.vpc.dns_hostnames
-    for endpoint in picture.endpoints_in(site.vpc.id):
-        if not service.is_named(endpoint.service):
-            continue
-        if endpoint.gateway:
-            if table is not None and table.id in endpoint.route_table_ids:
-                yield endpoint
-        elif endpoint.private_dns and names:
+    for endpoint in _named(picture, site.vpc, service):
+        if not endpoint.gateway or (table is not None and table.id in endpoint.route_table_ids):
+            yield endpoint
+
+
+def _named(picture: Picture, vpc: Vpc, service: Service) -> Iterator[Endpoint]:
+    """The VPC's endpoints that are for the service: gateways, and interfaces that AWS's own name leads to."""
+    names = vpc.dns_support and vpc.dns_hostnames
+    for endpoint in picture.endpoints_in(vpc.id):
+        if service.is_named(endpoint.service) and (endpoint.gateway or (endpoint.private_dns and names)):
             yield endpoint
 
 

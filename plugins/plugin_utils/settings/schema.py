@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from .checks import DEFAULT_OPERATIONS, CheckOperations, CheckPorts
 from .instance_types import InstanceTypes, InstanceTypesSetting
 from .model import SECRET, Setting, read, read_all
 from .names import PREFIX
@@ -89,6 +90,8 @@ class Settings(Setting):
     worker_account: Literal["backup", "production"] | None = Field(None, description="backup or production")
     networks: tuple[Network, ...] = Field((), description="a list of networks")
     control_node_cidr: Text | None = Field(None, description="a network such as 10.20.0.5/32")
+    check_operations: CheckOperations = Field(DEFAULT_OPERATIONS, description="a list of operations")
+    check_ports: CheckPorts = Field((), description="a list of up to 32 ports, each with host and port")
     instance_types: InstanceTypesSetting = Field(default_factory=InstanceTypes, description="lists of types by profile")
     worker_market: Literal["on-demand", "spot"] = Field("on-demand", description="on-demand or spot")
     max_workers: int = Field(0, ge=0, description="a number of workers, or 0 for any")

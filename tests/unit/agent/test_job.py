@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from mayfly_agent import operations
 from mayfly_agent.errors import AgentError
-from mayfly_agent.job import BackupJob, Job, JobVolume, RestoreJob, Target, read_job
+from mayfly_agent.job import BackupJob, CheckJob, Job, JobVolume, Port, RestoreJob, Service, Target, read_job
 from mayfly_agent.main import main
 from mayfly_agent.operations import Operation, carry_out
 from mayfly_agent.progress import Progress
@@ -38,6 +38,12 @@ BACKUP = {
     "restore_point_time": "2026-11-24T00:00:00+00:00",
     "volumes": [VOLUME],
     "settings": {"type": "t3.micro"},
+}
+CHECK = {
+    "operation": "check",
+    "services": [{"name": "ebs", "region": "us-east-1", "host": "ebs.us-east-1.amazonaws.com", "private": True}],
+    "ports": [{"host": "10.0.0.9", "port": 2049}],
+    "snapshot_id": "snap-0",
 }
 RESTORE = {"operation": "restore", "restore_point": "point", "target": {"region": "us-east-1"}}
 
@@ -72,6 +78,13 @@ def test_a_backup_says_what_it_goes_on_from(parts: dict[str, Any]) -> None:
     assert (job.settings, job.name.path) == ({"type": "t3.micro"}, "444455556666/us-east-1/ec2/i-1")
 
 
+def test_a_check_is_told_no_key_of_any_data() -> None:
+    sent = {name: value for name, value in COMMON.items() if name not in ("resource_key", "concurrency")}
+    job = CheckJob.parse({**sent, **CHECK})
+    assert job.services == (Service("ebs", "us-east-1", "ebs.us-east-1.amazonaws.com", True),)
+    assert (job.ports, job.snapshot_id) == ((Port("10.0.0.9", 2049),), "snap-0")
+
+
 class TestCarryOut:
     """What an operation is begun with, and what is refused before."""
 
@@ -100,7 +113,9 @@ class TestCarryOut:
         return Status(tmp_path / "status.json", progress)
 
     @pytest.mark.parametrize(
-        ("parts", "kind"), [(BACKUP, "BackupJob"), (RESTORE, "RestoreJob")], ids=["backup", "restore"]
+        ("parts", "kind"),
+        [(BACKUP, "BackupJob"), (RESTORE, "RestoreJob"), (CHECK, "CheckJob")],
+        ids=["backup", "restore", "check"],
     )
     def test_each_operation_has_its_own_job(
         self, ran: list[tuple[Job, Status]], status: Status, parts: dict[str, Any], kind: str
@@ -126,6 +141,10 @@ class TestCarryOut:
             {**RESTORE, "target": {"region": "us-east-1", "kms_key_id": ARN}},
             {**RESTORE, "target": {"encryption": {}}},
             {**RESTORE, "target": None},
+            {**CHECK, "operation": "backup"},
+            {**CHECK, "services": None},
+            {**CHECK, "services": [{"name": "ebs"}]},
+            *({**CHECK, "ports": [{"host": "a", "port": each}]} for each in (0, 65536, "ssh", None)),
             {**BACKUP, "operation": "restore"},
             {**RESTORE, "operation": "backup"},
             {**BACKUP, "restore_point_time": None},

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies import (
+    check_policy,
     partition_of,
     read_policy,
     repository_policy,
@@ -54,6 +55,7 @@ ALL = {
     "write": write_policy("aws", REGION, RUN),
     "backup": repository_policy("aws", "backups", "mayfly", RESOURCE, write=True),
     "restore": repository_policy("aws", "backups", "mayfly", RESOURCE, write=False),
+    "check": check_policy("aws", REGION),
 }
 
 
@@ -84,6 +86,19 @@ class TestEveryPolicy:
 
     def test_fits_a_session(self, policy: dict[str, Any]) -> None:
         assert len(text_of(policy)) <= LONGEST
+
+
+@pytest.mark.parametrize(
+    ("action", "snapshot", "may"),
+    [
+        ("ebs:ListSnapshotBlocks", "snap-00000000000000000", True),
+        ("ebs:ListSnapshotBlocks", "snap-00000000000000001", False),
+        ("ebs:GetSnapshotBlock", "snap-00000000000000000", False),
+        ("ebs:StartSnapshot", "snap-00000000000000000", False),
+    ],
+)
+def test_a_check_asks_for_a_snapshot_that_there_is_not(action: str, snapshot: str, may: bool) -> None:
+    assert allows(ALL["check"], action, f"arn:aws:ec2:{REGION}::snapshot/{snapshot}") is may
 
 
 BUCKET = "arn:aws:s3:::backups"

@@ -11,6 +11,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.errors im
 EITHER = "backup, or production if asked"
 BACKUP = "backup only"
 PRODUCTION = "production only"
+NETWORK = "the network's own"
 # The location table of the operations.
 RULES = {
     "ec2_backup": EITHER,
@@ -26,13 +27,15 @@ RULES = {
     "archive": BACKUP,
     "repository_copy": BACKUP,
     "restore_test": BACKUP,
-    "worker_check": EITHER,
+    "worker_check": NETWORK,
 }
 # By rule: what comes of nothing said, of backup and of production; None is a refusal.
 OUTCOMES = {
     EITHER: ("backup", "backup", "production"),
     BACKUP: ("backup", "backup", None),
     PRODUCTION: ("production", None, "production"),
+    # Whoever owns the network is called its production account here, and nobody else is asked.
+    NETWORK: ("production", "production", "production"),
 }
 CASES = [
     (operation, wanted, outcome)

@@ -12,6 +12,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema imp
 
 ID = "111122223333"
 ROLE = f"arn:aws:iam::{ID}:role/mayfly"
+PORTS = [{"host": "db", "port": 5432 + number} for number in range(33)]
 REPOSITORY = {"bucket": "backups", "region": "eu-central-1", "account": ID}
 
 
@@ -89,6 +90,8 @@ GOOD: dict[str, list[Any]] = {
     "restore_point": ["latest", "2026-11-24T01:30:00Z"],
     "networks": [[{"account": ID, "region": "eu-central-1"}], [{"tag": {"key": "mayfly"}}]],
     "max_workers": [0, 1, "20"],
+    "check_operations": [["ec2_backup"], ["rds_backup", "efs_index"]],
+    "check_ports": [[{"host": "10.0.0.1", "port": 2049}], [{"host": "a", "port": "443"}], PORTS[:32]],
 }
 BAD: dict[str, list[Any]] = {
     "deployment": ["x" * 65, "team 7", "a/b", "für", "a\n"],
@@ -107,6 +110,8 @@ BAD: dict[str, list[Any]] = {
     "worker_tags": [["a"], {"aws:x": "1"}],
     "restore_tags": [["a"], {"mayfly:x": "1"}],
     "restore_account": ["ours", "1111"],
+    "check_operations": ["ec2_backup", ["ec2_bakup"], ["worker_check"], [""], [7], {"a": 1}],
+    "check_ports": ["10.0.0.1:1", [{"host": "a"}], [{"host": "a", "port": 0}], [{"host": "", "port": 1}], PORTS],
 }
 
 
@@ -139,6 +144,12 @@ SENTENCES = [
 @pytest.mark.parametrize(("call", "sentence"), SENTENCES)
 def test_an_error_says_key_value_and_what_is_allowed(call: dict[str, Any], sentence: str) -> None:
     assert sentence in refused(**call).message
+
+
+def test_operations_to_check_are_named_once() -> None:
+    named = Settings.from_call({"check_operations": ["efs_index", "ec2_backup", "efs_index"]})
+    assert named.check_operations == ("efs_index", "ec2_backup")
+    assert Settings.from_call({}).check_operations == ("ec2_backup", "volume_restore")
 
 
 def test_the_account_at_fault_is_named() -> None:
