@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[4]
-EXAMPLES = {
+BY_OPERATION = {
     "ec2_backup": {"lease": 600, "deadline": 28800},
     "volume_restore": {"lease": 1800, "deadline": 172800},
     "reap": {"lease": 600, "deadline": 86400},
@@ -59,7 +59,7 @@ def project(tmp_path: Path) -> Path:
     """Plays of every operation over two hosts, one of them in a group with a lease of its own."""
     (tmp_path / "action_plugins").mkdir()
     (tmp_path / "action_plugins/ask.py").write_text(ASK)
-    (tmp_path / "play.yml").write_text("".join(PLAY.format(operation=each) for each in EXAMPLES))
+    (tmp_path / "play.yml").write_text("".join(PLAY.format(operation=each) for each in BY_OPERATION))
     hosts = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     inventory = {"ec2": {"hosts": {"web": hosts, "db": hosts}}, "careful": {"hosts": {"db": {}}}}
     (tmp_path / "inventory.json").write_text(json.dumps(inventory))
@@ -87,6 +87,6 @@ def test_each_operation_has_its_own(project: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for operation, values in EXAMPLES.items():
+    for operation, values in BY_OPERATION.items():
         assert heard(project, operation, "web") == values
         assert heard(project, operation, "db") == {**values, "lease": 900}
