@@ -156,7 +156,6 @@ _PASSING: dict[str, tuple[str, int, dict[str, object]]] = {
 }
 _OTHERS: tuple[tuple[str, str, tuple[LabFault, ...]], ...] = (
     ("no capacity once", "launch", (LabFault("capacity", 1),)),
-    ("vCPU limit once", "launch", (LabFault("vcpu-limit", 1),)),
     ("ends by itself once", "launch", (LabFault("ends-by-itself", 1),)),
     ("slow boot", "boot", (LabFault("slow-boot", 1, (("seconds", 8.0),)),)),
     ("unknown for 5 s", "launch", (LabFault("not-found-yet", None, (("seconds", 5.0),)),)),
@@ -239,6 +238,8 @@ def _lasting() -> Iterable[Case]:
             yield Case(name, "matrix", "lasting fault", faults=faults, moment=moment, expect="Failed")
     for name, moment, fault in (
         ("no capacity anywhere", "launch", LabFault("capacity")),
+        # One refusal speaks for every type of that quota in the Region.
+        ("vCPU limit once", "launch", LabFault("vcpu-limit", 1)),
         ("all end by themselves", "launch", LabFault("ends-by-itself")),
         ("corrupt blocks", "transfer", LabFault("corrupt")),
     ):
@@ -270,6 +271,6 @@ def _hung_agents() -> Iterable[Case]:
         )  # fmt: skip
     mute = (_fault("time-out", "GetSnapshotBlock", None),)
     yield Case(
-        "no answer any more, transfer", "matrix", "lasting fault", moment="transfer", faults=mute,
+        "no answer any more, transfer", "matrix", "long fault", moment="transfer", faults=mute,
         expect="Failed", settings=_STALL,
     )  # fmt: skip
