@@ -18,6 +18,7 @@ _BAD_INPUT = frozenset({
     "BadRepository", "BadResource", "BadSetting", "BadTags", "BadWorkerAccount", "DeadlinePassed", "DefaultRetention",
     "DuplicateResource", "GroupUnknown", "InstanceNotFound", "KeyNotShareable", "KeyUnusable", "NoControlNode",
     "NoCredentials", "NoDefaultVpc", "NoImage", "NoInstanceType", "NoNetwork", "NoRepositoryKey", "NoSuchBucket",
+    "NothingToCheck",
     "NoVolumes", "NoWorkerRole", "ProductCode", "RepositoryDamaged", "RepositoryFormat", "RepositoryMissing",
     "RestorePointDamaged", "RestorePointMissing", "UnauthorizedOperation", "UnknownAccount",
     "UnknownAvailabilityZone", "UnknownOperation", "UnknownSecurityGroup", "UnknownSubnet", "UnknownVpc",

@@ -50,7 +50,7 @@ def aims(request: pytest.FixtureRequest) -> Aims:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab that is up."""
     if os.geteuid() != 0:
-        pytest.skip("the lab needs root")
+        pytest.fail("the lab needs root")
     lab = Lab(tmp_path_factory.mktemp("bench") / "state")
     done = lab.run("up", wait=600)
     assert done.returncode == 0, done.stderr

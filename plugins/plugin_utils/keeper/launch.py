@@ -55,12 +55,12 @@ class LaunchDoubtful(KeeperError):
     """No clear answer came: an instance with this launch's client token may exist."""
 
 
-def client_token(run: str, resource: Mapping[str, Any], attempt: int, candidate: int) -> str:
-    """At most 64 ASCII characters that name one launch: run, resource, attempt and candidate."""
+def client_token(run: str, resource: Mapping[str, Any], attempt: int, number: int) -> str:
+    """At most 64 ASCII characters that name one launch: run, resource, attempt and number of the try."""
     # The run is named by whoever starts it: its name may be long, and begin like that of another run.
     identity = json.dumps([run, *(str(resource.get(part, "")) for part in ("account", "region", "kind", "id"))])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
-    return f"{re.sub('[^A-Za-z0-9-]', '-', run)[:28]}-{digest}-{attempt}-{candidate}"
+    return f"{re.sub('[^A-Za-z0-9-]', '-', run)[:28]}-{digest}-{attempt}-{number}"
 
 
 def request(

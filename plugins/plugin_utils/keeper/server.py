@@ -13,9 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..settings.model import SettingError
 from ..settings.schema import Settings
 from . import operations, protocol
-from .context import Context, Run
+from .context import Context, HostState, Run
 from .errors import KeeperError
 from .start import ALIVE
 from .translation import as_keeper_error
@@ -23,6 +24,8 @@ from .translation import as_keeper_error
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 256
+# Tidying up is never refused.
+_TIDYING = ("worker.absent", "snapshot_set.release")
 _REQUEST_SECONDS = 10.0
 _ANSWER_SECONDS = 30.0
 _ACCEPT_SECONDS = 0.5
@@ -147,19 +150,28 @@ class Server:
         function = operations.find(name)
         if function is None:
             raise KeeperError("UnknownOperation", f"The keeper knows no operation {name}.")
-        settings = Settings.from_call(request.get("settings") or {})
+        host = str(request.get("host") or "localhost")
+        settings = self._settings(name, self._run.host(host), request.get("settings") or {})
         if request.get("settings"):  # the callback's own calls come without
             self._run.use(settings)
-        host = str(request.get("host") or "localhost")
         arguments = request.get("arguments") or {}
         resource = arguments.get("resource")
         state = self._run.host(host)
         if resource is not None:
-            if name != "snapshot_set.release":  # tidying up is never refused
+            if name not in _TIDYING:
                 self._run.register(host, resource)
             state.resource = resource
         context = Context(self._run, host, bool(request.get("check")), settings, state.resource)
         return function(context, arguments)
+
+    def _settings(self, name: str, state: HostState, given: dict[str, Any]) -> Settings:
+        """The call's settings. One that has become wrong keeps nothing from being tidied up, as those before say."""
+        try:
+            state.settings = Settings.from_call(given)
+        except SettingError:
+            if name not in _TIDYING or state.settings is None:
+                raise
+        return state.settings
 
 
 def _peer_user(connection: socket.socket) -> int:

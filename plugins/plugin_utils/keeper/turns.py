@@ -14,6 +14,7 @@ from .errors import KeeperError
 from .things import GOING, TEMPORARY
 
 Pause = Callable[[float], None]
+Place = tuple[str, str]
 
 _LOOK_SECONDS = 10.0
 # DescribeInstances may not show at once what RunInstances has made.
@@ -33,47 +34,46 @@ def live_workers(ec2: Any, deployment: str) -> list[dict[str, Any]]:
 
 
 class Turns:
-    """Whose turn it is. Launches of one run take theirs one after the other; runs see each other by tags.
+    """Whose turn it is: a launch reserves its place before it asks AWS, and runs see each other by tags.
 
     Runs that launch in the same moment can pass the cap together: the younger workers give way, see :meth:`keeps`.
     """
 
     def __init__(self) -> None:
-        self._locks: dict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
-        self._launched: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+        self._locks: dict[Place, threading.Lock] = defaultdict(threading.Lock)
+        self._launching: dict[Place, set[str]] = defaultdict(set)
+        self._launched: dict[Place, dict[str, float]] = defaultdict(dict)
 
-    def lock(self, place: tuple[str, str]) -> threading.Lock:
-        """To be held from the wait until the launch has been noted."""
-        return self._locks[place]
-
-    def launched(self, place: tuple[str, str], instance_id: str) -> None:
-        """Count an instance that AWS may not show yet."""
-        self._launched[place][instance_id] = time.monotonic()
-
-    def is_free(self, ec2: Any, place: tuple[str, str], deployment: str, cap: int) -> bool:
-        """Whether one more worker may live there; a ``cap`` of 0 is none."""
-        if not cap:
+    def reserve(self, ec2: Any, place: Place, host: str, deployment: str, cap: int) -> bool:
+        """Whether one more worker may live there, which is this host's then, until :meth:`settle`."""
+        with self._locks[place]:
+            known = self._launched[place]
+            for instance_id, since in list(known.items()):
+                if time.monotonic() - since > _SEEN_SECONDS:
+                    del known[instance_id]
+            live = {each["InstanceId"] for each in live_workers(ec2, deployment)} | known.keys()
+            if len(live) + len(self._launching[place]) >= cap:
+                return False
+            self._launching[place].add(host)
             return True
-        known = self._launched[place]
-        for instance_id, since in list(known.items()):
-            if time.monotonic() - since > _SEEN_SECONDS:
-                del known[instance_id]
-        return len({each["InstanceId"] for each in live_workers(ec2, deployment)} | known.keys()) < cap
+
+    def settle(self, place: Place, host: str, instance_id: str = "") -> None:
+        """The host's launch has ended, with this instance if there is one, which AWS may not show yet."""
+        with self._locks[place]:
+            self._launching[place].discard(host)
+            if instance_id:
+                self._launched[place][instance_id] = time.monotonic()
 
     def keeps(self, ec2: Any, deployment: str, cap: int, instance_id: str) -> bool:
         """Whether a new worker is among the oldest ``cap`` of the place."""
-        if not cap:
-            return True
         oldest = [each["InstanceId"] for each in live_workers(ec2, deployment)[:cap]]
         return instance_id in oldest or len(oldest) < cap
 
 
-def await_turn(is_free: Callable[[], bool], pause: Pause, seconds: float, what: str) -> None:
-    """Wait until ``is_free``; raises KeeperError after ``seconds``, and what ``pause`` does."""
-    ends = time.monotonic() + seconds
+def await_turn(is_free: Callable[[], bool], pause: Pause, ends: float, what: str) -> None:
+    """Wait until ``is_free``, until ``ends`` (monotonic clock); raises KeeperError then, and what ``pause`` does."""
     while not is_free():
         if time.monotonic() > ends:
-            message = f"{what} for {seconds:.0f} s, and none of them ended."
-            remedy = "Raise mayfly_capacity_timeout, mayfly_max_workers or the quota, or run less at once."
-            raise KeeperError("NoTurn", message, remedy)
+            remedy = "Raise mayfly_capacity_timeout or mayfly_max_workers, or run less at once."
+            raise KeeperError("NoTurn", f"{what}, and none of them ended in time.", remedy)
         pause(_LOOK_SECONDS)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -78,7 +79,12 @@ class Launching:
         self.host = host
         self.attempt = attempt
         self.ended = threading.Event()
+        self._tries = itertools.count()
         self._canceled = threading.Event()
+
+    def next_try(self) -> int:
+        """The number of the next RunInstances, for its client token."""
+        return next(self._tries)
 
     def cancel(self) -> None:
         """Make the next :meth:`check` or :meth:`pause` raise."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..operations import OPERATIONS, Accounts
-from .errors import PlacementError
+from ..operations import Accounts
+from .errors import PlacementError, known_operation
 
 _SEE = "Leave mayfly_worker_account out for this operation, or set it per host or group to what is allowed."
 
@@ -21,7 +21,7 @@ def account_for(
     can be neither shared nor read from another account. An operation about a network runs in that one's account,
     whatever is wanted for others. Raises PlacementError when what is wanted cannot be.
     """
-    rule = OPERATIONS[name].account
+    rule = known_operation(name).account
     if rule is Accounts.NETWORK:
         return "production", f"{name} runs in the account of the network that it is about"
     if wanted not in (None, "backup", "production"):

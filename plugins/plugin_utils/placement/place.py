@@ -11,10 +11,10 @@ from ..operations import GIB, OPERATIONS, Service, profile_of, services_of
 from ..settings.instance_types import InstanceTypes
 from ..settings.networks import Network
 from . import networks, reach
-from .errors import PlacementError
+from .errors import PlacementError, known_operation
 from .networks import Site
 from .picture import Image, Picture
-from .types import ON_DEMAND, SPOT, fault_of_quota, fault_of_type, refuse_all
+from .types import ON_DEMAND, SPOT, fault_of_quota, fault_of_type
 
 SSH_PORT = 22
 _CONTROL_NODE = "Set mayfly_control_node_cidr to the control node's own address, or name groups in mayfly_networks."
@@ -45,6 +45,20 @@ class Request:
     operator_cidr: str | None = None
     ssh_port: int = SSH_PORT
     session_manager: bool = False
+
+    @property
+    def markets(self) -> tuple[str, ...]:
+        """The markets in the order they are tried in."""
+        return (SPOT, ON_DEMAND) if self.market == SPOT else (ON_DEMAND,)
+
+    @property
+    def profile(self) -> str:
+        """The profile of instance types; raises KeyError for an unknown operation."""
+        return profile_of(self.operation, self.size_bytes)
+
+    def types_in(self, region: str) -> tuple[str, ...]:
+        """The instance types that are wanted there, in order; raises as :attr:`profile`."""
+        return self.instance_types.of(region, self.profile)
 
 
 # What a request says of types alone; the rest is about subnets.
@@ -93,9 +107,7 @@ class Placement:
 
 def place(picture: Picture, request: Request) -> Placement:
     """Candidates for a worker in the picture's account and Region; raises PlacementError when there is none."""
-    if request.operation not in OPERATIONS:
-        message = f"Operation {request.operation} has no worker."
-        raise PlacementError("UnknownOperation", message, f"Known are {', '.join(OPERATIONS)}.")
+    known_operation(request.operation)
     if request.control_node_cidr:
         check_control_node(request.control_node_cidr)
     reasons: list[Reason] = []
@@ -143,7 +155,7 @@ def _worked_out(
         reasons.append(Reason(f"subnet {site.subnet.id}", decision, free))
         reasons += [Reason(subject, "warning", said) for subject, said in reach.warnings(site)]
         offering.append((site, offered))
-    candidates = [each for market in _markets(request) for each in _candidates(picture, request, offering, market)]
+    candidates = [each for market in request.markets for each in _candidates(picture, request, offering, market)]
     if not candidates:
         raise PlacementError(
             "NoInstanceType",
@@ -183,25 +195,24 @@ def check_control_node(cidr: str) -> None:
         raise PlacementError("BadControlNode", f"mayfly_control_node_cidr {cidr} {fault}.", _CONTROL_NODE)
 
 
-def _markets(request: Request) -> tuple[str, ...]:
-    return (SPOT, ON_DEMAND) if request.market == SPOT else (ON_DEMAND,)
-
-
 def _types(picture: Picture, request: Request, reasons: list[Reason]) -> list[str]:
-    profile = profile_of(request.operation, request.size_bytes)
     taken: list[str] = []
-    for name in request.instance_types.of(picture.region, profile):
-        fault = fault_of_type(picture, name, request.images, _markets(request))
+    for name in request.types_in(picture.region):
+        fault = fault_of_type(picture, name, request.images, request.markets)
         if fault:
             reasons.append(Reason(f"type {name}", "rejected", fault))
             continue
         decision = "fallback" if taken else "chosen"
         size = f"{request.size_bytes / GIB:.10g} GiB"
-        reasons.append(Reason(f"type {name}", decision, f"profile {profile} for {size}"))
+        reasons.append(Reason(f"type {name}", decision, f"profile {request.profile} for {size}"))
         taken.append(name)
     if not taken:
         rejected = "; ".join(f"{each.subject.removeprefix('type ')}: {each.reason}" for each in reasons)
-        raise refuse_all(picture, profile, rejected)
+        raise PlacementError(
+            "NoInstanceType",
+            f"No type for the worker can be used in {picture.region} ({rejected}).",
+            f"Name others for the profile {request.profile} in mayfly_instance_types, or have the quota raised.",
+        )
     return taken
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from .errors import PlacementError
 from .picture import InstanceType, Picture
 
 ON_DEMAND = "on-demand"
@@ -68,13 +67,4 @@ def fault_of_quota(picture: Picture, kind: InstanceType, market: str) -> str:
     return (
         f"needs {kind.vcpus} vCPUs of the {market} quota {known.code(market)}, which allows {quota.limit}"
         f" and of which others use {quota.used}"
-    )
-
-
-def refuse_all(picture: Picture, profile: str, rejected: str) -> PlacementError:
-    """The error for a profile none of whose types can be used."""
-    return PlacementError(
-        "NoInstanceType",
-        f"No type for the worker can be used in {picture.region} ({rejected}).",
-        f"Name others for the profile {profile} in mayfly_instance_types, or have the quota raised.",
     )

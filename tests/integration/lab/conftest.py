@@ -16,7 +16,7 @@ from tests.labs import Lab
 def fresh_lab(tmp_path: Path) -> Iterator[Lab]:
     """A lab that is down, and is down again after the test."""
     if os.geteuid() != 0:
-        pytest.skip("the lab needs root")
+        pytest.fail("the lab needs root")
     lab = Lab(tmp_path / "state")
     yield lab
     lab.run("down")
@@ -26,7 +26,7 @@ def fresh_lab(tmp_path: Path) -> Iterator[Lab]:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab that is up for all tests of a file."""
     if os.geteuid() != 0:
-        pytest.skip("the lab needs root")
+        pytest.fail("the lab needs root")
     lab = Lab(tmp_path_factory.mktemp("lab") / "state")
     done = lab.run("up", wait=600)
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,7 @@ BUCKET = "limited-data"
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab in which IAM counts from the beginning."""
     if os.geteuid() != 0:
-        pytest.skip("the lab needs root")
+        pytest.fail("the lab needs root")
     made = Lab(tmp_path_factory.mktemp("lab") / "state")
     done = made.run("up", "--enforce-iam", wait=600)
     assert done.returncode == 0, done.stderr

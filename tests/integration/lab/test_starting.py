@@ -88,7 +88,7 @@ def test_a_start_that_is_interrupted_ends_what_it_began(fresh_lab: Lab) -> None:
 
 def test_a_build_that_is_killed_takes_everything_with_it(tmp_path: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("the lab needs root")
+        pytest.fail("the lab needs root")
     cache = tmp_path / "cache"
     lab = Lab(tmp_path / "state", {"MAYFLY_LAB_CACHE": str(cache)})
     starting = begin(lab, "up")

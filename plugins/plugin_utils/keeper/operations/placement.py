@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from ...operations import OPERATIONS, Accounts, profile_of, services_in
+from ...operations import OPERATIONS, Accounts, services_in
 from ...placement import networks
 from ...placement.accounts import account_for
 from ...placement.picture import Image, Picture
 from ...placement.place import Request, place, services
 from ...placement.reach import Peer
-from ...placement.types import ON_DEMAND, SPOT, quota_class
+from ...placement.types import quota_class
 from ...settings.checks import CheckOperations
 from ...settings.instance_types import InstanceTypesSetting
 from ...settings.model import read
@@ -49,8 +49,6 @@ def _account(context: Context, arguments: dict[str, Any]) -> tuple[Account, str]
     """The account that the worker runs in, and why; the production account is the one that the site is in."""
     name, site = arguments["operation"], arguments["site"]
     backup = context.account("backup")
-    if name not in OPERATIONS:
-        raise KeeperError("UnknownOperation", f"{name} is no operation that has a worker.", ", ".join(OPERATIONS))
     owner = str(site["account"])
     differ = owner != backup.id
     which, why = account_for(
@@ -62,20 +60,20 @@ def _account(context: Context, arguments: dict[str, Any]) -> tuple[Account, str]
 def _request(context: Context, arguments: dict[str, Any]) -> Request:
     """What is wanted, from options as the module documents them; raises SettingError for a setting at fault."""
     site = arguments["site"]
-    market = arguments.get("market") or ON_DEMAND
     return Request(
         operation=arguments["operation"],
         size_bytes=arguments["size_bytes"],
         repository_region=arguments["repository_region"],
         zones=tuple(site.get("zone_ids") or ()),
         vpc_id=site.get("vpc_id") or None,
-        peers=tuple(Peer(**{**each, "security_group_ids": tuple(each["security_group_ids"])}) for each in site["peers"])
-        if site.get("peers")
-        else (),
+        peers=tuple(
+            Peer(**{**each, "security_group_ids": tuple(each["security_group_ids"])})
+            for each in site.get("peers") or ()
+        ),
         more_services=(*(site.get("services") or ()), *_services_of_users(context, arguments)),
         networks=read(tuple[Network, ...], "mayfly_networks", arguments.get("networks") or []),
         instance_types=read(InstanceTypesSetting, "mayfly_instance_types", arguments.get("instance_types")),
-        market=market,
+        market=arguments["market"],
         control_node_cidr=arguments.get("control_node_cidr"),
         operator_cidr=arguments.get("operator_cidr"),
         ssh_port=arguments["ssh_port"],
@@ -98,18 +96,17 @@ def _services_of_users(context: Context, arguments: dict[str, Any]) -> tuple[str
 def _picture(context: Context, account: str, region: str, request: Request) -> Picture:
     """What is known of the place, as far as the request is about it."""
     pictures = context.run.pictures
-    names = request.instance_types.of(region, profile_of(request.operation, request.size_bytes))
+    names = request.types_in(region)
     picture = pictures.picture(account, region, names)
     vpcs = {site.vpc.id for site in networks.sites(picture, request.networks, request.vpc_id)}
     pictures.with_names(account, region, vpcs)
-    markets = (SPOT, ON_DEMAND) if request.market == SPOT else (ON_DEMAND,)
-    codes = {known.code(market) for name in names if (known := quota_class(name)) for market in markets}
+    codes = {known.code(market) for name in names if (known := quota_class(name)) for market in request.markets}
     return pictures.with_quotas(account, region, codes, context.settings.deployment)
 
 
 def _images(context: Context, picture: Picture, setting: Mapping[str, Any], request: Request) -> dict[str, Image]:
     """The worker's image by architecture, for each that the types in question have; raises KeeperError for none."""
     place = (picture.account, picture.region)
-    names = request.instance_types.of(picture.region, profile_of(request.operation, request.size_bytes))
+    names = request.types_in(picture.region)
     wanted = {picture.instance_types[name].architecture for name in names if name in picture.instance_types}
     return context.run.images.by_architecture(context.ec2(*place), place, setting, wanted)

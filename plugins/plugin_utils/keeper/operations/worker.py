@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -24,8 +23,6 @@ from . import operation
 
 _SWEPT_SECONDS = 240.0
 _QUOTA_SECONDS = 15.0
-# Added to a try's number when its worker gave way: tries of the same candidate need client tokens of their own.
-_GIVEN_WAY = 1000
 
 
 @operation("worker.keys")
@@ -83,28 +80,24 @@ def _launch(context: Context, arguments: dict[str, Any], user_tags: dict[str, st
     everything = [Candidate(**each) for each in arguments["placement"]["candidates"]]
     refused: dict[str, None] = {}
     ends = time.monotonic() + arguments["capacity_timeout"]
-    left, tries = everything, 0
-    while True:
+    left = everything
+    while left:
         launching.check()
         candidate = left[0]
         try:
-            return _try(context, arguments, user_tags, launching, (tries, candidate))
+            return _try(context, arguments, user_tags, launching, (candidate, ends))
         except launch.CandidateFailed as error:
-            refused[
-                f"{candidate.instance_type} in {candidate.availability_zone} ({candidate.market}): {error.code}"
-            ] = None
+            what = f"{candidate.instance_type} in {candidate.availability_zone} ({candidate.market})"
+            refused[f"{what}: {error.code}"] = None
             context.report.attempt(asdict(candidate), error.code)
             context.run.workers.discard(context.host)
-            left, tries = failover.remaining(left, candidate, error.code), tries + 1
-            if left:
-                continue
-            if failover.is_quota(error.code) and _own_workers(context, candidate) and time.monotonic() < ends:
+            left = failover.remaining(left, candidate, error.code)
+            waits = not left and failover.is_quota(error.code) and time.monotonic() < ends
+            if waits and _own_workers(context, candidate):
                 launching.pause(_QUOTA_SECONDS)
                 left = everything
-                continue
-        message = f"No candidate could have the worker of {context.host} ({'; '.join(refused)})."
-        remedy = "Name more types in mayfly_instance_types or subnets in mayfly_networks."
-        raise KeeperError("NoCapacity", message, remedy)
+    message = f"No candidate could have the worker of {context.host} ({'; '.join(refused)})."
+    raise KeeperError("NoCapacity", message, "Name more types in mayfly_instance_types or subnets in mayfly_networks.")
 
 
 def _try(
@@ -112,31 +105,44 @@ def _try(
     arguments: dict[str, Any],
     user_tags: dict[str, str],
     launching: Launching,
-    numbered: tuple[int, Candidate],
+    wanted: tuple[Candidate, float],
 ) -> Worker:
-    """One try, whose number goes into the client token, when it is this worker's turn."""
-    candidate = numbered[1]
+    """The candidate's worker, once it is this host's turn, which is waited for until a time of the monotonic clock."""
+    candidate = wanted[0]
+    if arguments["max_workers"]:
+        worker = _in_turn(context, arguments, user_tags, launching, wanted)
+    else:
+        instance = _run(context, arguments, user_tags, launching, candidate)
+        worker = _register(context, arguments, candidate, instance)
+    await_ready(context, worker, launching)
+    return worker
+
+
+def _in_turn(
+    context: Context,
+    arguments: dict[str, Any],
+    user_tags: dict[str, str],
+    launching: Launching,
+    wanted: tuple[Candidate, float],
+) -> Worker:
+    """A new worker that is among the oldest that the cap allows; one that is not has given way."""
+    candidate, ends = wanted
     place, cap = (candidate.account, candidate.region), arguments["max_workers"]
     turns, deployment = context.run.turns, context.settings.deployment
     ec2 = context.ec2(*place)
-    full = f"{context.host}: {cap} workers have been running in account {place[0]}, {place[1]}"
+    full = f"{context.host}: {cap} workers (mayfly_max_workers) run in account {place[0]}, {place[1]}"
     while True:
-        with turns.lock(place) if cap else nullcontext():
-            await_turn(
-                lambda: turns.is_free(ec2, place, deployment, cap),
-                launching.pause,
-                arguments["capacity_timeout"],
-                full,
-            )
-            instance = _run(context, arguments, user_tags, launching, numbered)
-            turns.launched(place, instance["InstanceId"])
+        await_turn(lambda: turns.reserve(ec2, place, context.host, deployment, cap), launching.pause, ends, full)
+        instance_id = ""
+        try:
+            instance = _run(context, arguments, user_tags, launching, candidate)
+            instance_id = instance["InstanceId"]
+        finally:
+            turns.settle(place, context.host, instance_id)
         worker = _register(context, arguments, candidate, instance)
         if turns.keeps(ec2, deployment, cap, worker.instance_id):
-            break
+            return worker
         context.run.workers.discard(context.host)
-        numbered = (numbered[0] + _GIVEN_WAY, candidate)
-    await_ready(context, worker, launching)
-    return worker
 
 
 def _own_workers(context: Context, candidate: Candidate) -> bool:
@@ -151,10 +157,9 @@ def _run(
     arguments: dict[str, Any],
     user_tags: dict[str, str],
     launching: Launching,
-    numbered: tuple[int, Candidate],
+    candidate: Candidate,
 ) -> dict[str, Any]:
-    """RunInstances for one candidate, whose number goes into the client token."""
-    number, candidate = numbered
+    """RunInstances for one candidate."""
     account, region = candidate.account, candidate.region
     ec2 = context.making(account, region)
     tags = context.tags(user={"Name": f"mayfly worker {context.settings.operation}", **user_tags})
@@ -169,7 +174,7 @@ def _run(
         )
     ]
     resource = arguments["resource"]
-    token = launch.client_token(context.run.id, resource, launching.attempt, number)
+    token = launch.client_token(context.run.id, resource, launching.attempt, launching.next_try())
     parameters = launch.request(candidate, groups, arguments["user_data"], tags, token)
     try:
         return launch.run_instances(ec2, parameters, launching.pause)

@@ -131,6 +131,22 @@ class TestACall:
             client.call("test", {}, 20, host=HOST, settings={**SETTINGS, "deployment": "two words"})
         assert caught.value.code == "BadSetting"
 
+    def test_that_tidies_up_goes_by_the_settings_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A worker is ended although a setting has become wrong since it was launched."""
+        seen: list[str] = []
+
+        def note(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
+            seen.append(context.settings.deployment)
+            return {}
+
+        monkeypatch.setattr(operations, "find", lambda _name: note)
+        bad = {**SETTINGS, "lease": 1}
+        client.call("worker.info", {}, 20, host=HOST, settings={**SETTINGS, "deployment": "ours"})
+        client.call("worker.absent", {}, 20, host=HOST, settings=bad)
+        assert seen == ["ours", "ours"]
+        with pytest.raises(KeeperError, match="mayfly_lease"):
+            client.call("worker.info", {}, 20, host=HOST, settings=bad)
+
     def test_of_a_second_host_of_the_same_resource_is_refused(self, operation: Any) -> None:
         operation(lambda context, arguments: {})
         call({"resource": RESOURCE})

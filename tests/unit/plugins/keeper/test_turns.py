@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,29 +47,37 @@ def test_live_workers_are_those_of_the_deployment_oldest_first() -> None:
     assert asked == {"tag:mayfly:deployment": ["ours"], "tag:mayfly:temporary": ["true"]}
 
 
-@pytest.mark.parametrize(("cap", "free"), [(0, True), (3, False), (4, True), (2, False)])
+@pytest.mark.parametrize(("cap", "free"), [(3, False), (4, True), (2, False)])
 def test_a_turn_is_free_below_the_cap(cap: int, free: bool) -> None:
-    assert Turns().is_free(Ec2(*FOUR), PLACE, "ours", cap) is free
+    assert Turns().reserve(Ec2(*FOUR), PLACE, "web-1", "ours", cap) is free
+
+
+def test_a_launch_under_way_has_its_place() -> None:
+    it = Turns()
+    assert it.reserve(Ec2(), PLACE, "web-1", "ours", 1)
+    assert not it.reserve(Ec2(), PLACE, "web-2", "ours", 1)
+    assert it.reserve(Ec2(), ("444455556666", "eu-central-1"), "web-2", "ours", 1)
+    it.settle(PLACE, "web-1")
+    assert it.reserve(Ec2(), PLACE, "web-2", "ours", 1)
 
 
 def test_what_was_just_launched_counts_although_aws_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
     it = Turns()
-    it.launched(PLACE, "i-9")
-    assert not it.is_free(Ec2(), PLACE, "ours", 1)
-    assert it.is_free(Ec2(), ("444455556666", "eu-central-1"), "ours", 1)
+    it.settle(PLACE, "web-1", "i-9")
+    assert not it.reserve(Ec2(), PLACE, "web-2", "ours", 1)
     monkeypatch.setattr(turns, "_SEEN_SECONDS", -1)
-    assert it.is_free(Ec2(), PLACE, "ours", 1)
+    assert it.reserve(Ec2(), PLACE, "web-2", "ours", 1)
 
 
 def test_it_is_not_counted_twice() -> None:
     it = Turns()
-    it.launched(PLACE, "i-1")
-    assert it.is_free(Ec2(worker("i-1", 0)), PLACE, "ours", 2)
+    it.settle(PLACE, "web-1", "i-1")
+    assert it.reserve(Ec2(worker("i-1", 0)), PLACE, "web-2", "ours", 2)
 
 
 @pytest.mark.parametrize(
     ("cap", "instance", "keeps"),
-    [(0, "i-3", True), (3, "i-3", True), (2, "i-3", False), (2, "i-2", True), (4, "i-unseen", True), (3, "i-x", False)],
+    [(3, "i-3", True), (2, "i-3", False), (2, "i-2", True), (4, "i-unseen", True), (3, "i-x", False)],
 )
 def test_the_younger_give_way(cap: int, instance: str, keeps: bool) -> None:
     assert Turns().keeps(Ec2(*FOUR), "ours", cap, instance) is keeps
@@ -76,11 +85,12 @@ def test_the_younger_give_way(cap: int, instance: str, keeps: bool) -> None:
 
 def test_a_turn_is_waited_for_and_given_up_at_last() -> None:
     answers, pauses = iter([False, False, True]), []
-    await_turn(lambda: next(answers), pauses.append, 60, "web-1: 3 workers have been running")
+    await_turn(lambda: next(answers), pauses.append, time.monotonic() + 60, "web-1: 3 workers run")
     assert len(pauses) == 2
     with pytest.raises(KeeperError) as caught:
-        await_turn(lambda: False, lambda _seconds: None, -1, "web-1: 3 workers have been running")
+        await_turn(lambda: False, lambda _seconds: None, time.monotonic() - 1, "web-1: 3 workers run")
     assert caught.value.code == "NoTurn"
+    assert "web-1" in caught.value.message
     assert "mayfly_max_workers" in caught.value.remedy
 
 
@@ -89,4 +99,4 @@ def test_a_cancel_ends_the_wait() -> None:
         raise KeeperError("Canceled", "The launch was canceled.")
 
     with pytest.raises(KeeperError, match="canceled"):
-        await_turn(lambda: False, cancel, 60, "web-1")
+        await_turn(lambda: False, cancel, time.monotonic() + 60, "web-1")
