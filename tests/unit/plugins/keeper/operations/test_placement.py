@@ -81,6 +81,7 @@ class Planning:
             "image": {"id": "ami-1"},
             "control_node_cidr": CONTROL_NODE,
             "ssh_port": 22,
+            "market": "on-demand",
         }
         return plan(context, {**arguments, **changes})
 
