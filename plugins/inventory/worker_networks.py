@@ -70,9 +70,11 @@ options:
 
 EXAMPLES = """
 # worker_networks.yml, with mayfly_networks and mayfly_accounts in group_vars/all beside it
+---
 plugin: mayfly.workers.worker_networks
 
 # by itself
+---
 plugin: mayfly.workers.worker_networks
 networks:
   - tag: {key: mayfly, value: workers}

@@ -266,7 +266,7 @@ def test_what_was_just_made_is_not_found_yet(calls: Calls, fault: Command, comma
     with refused(code, 400):
         calls("ec2", "create_tags", **tags)
     assert made not in json.dumps(calls("ec2", describe))
-    assert listed(command, counted).endswith("0 left")
+    assert listed(command, counted).endswith("0 left, met 3 times")
     calls("ec2", "create_tags", **tags)
     assert made in json.dumps(calls("ec2", describe))
     fault("not-found-yet", "--seconds", "1", "--kind", kind)

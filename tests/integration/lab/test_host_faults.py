@@ -39,7 +39,7 @@ def test_a_launch_that_is_refused(calls: Calls, fault: Command, command: Command
     made = [launch(calls, SubnetId=there)["InstanceId"]]
     with refused(*REFUSALS[kind]):
         launch(calls, SubnetId=here, ClientToken=kind)
-    assert listed(command, counted).endswith("0 left")
+    assert listed(command, counted).endswith("0 left, met 1 times")
     made.append(launch(calls, SubnetId=here, ClientToken=kind)["InstanceId"])
     terminate(calls, *made)
 
@@ -49,7 +49,7 @@ def test_a_launch_that_ends_by_itself(calls: Calls, fault: Command, command: Com
     other = launch(calls, ClientToken="token-2")["InstanceId"]
     made = launch(calls, ClientToken="token-1")
     assert made["State"]["Name"] == "pending"
-    assert listed(command, counted).endswith("0 left")
+    assert listed(command, counted).endswith("0 left, met 1 times")
     found = wait_for(calls, made["InstanceId"], "shutting-down", 3)
     assert found["StateReason"]["Code"] == "Server.InsufficientInstanceCapacity"
     found = wait_for(calls, made["InstanceId"], "terminated", 5)
@@ -73,7 +73,7 @@ def test_a_group_stays_busy_after_its_instances(calls: Calls, fault: Command, co
     fault("group-busy", "--times", "1", "--seconds", "0")
     with refused("DependencyViolation", 400):
         calls("ec2", "delete_security_group", GroupId=group)
-    assert listed(command, counted).endswith("0 left")
+    assert listed(command, counted).endswith("0 left, met 1 times")
     calls("ec2", "delete_security_group", GroupId=group)
 
 
@@ -189,7 +189,7 @@ def test_a_host_that_boots_late(calls: Calls, fault: Command, command: Command) 
     counted = fault("slow-boot", "--times", "1", "--seconds", "5")
     began = time.monotonic()
     made = reachable(calls)
-    assert listed(command, counted).endswith("0 left")
+    assert listed(command, counted).endswith("0 left, met 1 times")
     wait_for(calls, made.instance_id, "running", 3)
     assert made.instance_id not in command("status")
     wait_for_ssh(made)
@@ -218,7 +218,7 @@ def test_a_host_that_boots_late_and_is_not_wanted_any_more(calls: Calls, fault: 
 def test_a_host_whose_boot_never_reaches_ssh(calls: Calls, fault: Command, command: Command) -> None:
     counted = fault("no-ssh", "--times", "1")
     made = reachable(calls)
-    assert listed(command, counted).endswith("0 left")
+    assert listed(command, counted).endswith("0 left, met 1 times")
     wait_for(calls, made.instance_id, "running", 10)
     lab, inside = calls.lab, ("exec", "--host", made.instance_id)
     assert lab.run(*inside, "systemctl", "is-system-running", "--wait").stdout.strip() in ("running", "degraded")
