@@ -14,7 +14,7 @@ from . import moments
 from .cases import KILLS, Case, LabFault, matches
 from .conduct import Conductor
 from .harms import living
-from .moments import MOMENTS, RESTORE_MOMENTS
+from .moments import BACKUP_MOMENTS, MOMENTS, REFUSED_TERMINATE
 from .operation import Operation, reap
 from .promises import LEASE_SECONDS, Result
 from .site import Site, SiteError
@@ -26,7 +26,7 @@ _LONG = {"mayfly_lease": 7200, "mayfly_deadline": 86400}
 _DEADLINE_SECONDS = 150
 _SHORT = {"mayfly_lease": 60, "mayfly_deadline": _DEADLINE_SECONDS}
 _GRACE_SECONDS = 300
-_BY_LEASE = ("launch after it", "boot", "configure", "transfer", "commit", "terminate")
+_BY_LEASE = ("launch after it", "boot", "configure", "transfer", "commit", REFUSED_TERMINATE)
 _FROZEN = "frozen host, transfer"
 _MUTE = "never reaches user data, boot"
 _REBOOTED = "rebooted worker, transfer"
@@ -41,8 +41,7 @@ def names(*, fast: bool = False) -> list[tuple[str, Job]]:
     if fast:
         return [("lease alone: transfer", _lease_job("transfer"))]
     jobs = [(f"lease alone: {moment}", _lease_job(moment)) for moment in (*_BY_LEASE, _REBOOTED, _FROZEN, _MUTE)]
-    backups = [moment for moment in MOMENTS if moment not in RESTORE_MOMENTS]
-    jobs += [(f"reaper alone: {moment}", _reaper_job(moment)) for moment in (*backups, _FROZEN, _MUTE)]
+    jobs += [(f"reaper alone: {moment}", _reaper_job(moment)) for moment in (*BACKUP_MOMENTS, _FROZEN, _MUTE)]
     return jobs
 
 

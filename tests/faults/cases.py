@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from mayfly_lab.accounts import BACKUP
 
-from .moments import MOMENTS, RESTORE_MOMENTS
+from .moments import BACKUP_MOMENTS, MOMENTS, RESTORE_MOMENTS
 
 # What is done to the processes of a run → the class of its promise (promises.py).
 KILLS = {
@@ -98,8 +98,7 @@ def matrix() -> list[Case]:
             f"{action}, {moment}", "matrix", promise, action, moment, late=MOMENTS[moment].late(number),
         )
         for number, (action, promise) in enumerate(KILLS.items())
-        for moment in MOMENTS
-        if moment not in RESTORE_MOMENTS
+        for moment in BACKUP_MOMENTS
     ]  # fmt: skip
     others = (_restores(), _given_up(), _transient(), _patience(), _lasting(), _lost_hosts(), _hung_agents())
     return [*kills, *(case for some in others for case in some)]

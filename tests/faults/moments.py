@@ -13,6 +13,8 @@ HOLD_SECONDS = 4.0
 _BOOT_SECONDS = 6.0
 # So few requests to EBS in a second that a transfer of some 100 blocks is still under way when it is hurt.
 _SLOW_RATE = 4.0
+# A call that is answered late is done all the same, so it would leave nothing to the lease.
+REFUSED_TERMINATE = "a refused terminate"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Moment:
 
 def _slow(call: str, service: str = "ec2", **more: Any) -> tuple[str, int, Mapping[str, Any]]:
     return "slow", 1, {"service": service, "call": call, "seconds": HOLD_SECONDS, **more}
+
+
+def _refused(call: str, times: int | None) -> tuple[str, int | None, Mapping[str, Any]]:
+    return "error", times, {"service": "ec2", "call": call, "code": "RequestLimitExceeded", "status": 503}
 
 
 # The network of the source's account is described before its snapshots are taken; the worker's is when it is placed.
@@ -61,8 +67,10 @@ MOMENTS: dict[str, Moment] = {
     ),
     "a restore's volumes": Moment((_slow("CreateVolume"),), seconds=HOLD_SECONDS),
     "a restore's hand-over": Moment((_slow("DeleteTags"),), seconds=HOLD_SECONDS, either=True),
+    REFUSED_TERMINATE: Moment((_refused("TerminateInstances", 1), _refused("TerminateInstances", None))),
 }  # fmt: skip
 RESTORE_MOMENTS = ("a restore's transfer", "a restore's volumes", "a restore's hand-over")
+BACKUP_MOMENTS = tuple(name for name in MOMENTS if name not in (*RESTORE_MOMENTS, REFUSED_TERMINATE))
 
 
 def holds(name: str, *, late: bool) -> list[tuple[str, int | None, dict[str, Any]]]:

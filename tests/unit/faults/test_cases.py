@@ -5,7 +5,7 @@ import pytest
 from mayfly_lab.faults import FILTERS, KINDS
 
 from tests.faults import cases, promises
-from tests.faults.moments import MOMENTS, RESTORE_MOMENTS, holds, in_stage
+from tests.faults.moments import BACKUP_MOMENTS, MOMENTS, RESTORE_MOMENTS, holds, in_stage
 
 
 def test_a_seed_gives_the_same_cases_again() -> None:
@@ -25,7 +25,7 @@ def test_random_kills_are_of_every_kind_and_within_a_run() -> None:
 
 def test_the_matrix_has_every_kill_at_every_moment() -> None:
     made = {(case.action, case.moment) for case in cases.matrix()}
-    backups = set(MOMENTS) - set(RESTORE_MOMENTS)
+    backups = set(BACKUP_MOMENTS)
     assert {(action, moment) for action in cases.KILLS for moment in backups} <= made
     assert {(action, moment) for action in cases.RESTORE_KILLS for moment in RESTORE_MOMENTS} <= made
 
