@@ -42,6 +42,8 @@ def _conduct(order: Order, page: Path | None) -> int:
         _say(f"  {case.name}" + (f" at {case.seconds} s" if case.seconds is not None else ""))
     campaign, began = Campaign(order, _say), time.monotonic()
     signal.signal(signal.SIGTERM, _interrupt)
+    # A shell that starts this in the background ignores SIGINT, and every operation would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         results = campaign.run()
     except BaseException:

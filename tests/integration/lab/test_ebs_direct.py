@@ -80,6 +80,12 @@ def attach(calls: Calls, machine: Machine, volume: str, device: str) -> None:
     calls("ec2", "attach_volume", VolumeId=volume, InstanceId=machine.instance_id, Device=device)
 
 
+def node(level: int, below: dict[int, bytes]) -> bytes:
+    """The digest of a node of the repository format, whose leaves cover 1,024 blocks each."""
+    parts = (position.to_bytes(8, "big") + digest for position, digest in below.items())
+    return hashlib.sha256(bytes([level]) + b"".join(parts)).digest()
+
+
 def checksum(data: bytes) -> str:
     return base64.b64encode(hashlib.sha256(data).digest()).decode()
 
@@ -181,10 +187,12 @@ def test_a_snapshot_is_written_and_becomes_a_disk(
     assert get(lab, snapshot, 700, listed[700], tmp_path / "got") == data[700]
 
     volume = calls("ec2", "create_volume", SnapshotId=snapshot, AvailabilityZone=zone)["VolumeId"]
-    expected = hashlib.sha256(
-        b"".join(index.to_bytes(8, "big") + hashlib.sha256(data[index]).digest() for index in WRITTEN)
-    )
-    assert lab.digests(snapshot, volume) == dict.fromkeys((snapshot, volume), expected.hexdigest())
+    leaves = [
+        node(0, {index: hashlib.sha256(data[index]).digest() for index in below})
+        for below in (WRITTEN[:2], WRITTEN[2:])
+    ]
+    expected = node(1, dict(enumerate(leaves))).hex()
+    assert lab.digests(snapshot, volume) == dict.fromkeys((snapshot, volume), expected)
     attach(calls, machine, volume, "/dev/sdg")
     for index in WRITTEN:
         read = machine.check(f"dd if=/dev/xvdg bs={BLOCK} skip={index} count=1 status=none | sha256sum").split()[0]
