@@ -19,6 +19,7 @@ from mayfly_lab import (
     control_commands,
     fault_commands,
     faults,
+    limits,
     locks,
     namespace,
     paths,
@@ -106,6 +107,7 @@ def up(where: paths.Paths, *, enforce_iam: bool) -> int:
         return 0
     where.logs.mkdir(parents=True)
     where.run.chmod(0o700)
+    limits.allow_many_hosts()
     with locks.held(where.cache_lock, lambda: print(f"waiting for another lab in {where.cache}", file=sys.stderr)):
         certificates.ensure_authority(where.cache)
         image = ensure_image(where.cache)
