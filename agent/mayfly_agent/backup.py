@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import groupby
 from operator import attrgetter
 from typing import Protocol
@@ -100,7 +101,9 @@ class Backup:
         job = self._job
         repository.open_info(self._store)
         points = repository.list_points(self._store, job.name)
-        self._check(points)
+        made = self._check(points)
+        if made is not None:
+            return made
         self._status.stage("Reading the parent")
         parent, why = read_parent(self._store, points, job.parent, job.resource_key)
         with pools(self._status.progress, read=job.concurrency, write=UPLOADS_AT_ONCE) as (readers, writers):
@@ -108,16 +111,13 @@ class Backup:
         self._status.stage("Committing")
         manifest = self._manifest(records)
         key, digest = repository.commit(self._store, manifest, job.resource_key)
-        return {
-            "restore_point": manifest.id,
-            "manifest_key": key,
-            "manifest_sha256": digest,
-            "digests": {record.volume_id: record.digest for record in records},
-            "methods": {record.volume_id: {"method": record.method, "reason": record.reason} for record in records},
-        }
+        return _result(manifest, key, digest)
 
-    def _check(self, points: Mapping[str, str]) -> None:
-        """What would fail at the end fails before anything is read: a manifest of empty volumes is sealed."""
+    def _check(self, points: Mapping[str, str]) -> dict[str, object] | None:
+        """What would fail at the end fails before anything is read: a manifest of empty volumes is sealed.
+
+        The result when this very backup has been made already: by a worker of the run that was lost before it told so.
+        """
         job = self._job
         try:
             empty = (
@@ -128,8 +128,13 @@ class Backup:
             seal_manifest(manifest, job.resource_key, key)
         except (TypeError, ValueError) as error:
             raise AgentError("BadJob", f"No restore point can be made of this job: {error}") from error
-        if manifest.id in points:
+        if manifest.id not in points:
+            return None
+        key = points[manifest.id]
+        known = repository.read_manifest(self._store, key, job.resource_key)
+        if {each.snapshot_id for each in known.volumes} != {each.snapshot_id for each in job.volumes}:
             raise ObjectExists(key)
+        return _result(known, key, sha256(self._store.get(key).body).hexdigest())
 
     def _manifest(self, records: tuple[VolumeRecord, ...]) -> Manifest:
         job = self._job
@@ -273,6 +278,17 @@ class Backup:
             reason=way.reason,
             blocks_stored=blocks_stored,
         )
+
+
+def _result(manifest: Manifest, key: str, digest: str) -> dict[str, object]:
+    records = manifest.volumes
+    return {
+        "restore_point": manifest.id,
+        "manifest_key": key,
+        "manifest_sha256": digest,
+        "digests": {record.volume_id: record.digest for record in records},
+        "methods": {record.volume_id: {"method": record.method, "reason": record.reason} for record in records},
+    }
 
 
 def _share(parent: Parent, first: int, end: int, writer: VolumeWriter) -> None:

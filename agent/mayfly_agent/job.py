@@ -146,15 +146,21 @@ class BackupJob(TransferJob):
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreJob(TransferJob):
-    """A restore of a restore point, named by its id."""
+    """A restore of a restore point, named by its id. Each ``attempt`` of a run makes snapshots of its own."""
 
     restore_point: str
     target: Target
+    attempt: int
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> RestoreJob:
         """From what was sent; raises as common does."""
-        return cls(**cls.common(value), restore_point=value["restore_point"], target=Target(**value["target"]))
+        return cls(
+            **cls.common(value),
+            restore_point=value["restore_point"],
+            target=Target(**value["target"]),
+            attempt=int(value["attempt"]),
+        )
 
 
 @dataclass(frozen=True)

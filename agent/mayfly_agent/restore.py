@@ -148,7 +148,7 @@ class Restore:
         key = job.target.encryption.get(name)
         if key is not None:  # without a key's ARN, EBS takes the account's default key
             options |= {"Encrypted": True, **({"KmsKeyArn": key} if key else {})}
-        token = hashlib.sha256(f"{job.run}/{job.name.path}/{name}".encode()).hexdigest()
+        token = hashlib.sha256(f"{job.run}/{job.name.path}/{name}/{job.attempt}".encode()).hexdigest()
         snapshot = self._sink.start_snapshot(volume.size_gib, token, f"{name} of {manifest.id}", **options)
         self._status.started(name, snapshot)
         return snapshot

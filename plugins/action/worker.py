@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Launch a worker, or end it."""
+"""Launch a worker, or end it; let another one follow one that was lost."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ class ActionModule(KeeperAction):
     def act(self, options: dict[str, Any]) -> dict[str, Any]:
         """See the module's documentation."""
         state = options.pop("state")
+        if state == "lost":
+            return self._lost(options["failure"] or {})
         if self._task.check_mode:
             return {"changed": state == "present"}
         if state == "absent":
@@ -43,6 +45,15 @@ class ActionModule(KeeperAction):
         seconds = _LAUNCH_SECONDS + 2 * options["capacity_timeout"]  # for a turn, and for a quota
         result = self.ask("worker.present", options, seconds)
         return {"changed": result["changed"], "worker": result["worker"]}
+
+    def _lost(self, failure: dict[str, Any]) -> dict[str, Any]:
+        """A failure that is none of the worker's loss is told as it was."""
+        asked = client.address() and not self._task.check_mode
+        reason = self.ask("worker.lost", {})["lost"] if asked else ""
+        if reason:
+            return {"changed": True, "reason": reason}
+        message = str(failure.get("msg") or failure.get("stderr") or "no message")
+        return {"failed": True, "msg": message, "error_code": str(failure.get("error_code") or "TaskFailed")}
 
     def _check_connection(self) -> None:
         """Tasks meant for the worker must not reach the production machine."""

@@ -168,6 +168,9 @@ class CallbackModule(CallbackBase):
         host = str(result._host.get_name())
         task = str(result._task.get_name())
         code = str(values.get("error_code") or "TaskFailed")
+        known = self._failures.get(host)
+        if known is not None and known["message"].endswith(f": {message}"):
+            return  # told once more by the rescue that mends other failures; the task that failed is the first one
         self._failures[host] = {"code": code, "message": f"{task}: {message}", "remedy": ""}
 
 

@@ -43,10 +43,18 @@ options:
         description: Name for people.
         type: str
   state:
-    description: Whether the host has a worker. V(absent) waits until AWS says that it is gone or going.
+    description:
+      - Whether the host has a worker. V(absent) waits until AWS says that it is gone or going.
+      - V(lost), in a C(rescue), ends a worker that was lost, so that another one can be launched. One counts as lost
+        when Spot takes it back, when AWS or its own machine has ended it, and when it was out of reach for two minutes.
+      - It fails with O(failure) when the worker was not lost, when a person has ended it, and when its transfer had
+        come to its end.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, lost]
     default: present
+  failure:
+    description: For O(state=lost), the result of the task that failed, C(ansible_failed_result).
+    type: dict
   placement:
     description: What M(mayfly.workers.worker_placement) returned.
     type: dict
@@ -102,4 +110,8 @@ worker:
   description: The worker's id, type, zone and subnet, and how it is reached.
   returned: when O(state=present)
   type: dict
+reason:
+  description: Why the worker was lost.
+  returned: when O(state=lost)
+  type: str
 """

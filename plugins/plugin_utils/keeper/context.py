@@ -19,12 +19,13 @@ from .images import Images
 from .journal import Journal
 from .pictures import Pictures
 from .report import Report, ResourceReport
+from .spot import SpotWatch
 from .temporaries import Marker, Temporaries
 from .things import TEMPORARY
 from .turns import Turns
 from .watchdog import Watchdog
 from .watching import Watching
-from .workers import Workers
+from .workers import Worker, Workers
 
 Made = TypeVar("Made")
 _IDENTITY = ("account", "region", "kind", "id")
@@ -36,8 +37,9 @@ class HostState:
 
     ``resource``, ``instance`` and ``volumes`` are what a backup records; a volume has its ``snapshot_id`` once it was
     taken. ``snapshots`` (volume → snapshot) are those that this run has to keep or delete. ``status`` is the agent's
-    last word; ``restore_place`` is the (account, Region) that a restore makes its snapshots in. ``repository`` is the
-    id of the one that the transfer goes to, ``settings`` are those of the last call.
+    last word; ``lost`` is the worker before this one, which was lost. ``restore_place`` is the (account, Region) that a
+    restore makes its snapshots in. ``repository`` is the id of the one that the transfer goes to, ``settings`` are
+    those of the last call.
     """
 
     resource: dict[str, Any] | None = None
@@ -46,6 +48,7 @@ class HostState:
     snapshots: dict[str, str] = field(default_factory=dict)
     status: dict[str, Any] = field(default_factory=dict)
     watchdog: Watchdog | None = None
+    lost: Worker | None = None
     restore_place: tuple[str, str] | None = None
     repository: str = ""
     settings: Settings | None = None
@@ -66,6 +69,7 @@ class Run:
         self.credentials = WorkerCredentials(self.workers)
         self.temporaries = Temporaries(self.journal)
         self.watching = Watching(self.clients.client, self.pause)
+        self.spot = SpotWatch(self.clients.client, self.workers)
         self.marker = Marker(self.clients.client, self._temporary_things)
         self.closing = Closing()
         self.turns = Turns()

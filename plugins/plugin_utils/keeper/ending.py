@@ -34,6 +34,7 @@ def end_run(run: Run, server: Server) -> list[KeeperError]:
     ends = began + _END_SECONDS
     run.close()
     run.credentials.stop()
+    run.spot.stop()
     run.workers.terminate_all(_TERMINATE_SECONDS)  # what fails is tried again below
     # A call that was making something when the playbook died may still come through; what it made is found by its tags.
     if not server.drain(min(_DRAIN_SECONDS, _left(ends)), run.closing.waiting):

@@ -33,7 +33,9 @@ FAILOVER_CODES = frozenset(
     }
 )
 # An accepted launch that ends by itself says so in its StateReason.
-_ENDED_FOR_CAPACITY = frozenset({"Server.InsufficientInstanceCapacity", "Server.InternalError"})
+_ENDED_FOR_CAPACITY = frozenset(
+    {"Server.InsufficientInstanceCapacity", "Server.InternalError", "Server.SpotInstanceTermination"}
+)
 _ENDED_FOR_A_KEY = frozenset({"Client.InternalError", "Client.InvalidKMSKey.InvalidState"})
 
 _TRIES = 8

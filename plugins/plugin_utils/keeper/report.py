@@ -74,12 +74,22 @@ class ResourceReport:
             self._values.update(values)
         self._report.changed()
 
-    def attempt(self, candidate: Mapping[str, Any], code: str) -> None:
+    def lost(self, worker: Mapping[str, Any], why: str) -> None:
+        """Add a worker that was lost, with the reason and how far it was. What failed with it has not failed yet."""
+        with self._report.lock:
+            volumes = self._values.pop("volumes", {})
+            more = {"instance_id": worker["instance_id"], "reason": why, "volumes": volumes}
+            self.attempt({**worker, "instance_type": worker["type"]}, "WorkerLost", **more)
+            self._errors.clear()
+            self.status = "Running"
+        self._report.changed()
+
+    def attempt(self, candidate: Mapping[str, Any], code: str, **more: Any) -> None:
         """Add a launch that came to nothing, and AWS's code for it."""
         names = ("account", "region", "availability_zone", "subnet_id", "instance_type", "market")
         with self._report.lock:
             attempts = self._values.setdefault("attempts", [])
-            attempts.append({**{name: candidate.get(name) for name in names}, "code": code, "time": now()})
+            attempts.append({**{name: candidate.get(name) for name in names}, "code": code, **more, "time": now()})
         self._report.changed()
 
     def error(self, error: KeeperError) -> None:

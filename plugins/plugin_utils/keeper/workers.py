@@ -70,6 +70,7 @@ class _Live:
     worker: Worker
     connection: Connection
     renewer: Renewer | None = None
+    lost: str = ""
 
 
 class Launching:
@@ -142,6 +143,20 @@ class Workers:
         with self._lock:
             live = self._live.get(host)
             return live.worker if live else None
+
+    def lose(self, host: str, why: str, instance_id: str = "") -> None:
+        """The host's worker (that of the id, when one is given) counts as lost: the first reason holds."""
+        with self._lock:
+            live = self._live.get(host)
+            if live is not None and not live.lost and instance_id in ("", live.worker.instance_id):
+                log.warning("%s: its worker is lost: %s", host, why)
+                live.lost = why
+
+    def why_lost(self, host: str) -> str:
+        """Why the host's worker counts as lost; empty when it does not, or there is none."""
+        with self._lock:
+            live = self._live.get(host)
+            return live.lost if live is not None else ""
 
     def all(self) -> list[Worker]:
         """All live workers."""

@@ -6,12 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .place import Candidate
-from .types import SPOT, quota_class
+from .types import ON_DEMAND, SPOT, quota_class
 
 # What each of EC2's codes speaks of (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-errors... "Server errors",
 # "Client errors"): capacity of a type in a zone, a subnet's addresses, or a quota of the whole Region.
 _OF_TYPE_AND_ZONE = frozenset(
-    {"InsufficientInstanceCapacity", "InsufficientHostCapacity", "Server.InsufficientInstanceCapacity"}
+    {
+        "InsufficientInstanceCapacity",
+        "InsufficientHostCapacity",
+        "Server.InsufficientInstanceCapacity",
+        "Server.SpotInstanceTermination",
+    }
 )
 _OF_TYPE_AND_ZONE_ON_SPOT = frozenset({"SpotMaxPriceTooLow"})
 _OF_SUBNET = frozenset({"InsufficientFreeAddressesInSubnet"})
@@ -22,6 +27,15 @@ _OF_TYPE = frozenset({"Unsupported"})
 def remaining(candidates: Sequence[Candidate], failed: Candidate, code: str) -> list[Candidate]:
     """Those of ``candidates`` that may still have the worker after ``failed`` could not for the reason ``code``."""
     return [each for each in candidates if each != failed and not _shares_the_want(each, failed, code)]
+
+
+def after_loss(candidates: Sequence[Candidate], instance_type: str, zone: str) -> list[Candidate]:
+    """Those for a second worker after one of that type in the zone (by name) was lost: on demand, its like last."""
+
+    def is_alike(each: Candidate) -> bool:
+        return (each.instance_type, each.availability_zone) == (instance_type, zone)
+
+    return sorted((each for each in candidates if each.market == ON_DEMAND), key=is_alike)
 
 
 def is_quota(code: str) -> bool:

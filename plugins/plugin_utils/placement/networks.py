@@ -19,7 +19,8 @@ _SEE = "group_vars/all/networks.yml says what an entry of mayfly_networks holds.
 class Site:
     """A subnet that the settings offer. ``zone`` is the only one that its entry serves, as it is written there.
 
-    Without ``groups`` the run's temporary security group is meant.
+    Without ``groups`` the run's temporary security group is meant. Without ``preflight`` its way to AWS's services is
+    taken for granted.
     """
 
     subnet: Subnet
@@ -27,6 +28,7 @@ class Site:
     groups: tuple[SecurityGroup, ...]
     public_address: bool
     zone: str | None = None
+    preflight: bool = True
 
 
 def sites(picture: Picture, networks: Sequence[Network], vpc_id: str | None = None) -> Iterator[Site]:
@@ -63,7 +65,9 @@ def _of_entry(picture: Picture, network: Network) -> Iterator[Site]:
     for vpc in _vpcs(picture, network):
         groups = _groups(picture, network, vpc)
         for subnet in _subnets(picture, network, vpc):
-            yield Site(subnet, vpc, groups, network.public_address, network.availability_zone)
+            yield Site(
+                subnet, vpc, groups, network.public_address, network.availability_zone, preflight=network.preflight
+            )
 
 
 def _check_zone(picture: Picture, network: Network) -> None:

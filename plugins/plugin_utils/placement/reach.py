@@ -46,7 +46,7 @@ def faults(
     if site.subnet.free_addresses < 1:
         return ["no free address"]
     return [
-        *_faults_of_the_way_out(picture, site, services),
+        *(_faults_of_the_way_out(picture, site, services) if site.preflight else ()),
         *_faults_of_groups(site, callers),
         *_faults_of_peers(picture, site, peers),
     ]
@@ -58,7 +58,9 @@ def has_private_name(picture: Picture, vpc: Vpc, service: Service) -> bool:
 
 
 def warnings(site: Site) -> Iterator[tuple[str, str]]:
-    """(Subject, warning) for what works and should not be so."""
+    """(Subject, warning) for what works and should not be so, and for what was not looked at."""
+    if not site.preflight:
+        yield f"subnet {site.subnet.id}", "its way to AWS's services was not looked at: preflight in mayfly_networks"
     for group in site.groups:
         for rule in rules.open_to_everyone(group):
             ports = "all ports" if rule.protocol == "-1" else f"{rule.protocol} {rule.first}-{rule.last}"

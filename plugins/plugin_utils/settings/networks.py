@@ -41,6 +41,7 @@ class Network(Setting):
     security_group_names: tuple[Text, ...] = Field(default=(), description="a list of security groups' names")
     tag: Tag | None = Field(default=None, description="a dictionary with key and value")
     public_address: bool = Field(default=False, description="true or false")
+    preflight: bool = Field(default=True, description="true or false")
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

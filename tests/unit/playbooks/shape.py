@@ -42,6 +42,8 @@ LAUNCHING_CALLS = re.compile(
     r"\b(run[-_]instances|run[-_]scheduled[-_]instances|request[-_]spot[-_](instances|fleet)|create[-_]fleet"
     r"|create[-_]auto[-_]scaling[-_]group|start[-_]instances)\b"
 )
+# What the role worker does beside a launch.
+_NOT_LAUNCHING = ("place", "lost", "terminate")
 Task = dict[str, Any]
 
 
@@ -115,10 +117,10 @@ def launches(task: Task) -> bool:
     for key, value in task.items():
         name = short(key)
         arguments = value if isinstance(value, dict) else {}
-        if name == "worker" and arguments.get("state", "present") != "absent":
+        if name == "worker" and arguments.get("state", "present") not in ("absent", "lost"):
             return True
         role = short(str(arguments.get("name", ""))), arguments.get("tasks_from", "main")
-        if name in ("import_role", "include_role") and role[0] == "worker" and role[1] not in ("place", "terminate"):
+        if name in ("import_role", "include_role") and role[0] == "worker" and role[1] not in _NOT_LAUNCHING:
             return True
         if name in ("import_tasks", "include_tasks") and "worker/tasks/launch" in str(value):
             return True
@@ -159,6 +161,27 @@ def _cleanup(always: list[Task]) -> list[str]:
     return found
 
 
+def _second_attempt(block: list[Task], rescue: list[Task]) -> list[str]:
+    """What is wrong with the tasks that follow a failure: there are none, or those of a second attempt, and no others.
+
+    The second one is the first one again, from its launch on. What comes before it lets every failure through but the
+    loss of a worker.
+    """
+    if any(imports(task, "worker", "lost") for task in flatten(block)):
+        return ["asks for a loss where nothing has failed"]
+    if not rescue:
+        return []
+    if not imports(rescue[0], "worker", "lost"):
+        return ["does not let other failures through"]
+    found = []
+    if set(rescue[0]) != {"name", IMPORT}:
+        found.append("lets other failures through with conditions")
+    first = next((number for number, task in enumerate(block) if launches(task)), len(block))
+    if rescue[1:] != block[first:]:
+        found.append("makes a second attempt that is not the first one again")
+    return found
+
+
 def defects(play: dict[str, Any], roles: Path = ROLES) -> list[str]:
     """What keeps a play from the one shape of plays that need a worker; of one that needs none, only what is alike."""
     found = [f"has {part}" for part in ("pre_tasks", "post_tasks", "roles", "handlers") if play.get(part)]
@@ -176,8 +199,12 @@ def defects(play: dict[str, Any], roles: Path = ROLES) -> list[str]:
         found.append("does not launch exactly once, straight in its block")
     if any(launches(task) and not imports(task, "worker", "launch") for task in flatten([block])):
         found.append("launches by other means than the role")
-    if any(launches(task) for part in ("rescue", "always") for task in flatten(block.get(part) or ())):
+    rescue = block.get("rescue") or []
+    if any(launches(task) for task in flatten(block.get("always") or ())) or any(
+        launches(task) for task in flatten(each for each in rescue if each not in block["block"])
+    ):
         found.append("launches outside its block")
+    found += _second_attempt(block["block"], rescue)
     if "when" in block or "tags" in block:
         found.append("can skip its block")
     if not _flushes(block["block"], roles):

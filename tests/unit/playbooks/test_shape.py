@@ -20,6 +20,7 @@ from tests.unit.playbooks.shape import (
     defects,
     flatten,
     forbidden,
+    imports,
     launches,
     misplaced,
     playbooks,
@@ -31,6 +32,7 @@ PLAYBOOKS = playbooks(ROOT / "playbooks")
 TASK_FILES = task_files(ROLES)
 LAUNCH = ROLES / "worker/tasks/launch.yml"
 NEED_A_WORKER = {"ec2_backup", "volume_restore", "worker_check"}
+MOVE_DATA = {"ec2_backup", "volume_restore"}
 CONNECTION = "vars/worker_connection.yml"
 REACH = ("instance_id", "address", "port", "user", "control_path", "known_hosts", "key_file")
 CONTEXT = {
@@ -61,13 +63,15 @@ def role(name: str, entry: str = "main", **more: Any) -> dict[str, Any]:
 
 
 LAUNCHING = role("worker", "launch")
+LOST = role("worker", "lost")
 TERMINATING = role("worker", "terminate", tags=["always"])
 INSTALLING, TRANSFERRING = role("transfer_agent"), role("transfer_agent", "transfer")
+STEPS = [LAUNCHING, INSTALLING, TRANSFERRING]
 
 
 def operation_play(**changes: Any) -> dict[str, Any]:
     """A play of the right shape, with changes to its block."""
-    block = {"block": [LAUNCHING, INSTALLING, TRANSFERRING], "always": [TERMINATING], **changes}
+    block = {"block": STEPS, "always": [TERMINATING], **changes}
     return {"hosts": "ec2", "tasks": [block]}
 
 
@@ -76,6 +80,27 @@ DEFECTS: list[tuple[str, dict[str, Any], str]] = [
     ("another cleanup first", {"always": [role("snapshot_set", "release"), TERMINATING]}, "does not terminate first"),
     ("no block around", {"block": [], "rescue": [LAUNCHING]}, "launches outside its block"),
     ("a launch in always", {"always": [TERMINATING, LAUNCHING]}, "launches outside its block"),
+    ("a launch after any failure", {"rescue": STEPS}, "does not let other failures through"),
+    ("a launch before the loss is asked for", {"rescue": [LAUNCHING, LOST]}, "does not let other failures through"),
+    ("a rescue of something else", {"rescue": [role("snapshot_set", "release")]}, "does not let other failures"),
+    ("a condition of the loss", {"rescue": [{**LOST, "when": "x"}, *STEPS]}, "through with conditions"),
+    ("a loss that is ignored", {"rescue": [{**LOST, "ignore_errors": True}, *STEPS]}, "through with conditions"),
+    ("a second attempt with a task less", {"rescue": [LOST, LAUNCHING, TRANSFERRING]}, "not the first one again"),
+    ("a second attempt with a task more", {"rescue": [LOST, INSTALLING, *STEPS]}, "not the first one again"),
+    ("a third attempt", {"rescue": [LOST, *STEPS, LOST, *STEPS]}, "not the first one again"),
+    (
+        "a third attempt inside",
+        {"rescue": [LOST, {"block": STEPS, "rescue": [LOST, *STEPS]}]},
+        "not the first one again",
+    ),
+    (
+        "a second attempt that may be skipped",
+        {"rescue": [LOST, {**LAUNCHING, "when": "x"}, INSTALLING, TRANSFERRING]},
+        "not the first one again",
+    ),
+    ("a loss only", {"rescue": [LOST]}, "not the first one again"),
+    ("a loss in the block", {"block": [LOST, *STEPS]}, "where nothing has failed"),
+    ("a second attempt without cleanup", {"rescue": [LOST, *STEPS], "always": []}, "does not terminate first"),
     ("two launches", {"block": [LAUNCHING, LAUNCHING]}, "does not launch exactly once"),
     ("a launch in a block in it", {"block": [{"block": [LAUNCHING]}]}, "does not launch exactly once"),
     ("a condition", {"when": "false"}, "can skip its block"),
@@ -107,6 +132,10 @@ DEFECTS: list[tuple[str, dict[str, Any], str]] = [
 class TestTheCheck:
     def test_takes_the_right_shape(self) -> None:
         assert defects(operation_play()) == []
+
+    def test_takes_a_second_attempt_that_is_the_first_one_again(self) -> None:
+        before = role("snapshot_set", "create")
+        assert defects(operation_play(block=[before, *STEPS], rescue=[LOST, *STEPS])) == []
 
     @pytest.mark.parametrize(("changes", "defect"), [row[1:] for row in DEFECTS], ids=[row[0] for row in DEFECTS])
     def test_sees(self, changes: dict[str, Any], defect: str) -> None:
@@ -212,8 +241,12 @@ class TestPlaybook:
         found = [task for play in read(path) for task in flatten(play["tasks"]) if launches(task)]
         assert bool(found) == (path.stem in NEED_A_WORKER)
 
+    def test_makes_a_second_attempt_where_data_is_moved(self, path: Path) -> None:
+        found = [imports(task, "worker", "lost") for play in read(path) for task in flatten(play["tasks"])]
+        assert any(found) == (path.stem in MOVE_DATA)
+
     def test_fits_one_screen(self, path: Path) -> None:
-        assert len(path.read_text().splitlines()) <= 72
+        assert len(path.read_text().splitlines()) <= 84
 
     def test_sets_the_whole_connection_context(self, path: Path) -> None:
         for play in read(path):
@@ -290,6 +323,8 @@ def test_a_launch_is_seen_in_every_form(task: dict[str, Any]) -> None:
     "task",
     [
         {"mayfly.workers.worker": {"state": "absent"}},
+        {"mayfly.workers.worker": {"state": "lost"}},
+        role("worker", "lost"),
         role("worker", "terminate"),
         {"ansible.builtin.command": "systemctl is-active mayfly-lease"},
     ],

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -14,11 +13,9 @@ from ..credentials import Make
 from ..errors import KeeperError
 from ..jobs import BUILD
 from ..jobs.part import Session
-from ..ready import ENDED, describe
+from ..losses import lost, reach
 from ..watchdog import Watchdog
 from . import operation
-
-log = logging.getLogger(__name__)
 
 _JOB = "/run/mayfly/transfer/job.json"
 _STATUS = "/run/mayfly/transfer/status.json"
@@ -41,9 +38,6 @@ _LAST_WORDS = f"journalctl -u {_UNIT} -n 5 -o cat --no-pager 2>/dev/null | tail 
 # What the report tells of an agent's result.
 _REPORTED = ("digests", "restore_point", "checks")
 _ALIVE = ("active", "activating", "deactivating", "reloading")
-# Two polls of up to a minute that were missed (DESIGN); a connection that comes back before goes on.
-_LOST_SECONDS = 120.0
-_RECONNECT_SECONDS = 2.0
 
 
 @operation("transfer.prepare")
@@ -92,7 +86,7 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     Raises KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
     """
     seconds = int(arguments["timeout"])
-    answer = _reach(context, _POLL.format(seconds=seconds, unit=_UNIT, status=_STATUS), seconds + 20).decode()
+    answer = reach(context, _POLL.format(seconds=seconds, unit=_UNIT, status=_STATUS), seconds + 20).decode()
     shown, _, text = answer.partition("\n\n")
     properties = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     status: dict[str, Any] = json.loads(text) or {"state": "running"}
@@ -102,6 +96,8 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     _register_snapshots(context, status)
     result = {"state": status["state"], "stage": status.get("stage", ""), "volumes": volumes}
     if status["state"] == "running":
+        if why := context.run.workers.why_lost(context.host):
+            raise lost(context, why)
         if properties.get("ActiveState") not in _ALIVE:
             raise _agent_died(context, properties)
         if context.state.watchdog is not None:
@@ -124,35 +120,8 @@ def _register_snapshots(context: Context, status: dict[str, Any]) -> None:
             context.run.temporaries.add(*place, snapshot, "snapshot")
 
 
-def _reach(context: Context, command: str, timeout: float) -> bytes:
-    """Ask the worker, and wait for a connection that was cut off to come back; raises KeeperError WorkerLost."""
-    ends = time.monotonic() + _LOST_SECONDS
-    while True:
-        try:
-            return context.run.workers.run(context.host, command, timeout=timeout)
-        except KeeperError as error:
-            if error.code not in ("WorkerUnreachable", "WorkerCommandTimeout"):
-                raise
-            log.warning("%s: %s", context.host, error.message)
-            why = _end_of_worker(context) or (error.message if time.monotonic() > ends else "")
-            if why:
-                message = f"{context.host}: its worker was lost during the transfer: {why}"
-                raise KeeperError("WorkerLost", message, "Start the operation again for this resource.") from error
-            time.sleep(_RECONNECT_SECONDS)
-
-
-def _end_of_worker(context: Context) -> str:
-    """Why AWS says that the worker is gone; empty when it lives, or AWS says nothing at the moment."""
-    worker = context.run.workers.get(context.host)
-    instance = describe(context, worker) if worker is not None else None
-    if instance is None or instance["State"]["Name"] not in ENDED:
-        return ""
-    reason = (instance.get("StateReason") or {}).get("Message", "no reason given")
-    return f"{instance['InstanceId']} is {instance['State']['Name']} ({reason})."
-
-
 def _agent_died(context: Context, properties: dict[str, str]) -> KeeperError:
-    said = _reach(context, _LAST_WORDS, 30).decode(errors="replace").strip()
+    said = reach(context, _LAST_WORDS, 30).decode(errors="replace").strip()
     how = f"{properties.get('Result', 'unknown')}, {properties.get('ExecMainStatus', '?')}"
     message = f"{context.host}: the transfer agent died on its worker ({how}). {said}"
     remedy = "oom-kill: take a larger type in mayfly_instance_types." if properties.get("Result") == "oom-kill" else ""

@@ -9,12 +9,13 @@ from typing import Any
 
 from ...placement import failover
 from ...placement.place import Candidate
-from ...placement.types import quota_class
+from ...placement.types import SPOT, quota_class
 from ...settings.model import read
 from ...settings.tags import OwnTags
 from .. import launch
 from ..context import Context
 from ..errors import KeeperError
+from ..losses import why_lost
 from ..ready import await_ready
 from ..ssh import Connection
 from ..turns import await_turn, live_workers
@@ -69,6 +70,24 @@ def absent(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
         return {"changed": context.run.workers.terminate(context.host)}
 
 
+@operation("worker.lost")
+def lost(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
+    """{lost: reason, empty when the host's worker was not lost}: one that was is ended, and another may be launched.
+
+    A transfer that has ended well fails for nothing that another worker would mend.
+    """
+    worker = context.run.workers.get(context.host)
+    if context.run.is_closing or worker is None or context.state.status.get("result"):
+        return {"lost": ""}
+    why = why_lost(context)
+    if why:
+        with context.report.stage("Terminating"):
+            context.run.workers.terminate(context.host)
+        context.report.lost(_reported(worker), why)
+        context.state.lost = worker
+    return {"lost": why}
+
+
 @operation("worker.info")
 def info(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
     """{workers}: all that live."""
@@ -78,6 +97,11 @@ def info(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
 def _launch(context: Context, arguments: dict[str, Any], user_tags: dict[str, str], launching: Launching) -> Worker:
     """The worker of the first candidate that can have it; raises KeeperError when none can."""
     everything = [Candidate(**each) for each in arguments["placement"]["candidates"]]
+    if (gone := context.state.lost) is not None:
+        everything = failover.after_loss(everything, gone.type, gone.availability_zone)
+        if not everything:
+            message = f"{context.host}: its worker was lost, and no candidate is on demand."
+            raise KeeperError("NoCapacity", message, "Have the quota of vCPUs on demand raised.")
     refused: dict[str, None] = {}
     ends = time.monotonic() + arguments["capacity_timeout"]
     left = everything
@@ -219,6 +243,8 @@ def _register(context: Context, arguments: dict[str, Any], candidate: Candidate,
         launched=instance["LaunchTime"].isoformat(),
     )
     workers.add(worker, connection)
+    if candidate.market == SPOT:
+        context.run.spot.start()
     if not address:
         message = f"AWS tells no private address of the worker {worker.instance_id}."
         raise KeeperError("WorkerUnreachable", message, "Start the operation again for this resource.")
