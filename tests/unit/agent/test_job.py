@@ -45,7 +45,7 @@ CHECK = {
     "ports": [{"host": "10.0.0.9", "port": 2049}],
     "snapshot_id": "snap-0",
 }
-RESTORE = {"operation": "restore", "restore_point": "point", "target": {"region": "us-east-1"}}
+RESTORE = {"operation": "restore", "restore_point": "point", "target": {"region": "us-east-1"}, "attempt": 1}
 
 
 def restore_to(target: Any) -> RestoreJob:

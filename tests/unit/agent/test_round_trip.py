@@ -21,6 +21,13 @@ AGAIN = datetime(2026, 11, 24, 1, 30, tzinfo=UTC)
 ARN = "arn:aws:kms:us-east-1:444455556666:key/1"
 
 
+class Unread(Snapshots):
+    """Snapshots that nobody may read."""
+
+    def list_blocks(self, snapshot_id: str) -> Iterator[tuple[int, str]]:
+        raise AssertionError
+
+
 def test_a_restore_writes_what_the_backup_read(store: MemoryObjects, tmp_path: Path) -> None:
     snapshots = Snapshots()
     made = back_up(store, snapshots, tmp_path)
@@ -63,7 +70,10 @@ def test_another_resources_key_opens_nothing(store: MemoryObjects, tmp_path: Pat
         ({"volumes": (JobVolume("vol/1", "snap-1", "/dev/xvdf", 1),)}, "BadJob"),
         ({"volumes": (JobVolume("vol-1", "snap-1", None, 1),)}, "BadJob"),
         ({"volumes": (JobVolume("vol-1", "snap-1", "/dev/xvdf", 1),) * 2}, "BadJob"),
-        ({"restore_point_time": AGAIN}, "ObjectExists"),
+        (
+            {"restore_point_time": AGAIN, "volumes": (JobVolume("vol-1", "snap-2", "/dev/xvdf", 100),)},
+            "ObjectExists",
+        ),
     ],
     ids=["id", "not a number", "too long", "size", "volume", "device", "twice", "again"],
 )
@@ -72,15 +82,29 @@ def test_what_cannot_be_committed_is_told_before_anything_is_read(
 ) -> None:
     back_up(store, Snapshots([1]), tmp_path, restore_point_time=AGAIN)
     puts = list(store.puts)
-
-    class Unread(Snapshots):
-        def list_blocks(self, snapshot_id: str) -> Iterator[tuple[int, str]]:
-            raise AssertionError
-
     with pytest.raises(AgentError) as raised:
         back_up(store, Unread(), tmp_path, **parts)
     assert raised.value.code == code
     assert store.puts == puts
+
+
+def test_a_backup_that_was_committed_by_a_worker_before_is_told_and_not_made_again(
+    store: MemoryObjects, tmp_path: Path
+) -> None:
+    first = back_up(store, Snapshots([1]), tmp_path, restore_point_time=AGAIN)
+    puts = list(store.puts)
+    assert back_up(store, Unread(), tmp_path, restore_point_time=AGAIN) == first
+    assert store.puts == puts
+
+
+def test_each_attempt_of_a_restore_makes_snapshots_of_its_own(store: MemoryObjects, tmp_path: Path) -> None:
+    """Those of a worker that was lost are half written, or sealed."""
+    snapshots = Snapshots()
+    made = back_up(store, snapshots, tmp_path)
+    for attempt in (1, 1, 2):
+        restore(store, snapshots, tmp_path, made["restore_point"], attempt=attempt)
+    first, again, second = snapshots.client_tokens
+    assert first == again != second
 
 
 def test_a_store_that_fails_leaves_no_restore_point(store: MemoryObjects, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ RUN = "20261124T000000Z-abcdef"
 
 
 class Snapshots:
-    """Snapshots that are read, and that are written; ``options`` are those of each start."""
+    """Snapshots that are read, and that are written; ``options`` and ``client_tokens`` are those of each start."""
 
     def __init__(self, indexes: Iterator[int] | list[int] | None = None) -> None:
         wanted = [*range(40), *range(3000, 3010), 204_799] if indexes is None else list(indexes)
@@ -33,6 +33,7 @@ class Snapshots:
         self.written: dict[int, bytes] = {}
         self.completed: tuple[int, bytes] | None = None
         self.options: list[dict[str, Any]] = []
+        self.client_tokens: list[str] = []
 
     def list_blocks(self, snapshot_id: str) -> Iterator[tuple[int, str]]:
         yield from ((index, "token") for index in sorted(self.blocks))
@@ -45,6 +46,7 @@ class Snapshots:
 
     def start_snapshot(self, size_gib: int, client_token: str, description: str, **options: Any) -> str:
         self.options.append(options)
+        self.client_tokens.append(client_token)
         return f"snap-new-{len(self.options)}"
 
     def put_block(self, snapshot_id: str, index: int, block: bytes, digest: bytes) -> None:
@@ -78,6 +80,6 @@ def back_up(store: ObjectStore, source: Any, folder: Path, **parts: Any) -> dict
 
 def restore(store: ObjectStore, sink: Any, folder: Path, point: str, **parts: Any) -> dict[str, Any]:
     """A restore of all volumes of a restore point."""
-    wanted = RestoreJob(**job(**{"restore_point": point, "target": Target("us-east-1"), **parts}))
+    wanted = RestoreJob(**job(**{"restore_point": point, "target": Target("us-east-1"), "attempt": 1, **parts}))
     with Status(folder / "status.json") as status:
         return Restore(wanted, sink, store, status).run()

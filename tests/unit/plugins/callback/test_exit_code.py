@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ SCRIPT = json.loads(Path(os.environ["SCRIPT"]).read_text())
 
 
 def call(operation, arguments, timeout, **more):
-    print(f"asked {operation}", flush=True)
+    print(f"asked {operation}", arguments if operation == "run.ended" else "", flush=True)
     answer = SCRIPT.get(operation, {})
     if "code" in answer:
         raise guard.KeeperError.from_dict(answer)
@@ -86,18 +87,21 @@ LEFT = {"code": "DeletionFailed", "message": "The temporary volume vol-1 was not
 UNKNOWN = {"code": "KeeperUnfinished", "message": "The keeper goes on.", "remedy": ""}
 
 
-def play(folder: Path, closing: dict[str, Any], *holds: bool) -> tuple[int, str]:
-    """Exit code and output of one command with a playbook for each of ``holds``: whether its task succeeds."""
+def play(folder: Path, closing: dict[str, Any], *holds: bool, names: Sequence[str] = ()) -> tuple[int, str]:
+    """Exit code and output of one command with a playbook for each of ``holds``: whether its task succeeds.
+
+    Or with those of ``names``, which are there already.
+    """
     (folder / "ansible.cfg").touch()
     (folder / "guarded.py").write_text(GUARDED)
     (folder / "later.py").write_text(LATER)
     (folder / "script.json").write_text(json.dumps({"run.close": closing}))
-    names = [f"play-{number}.yml" for number in range(len(holds))]
-    for name, each in zip(names, holds, strict=True):
+    made = [f"play-{number}.yml" for number in range(len(holds))]
+    for name, each in zip(made, holds, strict=True):
         (folder / name).write_text(PLAY.format(name=name, holds=str(each).lower()))
     root = Path(__file__).parents[4]
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", *names],
+        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", *made, *names],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -201,3 +205,27 @@ class TestTheLastWord:
         assert at_once(1, leave) == [0]
         assert said == ["_say"]
         word.go_on()
+
+
+def test_a_failure_that_is_let_through_is_told_as_that_of_the_task_that_failed(tmp_path: Path) -> None:
+    shape = """
+- name: p
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Try
+      block:
+        - name: Check
+          ansible.builtin.fail:
+            msg: it fails
+      rescue:
+        - name: Go on
+          ansible.builtin.fail:
+            msg: {again}
+"""
+    for again, told in (("it fails", "Check: it fails"), ("otherwise", "Go on: otherwise")):
+        (tmp_path / "shape.yml").write_text(shape.format(again=again))
+        code, said = play(tmp_path, {"left": []}, names=["shape.yml"])
+        assert code == 2
+        assert "asked run.ended {'hosts': {'localhost': {'failed': True, 'error': {'code': 'TaskFailed'" in said
+        assert told in said.partition("asked run.ended")[2].partition("\n")[0]

@@ -75,9 +75,7 @@ LOST: list[tuple[str, KeeperError | None, str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("answer", "state", "code", "reason"), [row[1:] for row in CASES], ids=[row[0] for row in CASES]
-)
+@pytest.mark.parametrize(("answer", "state", "code", "reason"), [row[1:] for row in LOST], ids=[row[0] for row in LOST])
 def test_a_worker_that(tmp_path: Path, answer: KeeperError | None, state: str, code: str, reason: str) -> None:
     it = Situation(tmp_path, answer, state, code)
     assert it.ask() == reason

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.failover import is_quota, remaining
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.failover import after_loss, is_quota, remaining
 from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.picture import InstanceType, Picture, Quota
 from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.place import Candidate, place
 from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.types import ON_DEMAND, SPOT, quota_class
@@ -147,6 +147,7 @@ FAILURES = [
     ("InsufficientInstanceCapacity", {"zone", "type", "family", "market"}),
     ("InsufficientHostCapacity", {"zone", "type", "family", "market"}),
     ("Server.InsufficientInstanceCapacity", {"zone", "type", "family", "market"}),
+    ("Server.SpotInstanceTermination", {"zone", "type", "family", "market"}),
     ("Unsupported", {"zone", "type", "family"}),
     ("InsufficientFreeAddressesInSubnet", {"subnet", "zone"}),
     ("VcpuLimitExceeded", {"family", "market"}),
@@ -159,6 +160,15 @@ FAILURES = [
 def test_a_want_rules_out_all_that_would_want_it_too(code: str, left: set[str]) -> None:
     found = remaining(list(OTHERS.values()), SAME, code)
     assert {name for name, each in OTHERS.items() if each in found} == left
+
+
+def test_after_a_loss_come_those_on_demand_and_the_like_of_the_lost_one_last() -> None:
+    elsewhere = replace(SAME, subnet_id="subnet-3", availability_zone="eu-central-1b")
+    candidates = [OTHERS["market"], SAME, OTHERS["subnet"], OTHERS["type"], elsewhere]
+    found = after_loss(candidates, "c5.large", "eu-central-1a")
+    assert found == [OTHERS["type"], elsewhere, SAME, OTHERS["subnet"]]
+    assert after_loss(candidates, "m5.xlarge", "eu-central-1a") == candidates[1:]
+    assert after_loss([OTHERS["market"]], "c5.large", "eu-central-1a") == []
 
 
 def test_a_price_that_is_too_low_says_nothing_of_on_demand() -> None:

@@ -383,3 +383,15 @@ def test_name_servers_of_ones_own_must_be_let_out_to() -> None:
 
     assert "sg-workers lets no UDP 53 out to 10.0.0.2/32" in refusal(world(), wanted).message
     assert place(world(Rule("udp", 53, 53, "10.0.0.0/24")), wanted).candidates
+
+
+def test_a_way_out_that_is_not_looked_at_is_taken_for_granted_and_said() -> None:
+    world = default_vpc(PRIVATE, group("sg-1"))
+    named = {"vpc_id": "vpc-default", "subnet_ids": ["subnet-private"], "security_group_ids": ["sg-1"]}
+    assert NO_ENDPOINTS in refusal(picture(world), request(network(**named))).message
+    placed = place(picture(world), request(network(**named, preflight=False)))
+    assert subnets_of(placed) == ["subnet-private"]
+    warnings = [each for each in placed.reasons if each.decision == "warning"]
+    assert [each.reason for each in warnings] == [
+        "its way to AWS's services was not looked at: preflight in mayfly_networks"
+    ]
