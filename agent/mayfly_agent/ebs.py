@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from itertools import chain
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from botocore.credentials import Credentials
 from urllib3.exceptions import HTTPError
@@ -43,6 +44,7 @@ _UNREAD = "Failed to read block data"
 _YOUNG_SECONDS = 120.0
 _PAGE = "10000"
 _UNSIGNED = "UNSIGNED-PAYLOAD"
+_NO_WAY = "Look at the way out of the worker's network in mayfly_networks; the playbook worker_check tries it."
 
 
 class _Refused(AgentError):
@@ -73,6 +75,7 @@ class DirectSnapshots:
     ) -> None:
         suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
         url = url or f"https://ebs.{region}.{suffix}"
+        self._host = urlsplit(url).hostname
         progress = progress or Progress()
         self._clock = progress.clock
         self._retries = Retries(progress)
@@ -207,7 +210,8 @@ class DirectSnapshots:
             try:
                 answer = self._http.once(method, path, query, body, headers or {})
             except HTTPError as error:
-                raise Broken(AgentError("EbsUnreachable", f"EBS was not reached for {what}: {error}")) from error
+                message = f"{self._host} was not reached for {what}: {error}"
+                raise Broken(AgentError("EbsUnreachable", message, _NO_WAY)) from error
             if answer.status < 300 or (doubtful and done_by(answer)):
                 return parse(answer)
             raise self._refused(answer, what, snapshot_id)

@@ -33,28 +33,29 @@ class Site:
         found = self.lab.aws("ec2", "describe-instances", "--filters", "Name=tag-key,Values=mayfly:run", LIVING)
         return [each["InstanceId"] for group in found["Reservations"] for each in group["Instances"]]
 
-    def temporary(self) -> list[str]:
+    def temporary(self, region: str = "us-east-1") -> list[str]:
         """Ids of all that is tagged as temporary in either account, once workers have had time to shut down."""
         ends = time.monotonic() + 30
-        while (left := self._temporary()) and time.monotonic() < ends:
+        while (left := self._temporary(region)) and time.monotonic() < ends:
             time.sleep(1)
         return left
 
-    def _temporary(self) -> list[str]:
+    def _temporary(self, region: str) -> list[str]:
         tagged = ("--filters", "Name=tag-key,Values=mayfly:temporary")
         left = []
         for profile in ("backup", "production"):
-            found = self.lab.aws("ec2", "describe-instances", *tagged, LIVING, profile=profile)["Reservations"]
+            where = {"profile": profile, "region": region}
+            found = self.lab.aws("ec2", "describe-instances", *tagged, LIVING, **where)["Reservations"]
             left += [each["InstanceId"] for group in found for each in group["Instances"]]
             for kind, identity in (("Snapshot", "SnapshotId"), ("Volume", "VolumeId"), ("SecurityGroup", "GroupId")):
                 words = ("ec2", f"describe-{kind.lower().replace('group', '-group')}s", *tagged)
-                left += [each[identity] for each in self.lab.aws(*words, profile=profile)[f"{kind}s"]]
+                left += [each[identity] for each in self.lab.aws(*words, **where)[f"{kind}s"]]
         return left
 
-    def references(self, host: str) -> dict[str, str]:
+    def references(self, host: str, region: str = "us-east-1") -> dict[str, str]:
         """The reference snapshot of each volume of a host."""
-        tagged = ("--filters", "Name=tag-key,Values=mayfly:reference")
-        found = self.lab.aws("ec2", "describe-snapshots", "--owner-ids", "self", *tagged, profile="production")
+        words = ("describe-snapshots", "--owner-ids", "self", "--filters", "Name=tag-key,Values=mayfly:reference")
+        found = self.lab.aws("ec2", *words, profile="production", region=region)
         resource = host.rpartition("_")[2]
         ours = [each for each in found["Snapshots"] if resource in json.dumps(each["Tags"])]
         assert len({each["VolumeId"] for each in ours}) == len(ours), "a volume has two reference snapshots"
@@ -87,14 +88,14 @@ def restored(site: Site, host: str) -> dict[str, str]:
     return volumes
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The lab up and seeded, the repository made, and one backup of both instances in it."""
+@contextmanager
+def seeded(folder: Path, network: str = "nat") -> Iterator[Site]:
+    """A lab up and seeded, whose private subnets reach AWS by a NAT gateway, or through endpoints alone."""
     if os.geteuid() != 0:
         pytest.fail("the lab needs root")
-    lab = Lab(tmp_path_factory.mktemp("site") / "state")
-    for step, wait in (("up", 600), ("seed", 300)):
-        done = lab.run(step, wait=wait)
+    lab = Lab(folder / "state")
+    for wait, *words in ((600, "up"), (300, "seed", "--network", network)):
+        done = lab.run(*words, wait=wait)
         assert done.returncode == 0, done.stderr
     seed = json.loads((lab.state / "run/seed.json").read_text())
     # From here on, every test runs with the rights that iam/mayfly.yaml gives, and no others.
@@ -103,6 +104,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     names = {name: f"{name}_{seed['sources'][name]['id']}" for name in ("web-1", "db-1")}
     yield Site(lab, seed, names["web-1"], names["db-1"])
     lab.run("down")
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The lab of all tests but those of another network."""
+    with seeded(tmp_path_factory.mktemp("site")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

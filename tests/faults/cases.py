@@ -253,9 +253,14 @@ def _lasting() -> Iterable[Case]:
 
 
 def _lost_hosts() -> Iterable[Case]:
+    """Another worker follows one that was lost. One that was rebooted is there, and its agent has died."""
     for action, name in (("kill-host", "host dead"), ("freeze-host", "host frozen"), ("cut-network", "network cut")):
         for moment in ("configure", "transfer"):
-            yield Case(f"{name}, {moment}", "matrix", "lost worker", action, moment, expect="Failed")
+            yield Case(f"{name}, {moment}", "matrix", "lost worker", action, moment, expect="Succeeded")
+    yield Case(
+        "host dead, a restore's transfer", "matrix", "lost worker", "kill-host", "a restore's transfer",
+        expect="Succeeded", operation=RESTORE,
+    )  # fmt: skip
     yield Case(
         "worker rebooted, transfer", "matrix", "lost worker", "reboot-worker", "transfer", expect="Failed"
     )  # fmt: skip

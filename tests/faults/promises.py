@@ -27,7 +27,8 @@ CLEAN_SECONDS: dict[str, float] = {
     "lasting fault": 180.0,
     # A whole run, made slower by four minutes: two for each volume of a restore, one after another
     "long fault": 420.0,
-    "lost worker": 240.0,
+    # Two minutes of waiting for it, and a whole second attempt
+    "lost worker": 300.0,
     # Five minutes of waiting for SSH
     "no boot": 390.0,
     "lease alone": LEASE_SECONDS + LEASE_MORE_SECONDS,

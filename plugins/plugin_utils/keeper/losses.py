@@ -30,9 +30,12 @@ class _End:
     wished: bool
 
 
-def reach(context: Context, command: str, timeout: float) -> bytes:
-    """Ask the worker, and wait for a connection that was cut off to come back; raises KeeperError WorkerLost."""
-    ends = time.monotonic() + _LOST_SECONDS
+def reach(context: Context, command: str, timeout: float, patience: float | None = None) -> bytes:
+    """Ask the worker, and wait for a connection that was cut off to come back; raises KeeperError WorkerLost.
+
+    ``patience``: for so many seconds, two minutes unless said otherwise.
+    """
+    ends = time.monotonic() + (_LOST_SECONDS if patience is None else patience)
     while True:
         try:
             return context.run.workers.run(context.host, command, timeout=timeout)
@@ -56,7 +59,10 @@ def lost(context: Context, why: str) -> KeeperError:
 
 
 def why_lost(context: Context) -> str:
-    """Why the host's worker was lost through nobody's wish; empty while it lives, and when somebody has ended it."""
+    """Why the host's worker was lost through nobody's wish; empty while it lives, and when somebody has ended it.
+
+    What asks has met a failure already, which itself may have waited for the worker: half the patience is enough.
+    """
     known = context.run.workers.why_lost(context.host)
     if known:
         return known
@@ -64,7 +70,7 @@ def why_lost(context: Context) -> str:
     if end is not None:
         return "" if end.wished else end.text
     with suppress(KeeperError):  # which has taken note of a loss; no other answer is one
-        reach(context, "true", _ASK_SECONDS)
+        reach(context, "true", _ASK_SECONDS, _LOST_SECONDS / 2)
     return context.run.workers.why_lost(context.host)
 
 

@@ -350,6 +350,8 @@ def test_an_ebs_that_cannot_be_reached_is_no_reason_to_read_everything(
     with pytest.raises(AgentError) as raised:
         snapshots.list_changed("snap-0", "snap-1")
     assert raised.value.code == "EbsUnreachable"
+    assert raised.value.message.startswith("127.0.0.1 was not reached for ")
+    assert "mayfly_networks" in raised.value.remedy
 
 
 def test_credentials_that_have_ended_are_read_again(hostile: Hostile, tmp_path: Path, progress: Progress) -> None:

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where workers go: two Regions and two accounts in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .conftest import Site
+
+pytestmark = pytest.mark.timeout(600)
+FAR = "eu-central-1"
+
+
+@pytest.fixture
+def far(backed_up: Site) -> Iterator[str]:
+    """The host name of a small instance in another Region."""
+    aws, where = backed_up.lab.aws, {"profile": "production", "region": FAR}
+    found = aws("ec2", "describe-images", "--filters", "Name=name,Values=debian-12-a*", **where)["Images"]
+    image = next(each["ImageId"] for each in found if each["Architecture"] == "x86_64")
+    tags = "ResourceType=instance,Tags=[{Key=Name,Value=far-1},{Key=backup,Value=daily}]"
+    words = ("--image-id", image, "--instance-type", "t3.micro", "--tag-specifications", tags)
+    made = aws("ec2", "run-instances", *words, **where)["Instances"][0]["InstanceId"]
+    try:
+        aws("ec2", "wait", "instance-running", "--instance-ids", made, **where)
+        yield f"far-1_{made}"
+    finally:
+        aws("ec2", "terminate-instances", "--instance-ids", made, **where)
+
+
+def test_two_regions_and_two_accounts_in_one_run(backed_up: Site, far: str, settings: Any) -> None:
+    """Each worker is in the Region of its resource: one in the account that owns it, one in the backup account."""
+    here = backed_up.db
+    which = f"{{{{ 'backup' if mayfly_resource.region == '{FAR}' else 'production' }}}}"
+    done = backed_up.lab.playbook("ec2_backup", "--limit", f"{here},{far}", *settings(mayfly_worker_account=which))
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    report = backed_up.lab.report("ec2_backup")
+    assert {host: entry["status"] for host, entry in report["resources"].items()} == dict.fromkeys(
+        (here, far), "Succeeded"
+    )
+    accounts = {name: each["id"] for name, each in backed_up.seed["accounts"].items()}
+    workers = {host: entry["worker"] for host, entry in report["resources"].items()}
+    places = {host: (each["account"], each["region"]) for host, each in workers.items()}
+    assert places == {here: (accounts["production"], "us-east-1"), far: (accounts["backup"], FAR)}
+    for host, region in ((here, "us-east-1"), (far, FAR)):
+        entry = report["resources"][host]
+        found = backed_up.references(host, region)
+        digests = backed_up.lab.digests(*found.values())
+        assert {volume: digests[snapshot] for volume, snapshot in found.items()} == entry["digests"]
+        assert backed_up.points(host)[0] == entry["restore_point"]
+        assert backed_up.temporary(region) == []
