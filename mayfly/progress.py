@@ -114,6 +114,8 @@ class Watch:
         result: Mapping[str, Any] = data.get("res") or {}
         task = str(data.get("name") or data.get("task") or "a task")
         message = str(result.get("msg") or result.get("stderr") or result.get("exception") or "no message")
+        if any(known.message.endswith(f": {message}") for known in self.failures.get(host, ())):
+            return  # told once more by the rescue that mends other failures
         failure = Failure(str(result.get("error_code") or "TaskFailed"), f"{task}: {message}")
         self.hosts.add(host)
         self.failures.setdefault(host, []).append(failure)

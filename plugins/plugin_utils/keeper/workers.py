@@ -144,6 +144,12 @@ class Workers:
             live = self._live.get(host)
             return live.worker if live else None
 
+    def get_ready(self, host: str) -> Worker | None:
+        """The host's live worker, if it has been ready for tasks once."""
+        with self._lock:
+            live = self._live.get(host)
+            return live.worker if live is not None and live.renewer is not None else None
+
     def lose(self, host: str, why: str, instance_id: str = "") -> None:
         """The host's worker (that of the id, when one is given) counts as lost: the first reason holds."""
         with self._lock:

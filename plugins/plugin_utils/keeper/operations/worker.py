@@ -74,9 +74,10 @@ def absent(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
 def lost(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
     """{lost: reason, empty when the host's worker was not lost}: one that was is ended, and another may be launched.
 
-    A transfer that has ended well fails for nothing that another worker would mend.
+    One that was never ready is a launch that has failed. A transfer that has ended well fails for nothing that another
+    worker would mend.
     """
-    worker = context.run.workers.get(context.host)
+    worker = context.run.workers.get_ready(context.host)
     if context.run.is_closing or worker is None or context.state.status.get("result"):
         return {"lost": ""}
     why = why_lost(context)

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import losses
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context import Context, Run
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.lease import Renewer
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import worker as operations
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
@@ -37,16 +38,36 @@ class Connection:
         pass
 
 
+class Master:
+    """A connection that is renewed later than any test ends."""
+
+    def open(self) -> None:
+        raise AssertionError
+
+    def renew(self, timeout: float) -> None:
+        raise AssertionError
+
+
 class Situation:
     """A run with one worker, whose connection answers as told; AWS says that it is in a state, for a reason."""
 
-    def __init__(self, folder: Path, answer: KeeperError | None = None, state: str = "running", code: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        answer: KeeperError | None = None,
+        state: str = "running",
+        code: str = "",
+        *,
+        ready: bool = True,
+    ) -> None:
         shown = {"InstanceId": "i-worker", "State": {"Name": state}, "StateReason": {"Code": code, "Message": "Why."}}
         ec2 = Ec2(describe_instances={"Reservations": [{"Instances": [shown]}]})
         self.run = Run("the-run", folder, folder, Report(folder, "the-run"))
         self.run.clients = self.run.workers._clients = Clients(lambda: ec2)  # type: ignore[assignment]
         self.ec2 = ec2
         self.run.workers.add(worker(), Connection(answer))  # type: ignore[arg-type]
+        if ready:
+            self.run.workers.renew_lease(HOST, Renewer("i-worker", Master(), 600))
         self.context = Context(self.run, HOST, False, Settings.from_call({}))
 
     def ask(self) -> str:
@@ -107,6 +128,12 @@ def test_a_run_that_is_ending_begins_nothing_again(tmp_path: Path) -> None:
     it = Situation(tmp_path, UNREACHABLE)
     it.run.close()
     assert it.ask() == ""
+
+
+def test_a_worker_that_was_never_ready_is_a_launch_that_has_failed(tmp_path: Path) -> None:
+    it = Situation(tmp_path, UNREACHABLE, ready=False)
+    assert it.ask() == ""
+    assert it.run.workers.get(HOST) is not None
 
 
 def test_no_worker_is_none_that_was_lost(tmp_path: Path) -> None:

@@ -386,12 +386,11 @@ def test_name_servers_of_ones_own_must_be_let_out_to() -> None:
 
 
 def test_a_way_out_that_is_not_looked_at_is_taken_for_granted_and_said() -> None:
-    world = default_vpc(PRIVATE, group("sg-1"))
-    named = {"vpc_id": "vpc-default", "subnet_ids": ["subnet-private"], "security_group_ids": ["sg-1"]}
-    assert NO_ENDPOINTS in refusal(picture(world), request(network(**named))).message
-    placed = place(picture(world), request(network(**named, preflight=False)))
+    world = picture(vpc("vpc-one", PRIVATE))
+    named = {"vpc_id": "vpc-one", "subnet_ids": ["subnet-private"]}
+    assert NO_ENDPOINTS in refusal(world, request(network(**named))).message
+    placed = place(world, request(network(**named, preflight=False)))
     assert subnets_of(placed) == ["subnet-private"]
-    warnings = [each for each in placed.reasons if each.decision == "warning"]
-    assert [each.reason for each in warnings] == [
+    assert [each.reason for each in placed.reasons if each.decision == "warning"] == [
         "its way to AWS's services was not looked at: preflight in mayfly_networks"
     ]
