@@ -16,7 +16,18 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations i
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
 
-from tests.unit.plugins.keeper.fakes import ACCOUNT, CANDIDATE, HOST, REGION, UNREACHABLE, Clients, Ec2, Script, refused
+from tests.unit.plugins.keeper.fakes import (
+    ACCOUNT,
+    CANDIDATE,
+    HOST,
+    REGION,
+    UNREACHABLE,
+    Clients,
+    Ec2,
+    Script,
+    refused,
+)
+from tests.unit.plugins.keeper.fakes import worker as lost_worker
 
 RESOURCE = {"account": ACCOUNT, "region": REGION, "kind": "ec2", "id": "i-0001"}
 ARGUMENTS: dict[str, Any] = {
@@ -84,6 +95,22 @@ def test_an_instance_without_an_address_is_registered_and_no_worker(tmp_path: Pa
         it.go()
     assert it.run.workers.terminate(HOST)
     assert it.ec2.ids("terminate_instances") == ["i-1"]
+
+
+class TestAfterALoss:
+    def test_the_like_of_the_lost_one_comes_last(self, tmp_path: Path) -> None:
+        it = Launch(tmp_path, run_instances={"Instances": [RUNNING]})
+        it.context.state.lost = lost_worker()
+        assert it.go().type == "m6a.large"
+
+    def test_spot_is_not_asked_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        it = Launch(tmp_path, run_instances={"Instances": [RUNNING]})
+        it.context.state.lost = lost_worker()
+        monkeypatch.setitem(ARGUMENTS, "placement", {"candidates": [asdict(replace(CANDIDATE, market="spot"))]})
+        with pytest.raises(KeeperError, match="its worker was lost, and no candidate is on demand") as caught:
+            it.go()
+        assert caught.value.code == "NoCapacity"
+        assert it.ec2.ids("run_instances") == []
 
 
 CLEAR = [refused("UnauthorizedOperation", 403), refused("RequestLimitExceeded", 503)]
