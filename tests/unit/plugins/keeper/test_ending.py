@@ -283,6 +283,7 @@ def ended(
     run: Any = SimpleNamespace(
         close=lambda: calls.append("run.close"),
         credentials=Recorder(calls, "credentials"),
+        spot=Recorder(calls, "spot"),
         workers=SimpleNamespace(terminate_all=terminate_all, close=lambda: calls.append("workers.close")),
         marker=Recorder(calls, "marker"),
         closing=SimpleNamespace(waiting=0),
@@ -300,6 +301,7 @@ def test_a_run_ends_in_an_order_that_leaves_nothing(monkeypatch: pytest.MonkeyPa
     assert calls == [
         "run.close",
         "credentials.stop",
+        "spot.stop",
         "workers.terminate_all",
         "server.drain",
         "sweep",
