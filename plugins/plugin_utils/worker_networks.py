@@ -136,4 +136,5 @@ def _narrowed(picture: Picture, site: Site) -> dict[str, Any]:
         **({"availability_zone": site.zone} if site.zone else {}),
         **({"security_group_ids": [each.id for each in site.groups]} if site.groups else {}),
         **({"public_address": True} if site.public_address else {}),
+        **({} if site.preflight else {"preflight": False}),
     }

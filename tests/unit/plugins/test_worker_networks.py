@@ -85,7 +85,7 @@ def test_an_entry_without_a_vpc_means_the_default_one() -> None:
 
 def test_entries_of_one_subnet_stay_together_and_apart_from_others() -> None:
     first = network(vpc_id="vpc-1", availability_zone="eu-central-1a", security_group_names=["workers"])
-    second = network(vpc_id="vpc-1", subnet_ids=["subnet-b", "subnet-a"], public_address=True)
+    second = network(vpc_id="vpc-1", subnet_ids=["subnet-b", "subnet-a"], public_address=True, preflight=False)
     found = among(HERE, entries=[first, second, second])
     narrowed = {"account": ACCOUNT, "region": REGION, "vpc_id": "vpc-1"}
     by_id = {each.resource["id"]: each.networks for each in found}
@@ -98,7 +98,7 @@ def test_entries_of_one_subnet_stay_together_and_apart_from_others() -> None:
                 "availability_zone": "eu-central-1a",
                 "security_group_ids": ["sg-1"],
             },
-            {**narrowed, "subnet_ids": [name], "public_address": True},
+            {**narrowed, "subnet_ids": [name], "public_address": True, "preflight": False},
         )
         for each in networks:
             read(Network, "mayfly_networks", each)
