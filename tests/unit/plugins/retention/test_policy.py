@@ -76,7 +76,7 @@ def test_marks() -> None:
         "2026-11-26T13",
     ]
     # The damaged one stays as it would if it were good, and takes nobody's place.
-    assert going(Policy(count=1), DAILY, damaged={newest}) == [each.id for each in DAILY[:-2]]
+    assert going(Policy(count=2), DAILY, damaged={newest}) == [each.id for each in DAILY[:-3]]
     assert going(Policy(count=1), DAILY, damaged={DAILY[0].id}) == [each.id for each in DAILY[:-1]]
     assert going(Policy(count=1), DAILY, damaged={each.id for each in DAILY}) == []
 
