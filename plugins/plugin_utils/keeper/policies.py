@@ -33,6 +33,21 @@ def repository_policy(partition: str, bucket: str, prefix: str, resource_path: s
     )
 
 
+def retention_policy(partition: str, bucket: str, prefix: str) -> dict[str, Any]:
+    """Read, write and delete what lies in the folders of resources, which are named by accounts; no key of them all."""
+    base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    objects = f"arn:{partition}:s3:::{bucket}/{base}"
+    actions = [*permissions.READ_OBJECTS, *permissions.WRITE_OBJECTS, *permissions.DELETE_OBJECTS]
+    listed = {"StringLike": {"s3:prefix": [f"{base}{permissions.ANY_ACCOUNT}/*"]}}
+    through_s3 = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}
+    return _policy(
+        _allow(permissions.READ_OBJECTS, [f"{objects}repository.json"]),
+        _allow(actions, [f"{objects}{permissions.ANY_ACCOUNT}/*"]),
+        _allow(permissions.LIST_OBJECTS, [f"arn:{partition}:s3:::{bucket}"], listed),
+        _allow(permissions.USE_REPOSITORY_KEY, ["*"], through_s3),
+    )
+
+
 def read_policy(
     partition: str, region: str, snapshot_ids: list[str], key_arns: list[str], tags: dict[str, str]
 ) -> dict[str, Any]:

@@ -39,7 +39,7 @@ cat {status} 2>/dev/null || echo '{{}}'
 """
 _LAST_WORDS = f"journalctl -u {_UNIT} -n 5 -o cat --no-pager 2>/dev/null | tail -c 500"
 # What the report tells of an agent's result.
-_REPORTED = ("digests", "restore_point", "checks")
+_REPORTED = ("digests", "restore_point", "checks", "retention")
 _ALIVE = ("active", "activating", "deactivating", "reloading")
 # Two polls of up to a minute that were missed (DESIGN); a connection that comes back before goes on.
 _LOST_SECONDS = 120.0
@@ -88,7 +88,7 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{state, stage, volumes}: at once when the agent has ended, else after ``timeout`` seconds; with its result then.
 
     The result of a backup is {restore_point, manifest_sha256, digests, methods}, of a restore {snapshots, digests}, of
-    a check {checks}.
+    a check {checks}, of a retention {retention}.
     Raises KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
     """
     seconds = int(arguments["timeout"])
