@@ -70,7 +70,13 @@ def _policy(arguments: dict[str, Any]) -> Policy:
 def _resource(opened: Opened, name: ResourceName, policy: Policy, now: datetime) -> dict[str, Any]:
     """What a resource has, and what of it goes; the size is that of points which can be read."""
     listed = repository.list_points(opened.store, name)
-    marks = read_marks(opened.store, name)
+    try:
+        marks = read_marks(opened.store, name)
+    except AgentError as error:
+        if error.code != "RepositoryFormat":
+            raise
+        # Of what is not understood nothing is chosen, and its sweep will say why it stops.
+        return {"points": len(listed), "remove": [], "keep": 0, "damaged": 0, "size_bytes": 0}
     points = Points(
         tuple(Point(each, layout.point_time(each)) for each in listed), damaged=marks.damaged, keep=marks.keep
     )

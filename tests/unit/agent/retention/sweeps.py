@@ -36,6 +36,7 @@ def new_store(**parts: Any) -> AgingObjects:
     """A repository."""
     made = AgingObjects(**parts)
     repository.create(made, lambda identity: [keys.wrap_with_recovery_key(b"m" * 32, b"r" * 32, identity)])
+    made.older.clear()  # of the test of conditional writes
     return made
 
 

@@ -72,6 +72,12 @@ def test_marks_count(store: MemoryObjects, context: Context) -> None:
     assert found["remove"] == 0
 
 
+def test_a_mark_that_is_not_known_protects_its_resource(store: MemoryObjects, context: Context) -> None:
+    store.put(f"{RESOURCE.path}/marks/archived/x", b"")
+    found = planned(context, count=1)
+    assert (found["points"], found["remove"]) == (4, 0)
+
+
 def test_a_point_that_cannot_be_read_has_no_size(store: MemoryObjects, context: Context) -> None:
     store.objects[layout.point_key(RESOURCE, ids(0)[0])] = b"x"
     (one,) = planned(context, count=1)["resources"].values()
