@@ -10,7 +10,7 @@ from typing import Any
 
 from mayfly_agent.errors import AgentError
 from mayfly_agent.objects import Lock, Named, ObjectInfo, ObjectNotFound, Refusals, Refused, Stored
-from mayfly_agent.progress import Clock
+from mayfly_agent.progress import Clock, Progress
 
 from tests.unit.agent.memory import NOW, Condition, Killed, MemoryObjects, etag
 
@@ -109,17 +109,21 @@ class StoreClock(Clock):
 class Client:
     """The store as one process sees it. It is killed at its call ``dies``: before it is done, or (``late``) after.
 
-    At call number ``pauses`` it waits for ``go_on``, with the request under way: S3 refuses it when that took too long.
-    None of its requests is sent ``until`` a time or later.
+    At call number ``pauses`` it waits for ``go_on``: before it sends the request, or (``sent``) with the request under
+    way, which S3 refuses when that took too long. None is sent ``until`` a time or later, nor when ``progress`` forbids.
     """
 
-    def __init__(self, store: AgingObjects, *, dies: int = -1, late: bool = False, pauses: int = -1) -> None:
+    def __init__(
+        self, store: AgingObjects, *, dies: int = -1, late: bool = False, pauses: int = -1, sent: bool = False
+    ) -> None:
         self._store = store
         self._dies = dies
         self._late = late
         self._pauses = pauses
+        self._sent = sent
         self._lock = threading.RLock()
         self.until: datetime | None = None
+        self.progress: Progress | None = None
         self.calls = 0
         self.paused = threading.Event()
         self.go_on = threading.Event()
@@ -142,15 +146,22 @@ class Client:
         if self.dead or (number == self._dies and not self._late):
             self.dead = True
             raise Killed
+        if number == self._pauses and not self._sent:
+            self._pause()
+        if self.progress is not None:
+            self.progress.check_deadline()
         if self.until is not None and self._store.now >= self.until:
             raise AgentError("DeadlinePassed", "The run's deadline has passed.")
         sent = self._store.now
-        if number == self._pauses:
-            self.paused.set()
-            assert self.go_on.wait(60)
+        if number == self._pauses and self._sent:
+            self._pause()
             if self._store.now > sent + REFUSED_AFTER:
                 raise AgentError("RequestTimeTooSkewed", "The request was signed too long ago.")
         return number
+
+    def _pause(self) -> None:
+        self.paused.set()
+        assert self.go_on.wait(600)
 
     def _end(self, number: int, result: Any) -> Any:
         if number == self._dies:

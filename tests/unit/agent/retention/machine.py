@@ -68,9 +68,9 @@ class Repository(RuleBasedStateMachine):
         self.contents[point] = self.line.snapshots[self.snapshots[point]]
 
     @precondition(lambda self: self.writer is None)
-    @rule(full=st.booleans(), pauses=st.integers(1, 12))
-    def begin_to_back_up(self, full: bool, pauses: int) -> None:
-        client = self._client(pauses)
+    @rule(full=st.booleans(), pauses=st.integers(1, 12), sent=st.booleans())
+    def begin_to_back_up(self, full: bool, pauses: int, sent: bool) -> None:
+        client = self._client(pauses, sent)
         points = Points(client, self.points.folder)  # type: ignore[arg-type]
         points.hours, self.points.hours = self.points.hours, self.points.hours + 1
         self.writer = Process(client, lambda _client: self._back_up(points, full))
@@ -102,11 +102,11 @@ class Repository(RuleBasedStateMachine):
             DONE["sweeps that were killed"] += 1
 
     @precondition(lambda self: self.sweeper is None)
-    @rule(gone=picks, pauses=st.integers(1, 60))
-    def begin_to_sweep(self, gone: set[int], pauses: int) -> None:
+    @rule(gone=picks, pauses=st.integers(1, 60), sent=st.booleans())
+    def begin_to_sweep(self, gone: set[int], pauses: int, sent: bool) -> None:
         chosen = self._chosen(gone)
         work = lambda client: sweep(self.store, *chosen, client=client, share=SHARE)  # noqa: E731
-        self.sweeper = Process(self._client(pauses), work)
+        self.sweeper = Process(self._client(pauses, sent), work)
         self.sweeper.until_paused()
 
     @precondition(lambda self: self.sweeper is not None)
@@ -142,8 +142,8 @@ class Repository(RuleBasedStateMachine):
         finally:
             self._folder.cleanup()
 
-    def _client(self, pauses: int) -> Client:
-        client = Client(self.store, pauses=pauses)
+    def _client(self, pauses: int, sent: bool) -> Client:
+        client = Client(self.store, pauses=pauses, sent=sent)
         client.until = self.store.now + LONGEST
         return client
 

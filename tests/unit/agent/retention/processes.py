@@ -40,5 +40,5 @@ class Process(threading.Thread):
     def finish(self) -> None:
         """Let it go on, to its end."""
         self.client.go_on.set()
-        self.join(60)
+        self.join(600)
         assert not self.is_alive()

@@ -61,10 +61,12 @@ def copy_of(store: AgingObjects) -> AgingObjects:
     return made
 
 
-def sweep(store: AgingObjects, *remove: str, client: Any = None, share: float = 0.0, began: Any = None) -> Swept:
+def sweep(store: AgingObjects, *remove: str, client: Any = None, share: float = 0.0) -> Swept:
     """One sweep, with compaction below a share; through ``client`` in place of the store itself."""
     used = client or store
     progress = Progress(StoreClock(store))
+    if client is not None:
+        client.progress = progress
     chosen = Chosen(NAME, KEY, frozenset(remove))
     made = Sweep(used, chosen, "sweep", progress, live_share=share)
     sparse = made.run()

@@ -70,6 +70,22 @@ def test_what_came_into_use_again_is_taken_back(made: tuple[AgingObjects, dict])
     assert held(store) == digests(only(contents, [first, third]))
 
 
+def test_who_removes_a_point_takes_back_the_lists_that_name_its_objects(made: tuple[AgingObjects, dict]) -> None:
+    """A week after they were condemned, somebody may have just begun to read what is removed now."""
+    store, contents = made
+    first, _second, _third = contents
+    back = layout.point_key(NAME, first)
+    whole = store.objects[back]
+    sweep(store, first)
+    store.put(back, whole)
+    store.now += GRACE - timedelta(hours=1)
+    sweep(store, first)
+    store.now += timedelta(hours=2)
+    assert sweep(store).objects_deleted == 0
+    store.now += GRACE
+    assert sweep(store).objects_deleted > 0
+
+
 def test_the_newest_good_point_and_what_is_marked_stay(made: tuple[AgingObjects, dict]) -> None:
     store, contents = made
     first, second, third = contents
