@@ -110,7 +110,7 @@ class Client:
     """The store as one process sees it. It is killed at its call ``dies``: before it is done, or (``late``) after.
 
     At call number ``pauses`` it waits for ``go_on``: before it sends the request, or (``sent``) with the request under
-    way, which S3 refuses when that took too long. None is sent ``until`` a time or later, nor when ``progress`` forbids.
+    way, which S3 refuses when that took too long. None is sent ``until`` a time or later, or if ``progress`` forbids.
     """
 
     def __init__(

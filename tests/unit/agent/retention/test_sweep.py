@@ -11,6 +11,7 @@ import pytest
 from mayfly_agent.errors import AgentError
 from mayfly_agent.objects import Lock
 from mayfly_agent.repository import layout, repository
+from mayfly_agent.repository.marks import read_condemned
 from mayfly_agent.sweep import GRACE
 
 from tests.unit.agent.lines import KEY, NAME
@@ -46,6 +47,9 @@ def test_what_is_condemned_is_deleted_a_grace_later(made: tuple[AgingObjects, di
     assert done.objects_condemned == len(before - needed(store)) > 4
     assert before <= store.objects.keys()
     assert held(store) == digests(only(contents, [third]))
+    # What may be of a backup that goes on, and come into use, is in a list of its own.
+    lists = [read_condemned(store, KEY, key) for key in store.objects if "/condemned/" in key]
+    assert sorted(lists, key=len)[0] == {bytes.fromhex(abandoned.rpartition("/")[2])}
 
     store.now += GRACE - SECOND
     assert sweep(store).objects_deleted == 0
