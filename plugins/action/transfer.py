@@ -32,8 +32,7 @@ class ActionModule(KeeperAction):
 
 def _told(status: dict[str, Any]) -> str:
     volumes = status["volumes"].values()
-    if "repository" in status["volumes"]:
-        swept = status["volumes"]["repository"]
+    if swept := status.get("swept"):
         done = f"{swept['resources_done']} of {swept['resources_total']} resources"
         deleted = f"{swept['points_deleted']} restore points and {swept['objects_deleted']} objects deleted"
         return f"{status['stage']}, {done}, {deleted}"

@@ -85,7 +85,7 @@ def _maker(context: Context, session: Session, region: str) -> Make:
 
 @operation("transfer.poll")
 def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{state, stage, volumes}: at once when the agent has ended, else after ``timeout`` seconds; with its result then.
+    """{state, stage, volumes, swept}: at once when the agent has ended, else after ``timeout`` seconds; with its result then.
 
     The result of a backup is {restore_point, manifest_sha256, digests, methods}, of a restore {snapshots, digests}, of
     a check {checks}, of a retention {retention}.
@@ -97,10 +97,13 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     properties = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     status: dict[str, Any] = json.loads(text) or {"state": "running"}
     context.state.status = status
-    volumes = status.get("units") or {}
+    units = status.get("units") or {}
+    volumes = {name: counted for name, counted in units.items() if "blocks_total" in counted}
     context.report.set(volumes=volumes)
     _register_snapshots(context, status)
     result = {"state": status["state"], "stage": status.get("stage", ""), "volumes": volumes}
+    if swept := units.get("repository"):
+        result["swept"] = swept
     if status["state"] == "running":
         if properties.get("ActiveState") not in _ALIVE:
             raise _agent_died(context, properties)
