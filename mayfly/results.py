@@ -58,8 +58,8 @@ class ResourceResult:
 
     ``bytes`` has ``read`` and ``stored``, summed over ``volumes`` (by volume id, as the transfer agent counted them:
     ``blocks_total``, ``blocks_done``, ``bytes_read``, ``bytes_stored``, ``seconds``). ``restored_volumes`` maps an
-    original volume's id to the new one's; ``digests`` maps a volume's id to the digest over its blocks. ``retention`` is
-    what was deleted, as the module ``transfer`` returns it.
+    original volume's id to the new one's; ``digests`` maps a volume's id to the digest over its blocks. ``retention``
+    is what was deleted, as the module ``transfer`` returns it.
     """
 
     status: Status

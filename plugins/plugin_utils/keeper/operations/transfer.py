@@ -85,8 +85,9 @@ def _maker(context: Context, session: Session, region: str) -> Make:
 
 @operation("transfer.poll")
 def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{state, stage, volumes, swept}: at once when the agent has ended, else after ``timeout`` seconds; with its result then.
+    """{state, stage, volumes, swept}: at once when the agent has ended, else after ``timeout`` seconds.
 
+    With its result in the end.
     The result of a backup is {restore_point, manifest_sha256, digests, methods}, of a restore {snapshots, digests}, of
     a check {checks}, of a retention {retention}.
     Raises KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
