@@ -11,7 +11,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import repos
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context import Context, Run
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.jobs import BUILD
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import retention
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import find, retention
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies import retention_policy
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.model import SettingError
@@ -114,3 +114,7 @@ def test_without_a_rule_nothing_is_planned(store: MemoryObjects, context: Contex
     assert raised.value.code == "NoRetention"
     with pytest.raises(SettingError, match="mayfly_retention_time_zone"):
         planned(context, count=1, time_zone="Nowhere")
+
+
+def test_the_keeper_knows_the_plan() -> None:
+    assert find("retention.plan") is retention.plan
