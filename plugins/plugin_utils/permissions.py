@@ -30,8 +30,6 @@ DELETE_OBJECTS = (
     "s3:GetObjectRetention",
     "s3:GetObjectVersion",
 )
-# Resources lie in folders of their accounts, 12 digits: neither repository.json nor keys/ is there.
-ANY_ACCOUNT = "?" * 12
 LIST_OBJECTS = ("s3:ListBucket", "s3:ListBucketVersions")
 USE_REPOSITORY_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
 # Of the key of an encrypted snapshot (https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html).
@@ -259,7 +257,8 @@ WORKER = Role(
         Right(
             "Delete what retention has found unneeded, of resources alone",
             DELETE_OBJECTS,
-            (f"arn:${{AWS::Partition}}:s3:::${{Bucket}}/${{Prefix}}{ANY_ACCOUNT}/*",),
+            # account, Region, kind, id, and a folder there; repository.json and keys/ do not lie so deep
+            ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*/*/*/*/*/*",),
             operations=("retention",),
         ),
         Right(
