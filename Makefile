@@ -24,7 +24,7 @@ BUNDLES := $(foreach architecture,$(ARCHITECTURES),\
 	$(AGENT_PYTHONS:%=roles/transfer_agent/files/mayfly-agent-$(architecture)-python%.tar.gz))
 AGENT_SOURCES := $(shell find agent -name '*.py' -not -path '*/build/*') $(wildcard agent/requirements.txt)
 
-.PHONY: help setup agent demo test lint unit integration molecule end_to_end campaign faults bench newest bare requirements clean
+.PHONY: help setup agent demo test lint unit integration molecule end_to_end campaign faults invariants bench newest bare requirements clean
 
 help:
 	@printf '%s\n' \
@@ -32,7 +32,8 @@ help:
 	  'make test          lint, unit, integration, molecule and end-to-end tests, with the time of each' \
 	  'make lint          style, types, docs; also: make unit | integration | molecule | end_to_end | campaign' \
 	  'make faults        kills and faults at every moment, and what is left (two hours);  make bench: speeds' \
-	  'make newest        the newest ansible-core, in a Debian 13 root file system' \
+	  'make invariants    backups, deletion, kills and pauses in any order, against a model of the repository' \
+  'make newest        the newest ansible-core, in a Debian 13 root file system' \
 	  'make bare          the demonstration in a bare Debian 12 root file system (FULL=1: .ci/run after it)' \
 	  'make setup         .venv and the packages of system-packages.txt' \
 	  'make agent         the transfer agent as it is shipped to workers' \
@@ -84,7 +85,7 @@ demo: setup
 test: setup
 	@python tools/run_tests.py lint unit integration molecule end_to_end campaign
 
-lint unit integration molecule end_to_end campaign faults bench newest: setup
+lint unit integration molecule end_to_end campaign faults invariants bench newest: setup
 	@python tools/run_tests.py $@
 
 bare: build/packages

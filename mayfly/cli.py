@@ -64,6 +64,7 @@ def default_inventory(operation: str) -> Path:
     """The lab's own inventory for an operation: what was lost is found in the repository, all else in the accounts."""
     files = {
         "repository_create": "repositories.yml",
+        "retention": "repositories.yml",
         "volume_restore": "restore_points.yml",
         "worker_check": "worker_networks.yml",
     }
@@ -133,6 +134,10 @@ def _details(resource: ResourceResult) -> str:
         parts.append(f"{len(resource.volumes)} volumes, {read:.0f} MiB read, {stored:.0f} MiB stored")
     if resource.restore_point:
         parts.append(f"restore point {resource.restore_point}")
+    if done := resource.retention:
+        freed, later = (done[name] / 2**20 for name in ("bytes_deleted", "bytes_condemned"))
+        parts.append(f"{done['points_deleted']} restore points deleted, {freed:.0f} MiB freed, {later:.0f} MiB later")
+        parts.append(f"{done['locked']} objects locked")
     parts.extend(f"{old} → {new}" for old, new in resource.restored_volumes.items())
     return "".join(f", {part}" for part in parts)
 

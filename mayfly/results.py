@@ -58,7 +58,8 @@ class ResourceResult:
 
     ``bytes`` has ``read`` and ``stored``, summed over ``volumes`` (by volume id, as the transfer agent counted them:
     ``blocks_total``, ``blocks_done``, ``bytes_read``, ``bytes_stored``, ``seconds``). ``restored_volumes`` maps an
-    original volume's id to the new one's; ``digests`` maps a volume's id to the digest over its blocks.
+    original volume's id to the new one's; ``digests`` maps a volume's id to the digest over its blocks. ``retention``
+    is what was deleted, as the module ``transfer`` returns it.
     """
 
     status: Status
@@ -70,6 +71,7 @@ class ResourceResult:
     restored_volumes: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+    retention: Mapping[str, Any] = field(default_factory=dict)
     errors: tuple[Failure, ...] = ()
 
 
@@ -120,6 +122,7 @@ def resource_result(entry: Mapping[str, Any], status: Status, errors: Iterable[F
         restored_volumes=entry.get("restored_volumes") or {},
         volumes=volumes,
         digests=entry.get("digests") or {},
+        retention=entry.get("retention") or {},
         errors=tuple(errors),
     )
 

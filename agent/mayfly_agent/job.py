@@ -164,6 +164,47 @@ class RestoreJob(TransferJob):
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """A resource of a repository, the key of its data, and the ids of the restore points that are to go."""
+
+    resource: ResourceName
+    key: bytes
+    remove: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Chosen:
+        """From what was sent; raises as Job.common does."""
+        key = base64.b64decode(value["resource_key"], validate=True)
+        return cls(ResourceName.from_dict(value), key, frozenset(map(str, value["remove"])))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetentionJob(Job):
+    """Retention of a repository, which is the job's ``resource``.
+
+    ``live_share``: packs of which less than so many percent are in use are written anew. ``concurrency``: requests that
+    are under way at once.
+    """
+
+    resources: tuple[Chosen, ...]
+    live_share: int
+    concurrency: int
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> RetentionJob:
+        """From what was sent; raises as common does."""
+        share = int(value["live_share"])
+        if not 0 <= share <= 90:
+            raise ValueError(f"live_share is {share}, not 0 to 90")
+        return cls(
+            **cls.common(value),
+            resources=tuple(Chosen.parse(each) for each in value["resources"]),
+            live_share=share,
+            concurrency=int(value["concurrency"]),
+        )
+
+
+@dataclass(frozen=True)
 class Service:
     """An AWS service in a Region, by the host name that answers for it. ``private``: a VPC endpoint has that name."""
 

@@ -72,6 +72,28 @@ class IfMatch:
     etag: str
 
 
+@dataclass(frozen=True)
+class Refused:
+    """An object that the store did not delete, and why."""
+
+    key: str
+    version: str | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Lock:
+    """What keeps an object from being deleted: a time (Object Lock), None when somebody must lift it (legal hold)."""
+
+    until: datetime | None
+
+
+# The protocol has a method called list.
+Refusals = list[Refused]
+Named = tuple[str, str | None]
+
+
 class ObjectStore(Protocol):
     """Keys are relative to the repository's prefix. Anything but the three errors above is raised as AgentError."""
 
@@ -99,5 +121,11 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Delete it; what is gone is no failure."""
 
-    def delete_many(self, objects: Iterable[tuple[str, str | None]]) -> None:
-        """Delete (key, version) each, None for the version of a bucket that has none; what is gone is no failure."""
+    def delete_many(self, objects: Iterable[Named]) -> Refusals:
+        """Delete (key, version) each, None for the version of a bucket that has none; what is gone is no failure.
+
+        Gives every one that the store refused; the others are gone. Raises AgentError when it is not known of some.
+        """
+
+    def lock(self, key: str, version: str | None) -> Lock | None:
+        """What keeps the object from being deleted, None for nothing; raises ObjectNotFound."""

@@ -9,9 +9,10 @@ from typing import Any, Generic, TypeVar
 
 from . import access
 from .backup import Backup
-from .job import BackupJob, CheckJob, Job, RestoreJob, bad_job
+from .job import BackupJob, CheckJob, Job, RestoreJob, RetentionJob, bad_job
 from .probing import Probe
 from .restore import Restore
+from .retention import Retention
 from .status import Status
 
 J = TypeVar("J", bound=Job)
@@ -59,8 +60,13 @@ def _check(job: CheckJob, status: Status) -> Result:
     return {"checks": [asdict(each) for each in Probe(job, access.rights(job, status.progress)).run()]}
 
 
+def _retain(job: RetentionJob, status: Status) -> Result:
+    return Retention(job, access.open_store(job, status.progress), status).run()
+
+
 OPERATIONS: dict[str, Operation[Any]] = {
     "backup": Operation(BackupJob.parse, _back_up),
     "restore": Operation(RestoreJob.parse, _restore),
     "check": Operation(CheckJob.parse, _check),
+    "retention": Operation(RetentionJob.parse, _retain),
 }

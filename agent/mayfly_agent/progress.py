@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .errors import AgentError
 
@@ -62,6 +64,24 @@ class Progress:
             since = min(self._waiting.values(), default=None)
             waiting = 0.0 if since is None else max(0.0, self.clock.now() - since)
             return {"progress": self._moves, "waiting": round(waiting, 3)}
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """No request of the block is sent later than so many seconds from now.
+
+        Raises AgentError TooLate in place of such a request. For one thread, while no other asks for anything.
+        """
+        before = self.deadline
+        self.deadline = min(before, self.clock.now() + seconds)
+        try:
+            yield
+        except AgentError as error:
+            if error.code != "DeadlinePassed" or self.clock.now() >= before:
+                raise
+            message = f"Something that had to be done within {seconds:.0f} seconds took longer."
+            raise AgentError("TooLate", message, "The next run tries it again.") from error
+        finally:
+            self.deadline = before
 
     def halt(self) -> None:
         """The transfer has failed: nobody waits any more, and nothing is asked again."""

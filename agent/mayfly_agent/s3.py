@@ -23,7 +23,19 @@ from urllib3.exceptions import HTTPError
 
 from .credentials import expired
 from .errors import AgentError
-from .objects import IfMatch, IfNoneMatch, ObjectChanged, ObjectExists, ObjectInfo, ObjectNotFound, Stored
+from .objects import (
+    IfMatch,
+    IfNoneMatch,
+    Lock,
+    Named,
+    ObjectChanged,
+    ObjectExists,
+    ObjectInfo,
+    ObjectNotFound,
+    Refusals,
+    Refused,
+    Stored,
+)
 from .progress import Progress
 from .retries import Broken, Busy, Retries
 
@@ -56,6 +68,8 @@ _SENT_BADLY = (
 )
 # Of a single object among many; S3 fails for these as it does for requests.
 _LATER_FOR_ONE = (*_LATER, "InternalError", "ServiceUnavailable")
+_GONE = ("NoSuchKey", "NoSuchVersion")
+_NO_OBJECT = ("405", "MethodNotAllowed")
 # A store that does not know a request will not know it in five minutes.
 _UNKNOWN = 501
 _BROKEN = (
@@ -141,23 +155,58 @@ class S3Objects:
         """As ObjectStore says."""
         self._do(key, lambda: self._client.delete_object(Key=self._prefix + key, **self._common))
 
-    def delete_many(self, objects: Iterable[tuple[str, str | None]]) -> None:
+    def delete_many(self, objects: Iterable[Named]) -> Refusals:
         """As ObjectStore says."""
-        left = iter(objects)
-        while batch := list(islice(left, _DELETED_AT_ONCE)):
-            named = [
-                {"Key": self._prefix + key, **({} if version is None else {"VersionId": version})}
-                for key, version in batch
-            ]
-            self._do(batch[0][0], lambda named=named: self._delete(named))  # type: ignore[misc]
+        waiting = iter(objects)
+        refused: Refusals = []
+        while batch := list(islice(waiting, _DELETED_AT_ONCE)):
+            refused += self._delete(batch)
+        return refused
 
-    def _delete(self, named: Sequence[dict[str, str]]) -> None:
+    def _delete(self, batch: Sequence[Named]) -> Refusals:
+        """One batch, until S3 has said of each object that it is deleted or will not be."""
+        left = batch
+        final: Refusals = []
+
+        def attempt() -> None:
+            nonlocal left
+            failed = self._failed(left)
+            final.extend(each for each in failed if each.code not in _LATER_FOR_ONE)
+            later = [each for each in failed if each.code in _LATER_FOR_ONE]
+            left = [(each.key, each.version) for each in later]
+            if later:
+                raise Busy(AgentError(later[0].code, later[0].message))
+
+        self._do(batch[0][0], attempt)
+        return final
+
+    def _failed(self, objects: Sequence[Named]) -> Refusals:
+        named = [
+            {"Key": self._prefix + key, **({} if version is None else {"VersionId": version})}
+            for key, version in objects
+        ]
         answer = self._client.delete_objects(Delete={"Objects": named, "Quiet": True}, **self._common)
+        failed: Refusals = []
         for each in answer.get("Errors", ()):
-            code, key = each["Code"], each["Key"].removeprefix(self._prefix)
+            code, key, version = each["Code"], each["Key"].removeprefix(self._prefix), each.get("VersionId") or None
             message = f"S3 refused to delete {key} in bucket {self._bucket}: {each.get('Message', code)}"
-            error = AgentError(code, message, _REMEDIES.get(code, ""))
-            raise Busy(error) if code in _LATER_FOR_ONE else error
+            if code not in _GONE:
+                failed.append(Refused(key, version, code, message))
+        return failed
+
+    def lock(self, key: str, version: str | None) -> Lock | None:
+        """As ObjectStore says."""
+        named = {"Key": self._prefix + key, **({} if version is None else {"VersionId": version})}
+        try:
+            answer = self._do(key, lambda: self._client.head_object(**named, **self._common))
+        except AgentError as error:
+            if error.code in _NO_OBJECT:  # a delete marker, which cannot be locked
+                return None
+            raise
+        if answer.get("ObjectLockLegalHoldStatus") == "ON":
+            return Lock(None)
+        until: datetime | None = answer.get("ObjectLockRetainUntilDate")
+        return Lock(until) if until else None
 
     def _pages(self, call: str, prefix: str, **more: str) -> Iterator[dict[str, Any]]:
         asked = {"Prefix": self._prefix + prefix, **more, **self._common}

@@ -32,6 +32,10 @@ class ActionModule(KeeperAction):
 
 def _told(status: dict[str, Any]) -> str:
     volumes = status["volumes"].values()
+    if swept := status.get("swept"):
+        done = f"{swept['resources_done']} of {swept['resources_total']} resources"
+        deleted = f"{swept['points_deleted']} restore points and {swept['objects_deleted']} objects deleted"
+        return f"{status['stage']}, {done}, {deleted}"
     if not volumes:
         return str(status["stage"])
     done, total = (sum(volume[name] for volume in volumes) for name in ("blocks_done", "blocks_total"))

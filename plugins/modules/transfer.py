@@ -12,13 +12,15 @@ version_added: 0.1.0
 description:
   - Sends the job to the transfer agent on the worker, shows how far it is, and waits for its end.
   - A backup reads the snapshots that M(mayfly.workers.snapshot_set) has taken of the same host in the same run.
+  - A retention removes what M(mayfly.workers.retention) has found for the same host in the same run, and what nothing
+    needs any more.
   - A check moves nothing. It succeeds when everything was tried, whatever was found.
   - A connection that breaks meanwhile is made again; the agent goes on.
 options:
   operation:
     description: What to do.
     type: str
-    choices: [backup, restore, check]
+    choices: [backup, restore, check, retention]
     required: true
   restore_point:
     description: For a restore, id of the restore point.
@@ -37,6 +39,10 @@ options:
     description: Requests under way at once.
     type: int
     default: 16
+  live_share:
+    description: For a retention, packs of which less than so many percent are in use are written anew; 0 for none.
+    type: int
+    default: 60
   target:
     description: Where a restore goes to.
     type: dict
@@ -119,6 +125,13 @@ volumes:
 digests:
   description: Digest over the hashes of all blocks of each volume.
   returned: when O(operation) is V(backup) or V(restore)
+  type: dict
+retention:
+  description:
+    - C(points_deleted), C(objects_deleted), C(bytes_deleted), C(objects_condemned) and C(bytes_condemned) (which a
+      later run deletes), C(locked) (objects), C(packs_rewritten) and C(failed) (resources) of the whole repository.
+    - C(resources) tells the same of single ones by their path, with C(locked_until), C(points_damaged) and C(error).
+  returned: when O(operation=retention)
   type: dict
 checks:
   description:

@@ -22,6 +22,14 @@ START_SNAPSHOT = ("ebs:StartSnapshot",)
 WRITE_BLOCKS = ("ebs:PutSnapshotBlock", "ebs:CompleteSnapshot")
 READ_OBJECTS = ("s3:GetObject",)
 WRITE_OBJECTS = ("s3:PutObject",)
+# With what says why an object cannot be deleted: the lock of one of its versions.
+DELETE_OBJECTS = (
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:GetObjectLegalHold",
+    "s3:GetObjectRetention",
+    "s3:GetObjectVersion",
+)
 LIST_OBJECTS = ("s3:ListBucket", "s3:ListBucketVersions")
 USE_REPOSITORY_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
 # Of the key of an encrypted snapshot (https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html).
@@ -247,6 +255,13 @@ WORKER = Role(
         Right("Use the keys of encrypted volumes", USE_VOLUME_KEY, condition=_THROUGH_EC2),
         Right("Find what is in the repository", LIST_OBJECTS, _BUCKET, {"StringLike": {"s3:prefix": ["${Prefix}*"]}}),
         Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS), _OBJECTS),
+        Right(
+            "Delete what retention has found unneeded, of resources alone",
+            DELETE_OBJECTS,
+            # account, Region, kind, id, and a folder there; repository.json and keys/ do not lie so deep
+            ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*/*/*/*/*/*",),
+            operations=("retention",),
+        ),
         Right(
             "Use the bucket's key through S3",
             USE_REPOSITORY_KEY,

@@ -16,6 +16,12 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 # A part may hold dots but not be made of them: some stores take "." and ".." for folders.
 _PART = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}")
 _POINT = re.compile(r"(?P<id>[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9-]{1,64})(?:\.(?P<generation>[1-9][0-9]{0,8}))?")
+PACK_ID_BYTES = 16
+_OBJECT = re.compile(
+    r"packs/(?P<pp>[0-9a-f]{2})/(?P<pack>(?P=pp)[0-9a-f]{30})|trees/(?P<nn>[0-9a-f]{2})/(?P<node>(?P=nn)[0-9a-f]{62})"
+)
+_CONDEMNED = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
+_DIGITS = re.compile(r"[0-9a-f]{8}")
 _TIME = "%Y%m%dT%H%M%SZ"
 
 
@@ -75,6 +81,45 @@ def node_key(resource: ResourceName, node_id: bytes) -> str:
     """Key of a tree's node."""
     name = node_id.hex()
     return f"{resource.path}/trees/{name[:2]}/{name}"
+
+
+def parse_object(name: str) -> bytes | None:
+    """The id of a pack (16 bytes) or a node (32) from its key below the resource's path, None for anything else."""
+    match = _OBJECT.fullmatch(name)
+    return bytes.fromhex(match["pack"] or match["node"]) if match else None
+
+
+def object_name(identity: bytes) -> str:
+    """The reverse."""
+    name = identity.hex()
+    return f"{'packs' if len(identity) == PACK_ID_BYTES else 'trees'}/{name[:2]}/{name}"
+
+
+def objects_prefixes(resource: ResourceName) -> tuple[str, str]:
+    """What the keys of a resource's packs and nodes begin with."""
+    return f"{resource.path}/packs/", f"{resource.path}/trees/"
+
+
+def marks_prefix(resource: ResourceName) -> str:
+    """What the keys of a resource's marks begin with."""
+    return f"{resource.path}/marks/"
+
+
+def parse_mark(name: str) -> tuple[str, str] | None:
+    """(keep or damaged, id of the point) or ("condemned", name), of a key below marks_prefix; None for any other."""
+    kind, _, rest = name.partition("/")
+    if kind == "condemned":
+        return (kind, rest) if _CONDEMNED.fullmatch(rest) else None
+    point = rest if kind == "keep" else rest.rpartition(".")[0]
+    if kind == "damaged" and not _DIGITS.fullmatch(rest.rpartition(".")[2]):
+        return None
+    parsed = parse_point(point)
+    return (kind, point) if kind in ("keep", "damaged") and parsed == (point, 0) else None
+
+
+def condemned_key(resource: ResourceName, time: datetime, digits: str) -> str:
+    """Key of a list of objects that are condemned; ``digits`` are 16, hexadecimal and random."""
+    return f"{marks_prefix(resource)}condemned/{time.astimezone(UTC).strftime(_TIME)}-{digits}"
 
 
 def points_prefix(resource: ResourceName) -> str:

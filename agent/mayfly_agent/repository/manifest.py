@@ -131,9 +131,7 @@ class Manifest:
 
 def seal_manifest(manifest: Manifest, resource_key: bytes, key: str) -> bytes:
     """The object for ``key``; raises ValueError for a manifest that could not be read again."""
-    plain = json.dumps(manifest.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-    _parse(plain, key)
-    return seal.seal_object("manifest", resource_key, seal.new_id(), compress(plain), _place(key))
+    return seal_value(manifest.to_dict(), resource_key, key)
 
 
 def open_manifest(body: bytes, resource_key: bytes, key: str) -> Manifest:
@@ -142,8 +140,21 @@ def open_manifest(body: bytes, resource_key: bytes, key: str) -> Manifest:
     Raises SealBroken, also when it was sealed for another key, ValueError when what was sealed is no manifest, and
     AgentError RepositoryFormat.
     """
+    return open_with_value(body, resource_key, key)[0]
+
+
+def open_with_value(body: bytes, resource_key: bytes, key: str) -> tuple[Manifest, dict[str, Any]]:
+    """As open_manifest, with all that was sealed: fields too that this version does not know."""
     packed = seal.open_object("manifest", resource_key, body, _place(key), what=key)
-    return _parse(decompress(packed, MAXIMUM_BYTES, key), key)
+    plain = decompress(packed, MAXIMUM_BYTES, key)
+    return _parse(plain, key), json.loads(plain)
+
+
+def seal_value(value: dict[str, Any], resource_key: bytes, key: str) -> bytes:
+    """The object for ``key`` of what open_with_value gave, changed; raises as seal_manifest."""
+    plain = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    _parse(plain, key)
+    return seal.seal_object("manifest", resource_key, seal.new_id(), compress(plain), _place(key))
 
 
 def _parse(plain: bytes, key: str) -> Manifest:

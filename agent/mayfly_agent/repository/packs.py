@@ -18,6 +18,8 @@ TARGET_BYTES = 16 * 1024 * 1024
 MAXIMUM_FRAMES = 4096
 # No writer makes a longer list, and the end of a pack that is read to find it is no longer.
 MAXIMUM_LIST_BYTES = 1024 * 1024
+# Of a list, what is not about its frames: the seal, its length, and the name of a volume.
+_LIST_BYTES = 48
 _LIST_COUNTER = 2**64 - 1
 _LENGTH = struct.Struct(">I")
 _COUNT = struct.Struct(">H")
@@ -48,6 +50,11 @@ class Listed:
 def associated(resource: ResourceName, volume_id: str, index: int, digest: bytes) -> bytes:
     """What a block's seal is bound to beside its pack: nothing can be moved to another place."""
     return seal.fields(b"block", resource.path.encode(), volume_id.encode(), index.to_bytes(8, "big"), digest)
+
+
+def length_of(count: int, frames: int) -> int:
+    """Bytes of a pack of so many frames, of so many bytes together: with its list, which is longer than tiny frames."""
+    return seal.header_bytes("pack") + frames + count * _FRAME.size + _LIST_BYTES
 
 
 class PackWriter:
@@ -111,6 +118,10 @@ class PackReader:
 
     def block(self, location: Location, frame: bytes, volume_id: str, index: int, digest: bytes) -> bytes:
         """The block itself, verified; raises SealBroken."""
+        return self.frame(location, frame, volume_id, index, digest)[1]
+
+    def frame(self, location: Location, frame: bytes, volume_id: str, index: int, digest: bytes) -> tuple[bytes, bytes]:
+        """(the block compressed, the block itself), verified; raises SealBroken."""
         what = f"Block {index} of {volume_id} in {self._name}"
         if location.key != self._key:
             raise seal.OtherKey(what, location.key, self._key)
@@ -118,7 +129,7 @@ class PackReader:
         block = decompress(plain, BLOCK_SIZE, what)
         if len(block) != BLOCK_SIZE or hash_sha256(block).digest() != digest:
             raise seal.SealBroken(what)
-        return block
+        return plain, block
 
     def contents(self, end: bytes, size: int) -> Iterator[Listed]:
         """Every block in order of its place, from the ``end`` of a pack of ``size`` bytes; raises SealBroken.

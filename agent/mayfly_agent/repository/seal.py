@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..errors import AgentError
 
-Kind = Literal["pack", "node", "manifest"]
+Kind = Literal["pack", "node", "manifest", "mark", "lease"]
 
 MAGIC = b"MAYFLY1"
-_KINDS: dict[Kind, bytes] = {"pack": b"P", "node": b"N", "manifest": b"M"}
+_KINDS: dict[Kind, bytes] = {"pack": b"P", "node": b"N", "manifest": b"M", "mark": b"K", "lease": b"L"}
 ID_BYTES = 16
 NODE_ID_BYTES = 32
 KEY_ID_BYTES = 8

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, TypeVar
@@ -105,20 +105,50 @@ class Place:
         return seal.fields(b"node", self.resource.path.encode(), self.volume_id.encode(), *at)
 
 
-class TreeWriter:
-    """Writes a tree from its blocks in ascending order; holds one unfinished node a level.
-
-    Each writer's nodes begin with random bytes of its own, so that no node bears the id of another writer's: one that a
-    sweep is about to delete cannot be written again, only be shared through a tree that refers to it.
+class NodeWriter:
+    """Writes single nodes of a place. They begin with random bytes of its own, so that none bears the id of another
+    writer's: one that a sweep is about to delete cannot be written again, only be shared through a tree that refers to
+    it.
     """
 
-    def __init__(self, place: Place, resource_key: bytes, size: int, put: Put) -> None:
+    def __init__(self, place: Place, resource_key: bytes, put: Put) -> None:
         self._place = place
         self._key = resource_key
         self._put = put
+        self._nonce = seal.new_id()
+
+    def leaf(self, entries: Sequence[Entry]) -> Node:
+        """A leaf of these blocks, at least one, ascending."""
+        packs = sorted({(entry.location.pack, entry.location.key) for entry in entries})
+        numbers = {pack: number for number, pack in enumerate(packs)}
+        parts = [_COUNT.pack(len(packs)), *(_PACK.pack(*pack) for pack in packs)]
+        for entry in entries:
+            at = entry.location
+            slot = entry.index % FANOUT
+            parts.append(_ENTRY.pack(slot, entry.digest, numbers[at.pack, at.key], at.frame, at.offset, at.length))
+        digest = node_digest(0, ((entry.index, entry.digest) for entry in entries))
+        return self._write(0, entries[0].index // FANOUT, b"".join(parts), len(entries), digest)
+
+    def inner(self, level: int, children: Sequence[tuple[int, Node]]) -> Node:
+        """A node above these (position, node), at least one, ascending."""
+        text = b"".join(_CHILD.pack(at % FANOUT, child.id, child.blocks, child.digest) for at, child in children)
+        digest = node_digest(level, ((at, child.digest) for at, child in children))
+        return self._write(level, children[0][0] // FANOUT, text, sum(child.blocks for _, child in children), digest)
+
+    def _write(self, level: int, position: int, text: bytes, blocks: int, digest: bytes) -> Node:
+        plain, place = self._nonce + text, self._place.of(level, position)
+        identity = seal.node_id(self._key, place, plain)
+        self._put(node_key(self._place.resource, identity), seal.seal_object("node", self._key, identity, plain, place))
+        return Node(identity, blocks, digest)
+
+
+class TreeWriter:
+    """Writes a tree from its blocks in ascending order; holds one unfinished node a level."""
+
+    def __init__(self, place: Place, resource_key: bytes, size: int, put: Put) -> None:
+        self._nodes = NodeWriter(place, resource_key, put)
         self._size = size
         self._levels = levels_of(size)
-        self._nonce = seal.new_id()
         self._leaf: list[Entry] = []
         self._inner: list[list[tuple[int, Node]]] = [[] for _ in range(self._levels)]
         self._root: Node | None = None
@@ -158,29 +188,13 @@ class TreeWriter:
         leaf, self._leaf = self._leaf, []
         if not leaf:
             return
-        packs = sorted({(entry.location.pack, entry.location.key) for entry in leaf})
-        numbers = {pack: number for number, pack in enumerate(packs)}
-        parts = [_COUNT.pack(len(packs)), *(_PACK.pack(*pack) for pack in packs)]
-        for entry in leaf:
-            at = entry.location
-            slot = entry.index % FANOUT
-            parts.append(_ENTRY.pack(slot, entry.digest, numbers[at.pack, at.key], at.frame, at.offset, at.length))
-        digest = node_digest(0, ((entry.index, entry.digest) for entry in leaf))
-        self._write(0, leaf[0].index // FANOUT, b"".join(parts), len(leaf), digest)
+        self._up(0, leaf[0].index // FANOUT, self._nodes.leaf(leaf))
 
     def _end_inner(self, level: int) -> None:
         pending, self._inner[level] = self._inner[level], []
         if not pending:
             return
-        plain = b"".join(_CHILD.pack(at % FANOUT, child.id, child.blocks, child.digest) for at, child in pending)
-        digest = node_digest(level, ((at, child.digest) for at, child in pending))
-        self._write(level, pending[0][0] // FANOUT, plain, sum(child.blocks for _, child in pending), digest)
-
-    def _write(self, level: int, position: int, text: bytes, blocks: int, digest: bytes) -> None:
-        plain, place = self._nonce + text, self._place.of(level, position)
-        identity = seal.node_id(self._key, place, plain)
-        self._put(node_key(self._place.resource, identity), seal.seal_object("node", self._key, identity, plain, place))
-        self._up(level, position, Node(identity, blocks, digest))
+        self._up(level, pending[0][0] // FANOUT, self._nodes.inner(level, pending))
 
     def _up(self, level: int, position: int, node: Node) -> None:
         """Hand a node to the one above it."""

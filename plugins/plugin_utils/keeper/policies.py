@@ -11,6 +11,8 @@ from .. import permissions
 
 # A session policy of AssumeRole (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
 MAXIMUM_CHARACTERS = 2048
+# Resources lie in folders of their accounts, 12 digits: neither repository.json nor keys/ is there.
+_ANY_ACCOUNT = "?" * 12
 
 
 def partition_of(arn: str | None) -> str:
@@ -28,6 +30,21 @@ def repository_policy(partition: str, bucket: str, prefix: str, resource_path: s
     return _policy(
         _allow(permissions.READ_OBJECTS, [f"{objects}repository.json"]),
         _allow(actions, [f"{objects}{resource_path}/*"]),
+        _allow(permissions.LIST_OBJECTS, [f"arn:{partition}:s3:::{bucket}"], listed),
+        _allow(permissions.USE_REPOSITORY_KEY, ["*"], through_s3),
+    )
+
+
+def retention_policy(partition: str, bucket: str, prefix: str) -> dict[str, Any]:
+    """Read, write and delete what lies in the folders of resources, which are named by accounts; no key of them all."""
+    base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    objects = f"arn:{partition}:s3:::{bucket}/{base}"
+    actions = [*permissions.READ_OBJECTS, *permissions.WRITE_OBJECTS, *permissions.DELETE_OBJECTS]
+    listed = {"StringLike": {"s3:prefix": [f"{base}{_ANY_ACCOUNT}/*"]}}
+    through_s3 = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}
+    return _policy(
+        _allow(permissions.READ_OBJECTS, [f"{objects}repository.json"]),
+        _allow(actions, [f"{objects}{_ANY_ACCOUNT}/*"]),
         _allow(permissions.LIST_OBJECTS, [f"arn:{partition}:s3:::{bucket}"], listed),
         _allow(permissions.USE_REPOSITORY_KEY, ["*"], through_s3),
     )

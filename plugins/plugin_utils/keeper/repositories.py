@@ -18,9 +18,10 @@ ensure_agent_library()
 
 from mayfly_agent.errors import AgentError  # noqa: E402
 from mayfly_agent.objects import ObjectNotFound  # noqa: E402
-from mayfly_agent.repository import keys, repository  # noqa: E402
+from mayfly_agent.repository import keys, layout, repository  # noqa: E402
 from mayfly_agent.repository.layout import ResourceName  # noqa: E402
 from mayfly_agent.repository.manifest import Manifest  # noqa: E402
+from mayfly_agent.repository.marks import read_marks  # noqa: E402
 from mayfly_agent.repository.trees import TreeReader  # noqa: E402
 from mayfly_agent.s3 import S3Objects  # noqa: E402
 
@@ -32,8 +33,10 @@ __all__ = [
     "ResourceName",
     "TreeReader",
     "keys",
+    "layout",
     "open_repository",
     "open_with",
+    "read_marks",
     "repository",
     "store_of",
     "wraps_for",

@@ -22,6 +22,16 @@ _BY_FILE = {
         "restore_tags",
         "restore_timeout",
     ),
+    "retention": (
+        "retention_count",
+        "retention_days",
+        "retention_daily",
+        "retention_weekly",
+        "retention_monthly",
+        "retention_yearly",
+        "retention_time_zone",
+        "retention_live_share",
+    ),
     "workers": (
         "worker_image",
         "lease",

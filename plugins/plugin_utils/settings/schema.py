@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from .checks import DEFAULT_OPERATIONS, CheckOperations, CheckPorts
 from .instance_types import InstanceTypes, InstanceTypesSetting
@@ -14,6 +14,7 @@ from .model import SECRET, Setting, read, read_all
 from .names import PREFIX
 from .networks import AccountId, Network, Text
 from .tags import OwnTags
+from .zones import time_zone
 
 # Retention counts on no run being longer than a week (docs/repository-format.md).
 _WEEK = 7 * 86400
@@ -24,6 +25,10 @@ _NAME = "(name)"
 
 def _seconds(least: int, most: int, default: int) -> Any:
     return Field(default, ge=least, le=most, description=f"a number of seconds from {least} to {most}")
+
+
+def _number(least: int, most: int, default: int) -> Any:
+    return Field(default, ge=least, le=most, description=f"a number from {least} to {most}")
 
 
 class Account(Setting):
@@ -105,6 +110,16 @@ class Settings(Setting):
     restore_kms_key_id: Text | None = Field(None, description="the id, alias or ARN of a KMS key")
     restore_tags: OwnTags = Field(default_factory=dict, description="a dictionary of keys and values")
     restore_timeout: int = _seconds(60, _WEEK, 14400)
+    retention_count: int = _number(0, 100_000, 0)
+    retention_days: int = _number(0, 36_500, 0)
+    retention_daily: int = _number(0, 36_500, 0)
+    retention_weekly: int = _number(0, 5_200, 0)
+    retention_monthly: int = _number(0, 1_200, 0)
+    retention_yearly: int = _number(0, 100, 0)
+    retention_time_zone: Annotated[str, AfterValidator(time_zone)] = Field(
+        "UTC", description="the name of a time zone, as Europe/Berlin"
+    )
+    retention_live_share: int = _number(0, 90, 60)
     worker_image: Image | None = Field(None, description="a dictionary with id, or with owner and name")
     lease: int = _seconds(15, _DAY, 600)
     deadline: int = _seconds(60, _WEEK, 86400)

@@ -18,7 +18,7 @@ from mayfly_agent.repository.trees import TreeReader
 
 from tests.unit.agent.memory import MemoryObjects
 from tests.unit.agent.repository.points import block
-from tests.unit.agent.transfers import Snapshots, back_up, restore
+from tests.unit.agent.transfers import RUN, Snapshots, back_up, restore
 
 KEY = b"k" * 32
 NAME = ResourceName("444455556666", "us-east-1", "ec2", "i-1")
@@ -70,6 +70,10 @@ class Points:
         self.hours += 1
         made = back_up(self.store, line, self.folder, volumes=volumes, restore_point_time=time, **parts)
         return self.manifest(made["restore_point"])
+
+    def next_id(self, run: str = RUN) -> str:
+        """The id of the next point."""
+        return layout.point_id(BEGAN + timedelta(hours=self.hours), run)
 
     def manifest(self, point: str) -> Manifest:
         return repository.read_manifest(self.store, layout.point_key(NAME, point), KEY)

@@ -11,10 +11,13 @@ from mayfly_agent.errors import AgentError
 from mayfly_agent.objects import (
     IfMatch,
     IfNoneMatch,
+    Lock,
+    Named,
     ObjectChanged,
     ObjectExists,
     ObjectInfo,
     ObjectNotFound,
+    Refusals,
     Stored,
 )
 
@@ -74,9 +77,13 @@ class MemoryObjects:
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
 
-    def delete_many(self, objects: Iterable[tuple[str, str | None]]) -> None:
+    def delete_many(self, objects: Iterable[Named]) -> Refusals:
         for key, _version in objects:
             self.delete(key)
+        return []
+
+    def lock(self, key: str, version: str | None) -> Lock | None:
+        return None
 
 
 class OverwritingObjects(MemoryObjects):

@@ -15,7 +15,7 @@ import pytest
 from botocore.config import Config
 from mayfly_agent.credentials import FileCredentials, session_of
 from mayfly_agent.errors import AgentError
-from mayfly_agent.objects import IfMatch, IfNoneMatch, ObjectChanged, ObjectExists, ObjectInfo, ObjectNotFound
+from mayfly_agent.objects import IfMatch, IfNoneMatch, Lock, ObjectChanged, ObjectExists, ObjectInfo, ObjectNotFound
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import repository
 from mayfly_agent.s3 import CONFIG, S3Objects
@@ -349,12 +349,27 @@ def test_what_was_not_deleted_is_deleted_later(hostile: Hostile, store: S3Object
     assert len(hostile.requests) == 2
 
 
-def test_what_may_not_be_deleted_is_told(hostile: Hostile, store: S3Objects) -> None:
-    hostile.replies(failure("AccessDenied"))
-    with pytest.raises(AgentError, match="delete key in bucket bucket") as raised:
-        store.delete_many([("key", None)])
-    assert raised.value.code == "AccessDenied"
-    assert len(hostile.requests) == 1
+def test_all_that_may_not_be_deleted_is_told(hostile: Hostile, store: S3Objects) -> None:
+    """With what was put off, which is asked for again by itself."""
+    error = "<Error><Key>prefix/{}</Key><VersionId>{}</VersionId><Code>{}</Code><Message>no</Message></Error>"
+    told = [("a", "1", "AccessDenied"), ("b", "2", "SlowDown"), ("c", "3", "AccessDenied"), ("d", "4", "NoSuchVersion")]
+    first = "".join(error.format(*each) for each in told)
+    second = error.format("b", "2", "InvalidArgument")
+    hostile.replies(*(Reply(200, f"<DeleteResult>{each}</DeleteResult>".encode()) for each in (first, second)))
+    refused = store.delete_many([(key, version) for key, version, _code in told])
+    found = [(each.key, each.version, each.code) for each in refused]
+    assert found == [told[0], told[2], ("b", "2", "InvalidArgument")]
+    assert "refused to delete a in bucket bucket" in refused[0].message
+    assert [each.body.count(b"<Object>") for each in hostile.requests] == [4, 1]
+
+
+def test_what_keeps_an_object_is_told(hostile: Hostile, store: S3Objects) -> None:
+    until = {"x-amz-object-lock-retain-until-date": "2027-02-01T00:00:00.000Z"}
+    held = {"x-amz-object-lock-legal-hold": "ON"}
+    hostile.replies(Reply(200, headers=until), Reply(200, headers=held), Reply(200), Reply(405))
+    found = [store.lock("key", "v1") for _ in range(4)]
+    assert found == [Lock(datetime(2027, 2, 1, tzinfo=UTC)), Lock(None), None, None]
+    assert {(each.path, each.query["versionId"]) for each in hostile.requests} == {("/bucket/prefix/key", "v1")}
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ INDIRECT = {
     *permissions.START_SNAPSHOT,
     *permissions.WRITE_BLOCKS,
     *permissions.USE_VOLUME_KEY,
+    *permissions.DELETE_OBJECTS,  # of versions, in DeleteObjects; of locks, in HeadObject
     *permissions.USE_REPOSITORY_KEY,
     "ssm:StartSession",
 }
@@ -112,6 +113,7 @@ def test_a_workers_session_asks_for_no_more_than_its_role_has() -> None:
         policies.read_policy("aws", "eu-central-1", ["snap-1"], ["key"], {}),
         policies.write_policy("aws", "eu-central-1", "run"),
         policies.check_policy("aws", "eu-central-1"),
+        policies.retention_policy("aws", "b", "p"),
     ]
     asked = {action for policy in made for each in policy["Statement"] for action in each["Action"]}
     assert {each.split(":")[1] for each in asked} <= allowed(permissions.WORKER)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..context import Context
-from . import backup, check, restore
+from . import backup, check, restore, retention
 from .part import Part
 
 #: Each is given the arguments of transfer.prepare; raises KeeperError when there is nothing that could be done.
@@ -15,4 +15,5 @@ BUILD: dict[str, Callable[[Context, dict[str, Any]], Part]] = {
     "backup": backup.build,
     "restore": restore.build,
     "check": check.build,
+    "retention": retention.build,
 }

@@ -36,7 +36,7 @@ cat {status} 2>/dev/null || echo '{{}}'
 """
 _LAST_WORDS = f"journalctl -u {_UNIT} -n 5 -o cat --no-pager 2>/dev/null | tail -c 500"
 # What the report tells of an agent's result.
-_REPORTED = ("digests", "restore_point", "checks")
+_REPORTED = ("digests", "restore_point", "checks", "retention")
 _ALIVE = ("active", "activating", "deactivating", "reloading")
 
 
@@ -79,10 +79,11 @@ def _maker(context: Context, session: Session, region: str) -> Make:
 
 @operation("transfer.poll")
 def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{state, stage, volumes}: at once when the agent has ended, else after ``timeout`` seconds; with its result then.
+    """{state, stage, volumes, swept}: at once when the agent has ended, else after ``timeout`` seconds.
 
+    With its result in the end.
     The result of a backup is {restore_point, manifest_sha256, digests, methods}, of a restore {snapshots, digests}, of
-    a check {checks}.
+    a check {checks}, of a retention {retention}.
     Raises KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
     """
     seconds = int(arguments["timeout"])
@@ -91,10 +92,13 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     properties = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     status: dict[str, Any] = json.loads(text) or {"state": "running"}
     context.state.status = status
-    volumes = status.get("units") or {}
+    units = status.get("units") or {}
+    volumes = {name: counted for name, counted in units.items() if "blocks_total" in counted}
     context.report.set(volumes=volumes)
     _register_snapshots(context, status)
     result = {"state": status["state"], "stage": status.get("stage", ""), "volumes": volumes}
+    if swept := units.get("repository"):
+        result["swept"] = swept
     if status["state"] == "running":
         if why := context.run.workers.why_lost(context.host):
             raise lost(context, why)

@@ -13,6 +13,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies imp
     partition_of,
     read_policy,
     repository_policy,
+    retention_policy,
     text_of,
     write_policy,
 )
@@ -278,4 +279,31 @@ def test_more_snapshots_than_that_are_bound_by_all_of_their_tags(count: int, key
 
 def test_the_longest_names_of_bucket_and_prefix_fit_a_session() -> None:
     policy = repository_policy("aws-us-gov", "b" * 63, "p" * 400, RESOURCE, write=True)
+    assert len(text_of(policy)) <= LONGEST
+
+
+RETAINED = f"{BUCKET}/mayfly/{RESOURCE}"
+DELETIONS = [
+    ("s3:DeleteObject", f"{RETAINED}/packs/00/{'0' * 32}", True),
+    ("s3:DeleteObjectVersion", f"{RETAINED}/points/x", True),
+    ("s3:PutObject", f"{RETAINED}/marks/condemned/x", True),
+    ("s3:GetObject", f"{BUCKET}/mayfly/repository.json", True),
+    ("s3:DeleteObject", f"{BUCKET}/mayfly/repository.json", False),
+    ("s3:PutObject", f"{BUCKET}/mayfly/repository.json", False),
+    ("s3:DeleteObjectVersion", f"{BUCKET}/mayfly/keys/{'0' * 32}.1", False),
+    ("s3:GetObject", f"{BUCKET}/mayfly/keys/{'0' * 32}.1", False),
+    ("s3:DeleteObject", f"{BUCKET}/mayfly/checks/{'0' * 16}", False),
+    ("s3:DeleteObject", f"{BUCKET}/other/{RESOURCE}/points/x", False),
+]
+
+
+@pytest.mark.parametrize(("action", "resource", "allowed"), DELETIONS)
+def test_retention_deletes_in_the_folders_of_resources_alone(action: str, resource: str, allowed: bool) -> None:
+    assert allows(retention_policy("aws", "backups", "mayfly"), action, resource) is allowed
+
+
+def test_retention_lists_folders_of_resources_alone() -> None:
+    policy = retention_policy("aws", "backups", "mayfly")
+    assert allows(policy, "s3:ListBucketVersions", BUCKET, s3__prefix=f"mayfly/{RESOURCE}/points/")
+    assert not allows(policy, "s3:ListBucketVersions", BUCKET, s3__prefix="mayfly/keys/")
     assert len(text_of(policy)) <= LONGEST

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The state machine of the repository, for some seconds; ``make invariants`` runs it for as long as one likes."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.unit.agent.retention.machine import Repository
+
+
+def test_backups_sweeps_kills_and_pauses_in_any_order() -> None:
+    few = settings(
+        max_examples=8,
+        stateful_step_count=15,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Repository, settings=few)
