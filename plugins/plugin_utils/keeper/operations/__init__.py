@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Operation = Callable[["Context", dict[str, Any]], dict[str, Any]]
 
-FILES = ("run", "worker", "placement", "snapshot_set", "restore", "repository", "transfer", "reaper")
+FILES = ("run", "worker", "placement", "snapshot_set", "restore", "repository", "transfer", "reaper", "worker_image")
 _registered: dict[str, Operation] = {}
 _importing = threading.Lock()
 
