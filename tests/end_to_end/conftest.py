@@ -44,6 +44,8 @@ class Site:
         tagged = ("--filters", "Name=tag-key,Values=mayfly:temporary")
         left = []
         for profile in ("backup", "production"):
+            images = self.lab.aws("ec2", "describe-images", "--owners", "self", *tagged, profile=profile)["Images"]
+            left += [each["ImageId"] for each in images]
             found = self.lab.aws("ec2", "describe-instances", *tagged, LIVING, profile=profile)["Reservations"]
             left += [each["InstanceId"] for group in found for each in group["Instances"]]
             for kind, identity in (("Snapshot", "SnapshotId"), ("Volume", "VolumeId"), ("SecurityGroup", "GroupId")):
