@@ -67,6 +67,7 @@ def default_inventory(operation: str) -> Path:
         "retention": "repositories.yml",
         "volume_restore": "restore_points.yml",
         "worker_check": "worker_networks.yml",
+        "worker_image": "worker_images.yml",
     }
     return project.root() / "inventories/lab" / files.get(operation, "ec2.aws_ec2.yml")
 

@@ -69,6 +69,7 @@ class Lab:
             "retention": "repositories.yml",
             "volume_restore": "restore_points.yml",
             "worker_check": "worker_networks.yml",
+            "worker_image": "worker_images.yml",
         }
         inventory = inventory or f"inventories/lab/{fitting.get(name, 'ec2.aws_ec2.yml')}"
         command = ["ansible-playbook", "-i", inventory, f"playbooks/{name}.yml", *words]

@@ -41,6 +41,12 @@ options:
         description: AWS services that the worker must reach beside those of the operation.
         type: list
         elements: str
+      architecture:
+        description:
+          - Architecture of a machine image that is to be baked, V(x86_64) or V(arm64).
+          - The worker gets the very image that O(image) names, and none that was baked from it.
+        type: str
+        choices: [x86_64, arm64]
       aws_key_volumes:
         description: Volumes that are encrypted with the key C(aws/ebs), which no other account can use.
         type: list
@@ -99,7 +105,9 @@ options:
     choices: [on-demand, spot]
     default: on-demand
   image:
-    description: Machine image, as C(mayfly_worker_image).
+    description:
+      - Machine image, as C(mayfly_worker_image).
+      - One that this deployment has baked from it with the current transfer agent is preferred.
     type: dict
     required: true
   tags:
@@ -150,8 +158,12 @@ candidates:
   returned: success
   type: list
   elements: dict
+image:
+  description: Machine image of the first candidate.
+  returned: success
+  type: dict
 reasons:
-  description: Why the account and each type and subnet was taken or not, and warnings.
+  description: Why the account, the image and each type and subnet was taken or not, and warnings.
   returned: success
   type: list
   elements: dict

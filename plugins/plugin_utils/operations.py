@@ -31,8 +31,7 @@ _DATABASES = ("s3", "sts", "kms", "rds")
 class Accounts(StrEnum):
     """Which account a worker may run in. The backup account owns the repository, the production one the resource.
 
-    NETWORK is of an operation that is about a network itself: it runs in that one, and stands for the operations that
-    would use it.
+    NETWORK is of an operation that is about no resource but about where workers run: it runs in that very account.
     """
 
     EITHER = "either"
@@ -75,7 +74,7 @@ class Operation:
     """An operation: where it may run, the profile of its worker by size in bytes, and the services it must reach.
 
     ``port`` is what the worker must reach inside its VPC beside AWS's services, ``serves`` what it is reached at by
-    people; TCP both.
+    people; TCP both. With ``for_others``, the services count of the operations that would use the same network.
     """
 
     name: str
@@ -84,6 +83,7 @@ class Operation:
     services: tuple[str, ...]
     port: int | None = None
     serves: int | None = None
+    for_others: bool = False
 
 
 def _one(profile: str) -> Sizes:
@@ -115,7 +115,9 @@ OPERATIONS: dict[str, Operation] = {
         Operation("repository_copy", Accounts.BACKUP, _OF_DELETIONS, _REPOSITORY),
         Operation("restore_test", Accounts.BACKUP, _OF_VOLUMES, _VOLUMES),
         # Its services are those of the operations that would use the network: see services_in.
-        Operation("worker_check", Accounts.NETWORK, _one("small"), ()),
+        Operation("worker_check", Accounts.NETWORK, _one("small"), (), for_others=True),
+        # What is installed comes over SSH: it needs nothing of AWS.
+        Operation("worker_image", Accounts.NETWORK, _one("small"), ()),
     )
 }
 # Those that a network can be checked for.

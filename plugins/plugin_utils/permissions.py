@@ -45,6 +45,7 @@ USE_VOLUME_KEY = (
 DEPLOYMENT = "mayfly:deployment"
 TEMPORARY = "mayfly:temporary"
 REFERENCE = "mayfly:reference"
+WORKER_IMAGE = "mayfly:worker-image"
 _OURS = {f"aws:ResourceTag/{DEPLOYMENT}": "${Deployment}"}
 _MADE: Condition = {"StringEquals": _OURS}
 _MADE_TEMPORARY: Condition = {"StringEquals": {**_OURS, f"aws:ResourceTag/{TEMPORARY}": "true"}}
@@ -89,6 +90,7 @@ _OBJECTS = ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*",)
 _BUCKET = ("arn:${AWS::Partition}:s3:::${Bucket}",)
 _BACKUPS = ("ec2_backup",)
 _RESTORES = ("volume_restore",)
+_IMAGES = ("worker_image",)
 
 _LOOK = Right(
     "Describe networks, types, images, instances and what a run has made",
@@ -139,17 +141,24 @@ _TAG = (
     Right(
         "Tag what is made while it is made",
         ("ec2:CreateTags",),
-        _ec2(*_LAUNCHED, "security-group", "snapshot"),
+        _ec2(*_LAUNCHED, "security-group", "snapshot", "image"),
         {
             "StringEquals": {
-                "ec2:CreateAction": ["RunInstances", "CreateSecurityGroup", "CreateSnapshots", "CreateVolume"],
+                "ec2:CreateAction": [
+                    "RunInstances",
+                    "CreateSecurityGroup",
+                    "CreateSnapshots",
+                    "CreateVolume",
+                    "CreateImage",
+                    "CopyImage",
+                ],
             }
         },
     ),
     Right(
         "Write the lease's end, and hand over what the user keeps",
         ("ec2:CreateTags", "ec2:DeleteTags"),
-        _ec2(*_LAUNCHED, "security-group", "snapshot"),
+        _ec2(*_LAUNCHED, "security-group", "snapshot", "image"),
         {**_MADE_TEMPORARY, "ForAllValues:StringLike": {"aws:TagKeys": ["mayfly:*"]}},
     ),
 )
@@ -167,8 +176,9 @@ _END = (
             "ec2:DeleteSnapshot",
             "ec2:DeleteNetworkInterface",
             "ec2:DeleteSecurityGroup",
+            "ec2:DeregisterImage",
         ),
-        _ec2("volume", "snapshot", "network-interface", "security-group"),
+        _ec2("volume", "snapshot", "network-interface", "security-group", "image"),
         _MADE_TEMPORARY,
     ),
 )
@@ -207,6 +217,23 @@ _VOLUMES = (
     ),
     Right("From snapshots of this deployment", ("ec2:CreateVolume",), _ec2("snapshot"), _MADE, _RESTORES),
 )
+_BAKING = (
+    Right("Make images of workers", ("ec2:CreateImage",), _ec2("instance"), _MADE_TEMPORARY, _IMAGES),
+    Right(
+        "With this deployment's tags alone, and copies in other Regions",
+        ("ec2:CreateImage", "ec2:CopyImage"),
+        _ec2("image", "snapshot"),
+        _ASKED,
+        _IMAGES,
+    ),
+    Right(
+        "Remove images that were baked before, when that is asked",
+        ("ec2:DeregisterImage", "ec2:DeleteSnapshot"),
+        _ec2("image", "snapshot"),
+        {**_MADE, "Null": {f"aws:ResourceTag/{WORKER_IMAGE}": "false"}},
+        _IMAGES,
+    ),
+)
 _SESSION_MANAGER = Right(
     "Reach workers over Session Manager, where that is configured",
     ("ssm:StartSession",),
@@ -230,6 +257,7 @@ RUN = Role(
         *_END,
         *_SNAPSHOTS,
         *_VOLUMES,
+        *_BAKING,
         *_REPOSITORY,
         *_UPLOADS,  # of a run that was killed, which the runner reaps itself
         _SESSIONS,
@@ -279,6 +307,7 @@ REAPER = Role(
         Right(
             "Find what bears this deployment's tags",
             (
+                "ec2:DescribeImages",
                 "ec2:DescribeInstances",
                 "ec2:DescribeNetworkInterfaces",
                 "ec2:DescribeRegions",

@@ -45,6 +45,8 @@ class Site:
         left = []
         for profile in ("backup", "production"):
             where = {"profile": profile, "region": region}
+            images = self.lab.aws("ec2", "describe-images", "--owners", "self", *tagged, **where)["Images"]
+            left += [each["ImageId"] for each in images]
             found = self.lab.aws("ec2", "describe-instances", *tagged, LIVING, **where)["Reservations"]
             left += [each["InstanceId"] for group in found for each in group["Instances"]]
             for kind, identity in (("Snapshot", "SnapshotId"), ("Volume", "VolumeId"), ("SecurityGroup", "GroupId")):

@@ -93,10 +93,10 @@ def copy_image(self: Any) -> ActionResult:
         raise EC2ClientError("InvalidAMIID.Unavailable", f"The image ID '{source.id}' is not available")
     tags = self._parse_tag_specification()
     image_id = random_ami_id()
+    of_snapshots = tags.get("snapshot", {})
     disks, records = copy.deepcopy(source.block_device_mappings), []
     for disk in disks:
-        record = _copied(backend, disk["Ebs"]["SnapshotId"], f"Copied for {image_id} from {source.id}")
-        record.tags.update(tags.get("snapshot", {}))
+        record = _copied(backend, disk["Ebs"]["SnapshotId"], f"Copied for {image_id} from {source.id}", of_snapshots)
         disk["Ebs"]["SnapshotId"] = record.snapshot_id
         records.append(record)
     image = LabImage(
@@ -151,7 +151,7 @@ def _described(volume: Any, record: SnapshotRecord, disk: Any) -> dict[str, Any]
     }
 
 
-def _copied(backend: Any, snapshot_id: str, text: str) -> SnapshotRecord:
+def _copied(backend: Any, snapshot_id: str, text: str, tags: dict[str, str]) -> SnapshotRecord:
     source = Lab.store.get(snapshot_id)
     record = dataclasses.replace(
         source,
@@ -163,7 +163,7 @@ def _copied(backend: Any, snapshot_id: str, text: str) -> SnapshotRecord:
         progress="0%",
         start_time=datetime.now(UTC).isoformat(),
         description=text,
-        tags={},
+        tags=dict(tags),
         shared_with=[],
         client_token=None,
     )

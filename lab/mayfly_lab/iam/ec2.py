@@ -23,6 +23,7 @@ _ABOUT = {
     "AttachVolume": ("InstanceId", "VolumeId"),
     "AuthorizeSecurityGroupEgress": _GROUP,
     "AuthorizeSecurityGroupIngress": _GROUP,
+    "CopyImage": (),
     "CreateImage": _INSTANCES,
     "CreateNetworkInterface": ("SubnetId", "SecurityGroupId"),
     "CreateSecurityGroup": ("VpcId",),
@@ -54,6 +55,7 @@ _ABOUT = {
 # The kinds of resources that a call makes.
 _MAKES = {
     "AllocateAddress": ("elastic-ip",),
+    "CopyImage": ("image", "snapshot"),
     "CopySnapshot": ("snapshot",),
     "CreateImage": ("image", "snapshot"),
     "CreateInternetGateway": ("internet-gateway",),

@@ -74,9 +74,10 @@ def is_throttled(error: Exception) -> bool:
 
 
 def is_gone(error: Exception) -> bool:
-    """There is nothing of that id: deleted, or not known yet."""
+    """There is nothing of that id: deleted, or not known yet. An image that was deregistered is "unavailable"."""
     code = code_of(error)
-    return isinstance(error, ClientError) and code.endswith(".NotFound") and code != "InvalidPermission.NotFound"
+    gone = code.endswith(".NotFound") or code == "InvalidAMIID.Unavailable"
+    return isinstance(error, ClientError) and gone and code != "InvalidPermission.NotFound"
 
 
 def is_final(error: Exception) -> bool:

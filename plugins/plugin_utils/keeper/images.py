@@ -21,7 +21,7 @@ def resolve(ec2: Any, setting: Mapping[str, Any] | None, architecture: str | Non
 
     Raises KeeperError when the setting is wrong or nothing fits it, botocore's errors otherwise.
     """
-    setting = {key: value for key, value in (setting or {}).items() if value} or DEFAULT  # a blank counts as not given
+    setting = given(setting)
     filters = [{"Name": "state", "Values": ["available"]}]
     arguments: dict[str, Any] = {"Filters": filters}
     if set(setting) == {"id"}:
@@ -37,14 +37,23 @@ def resolve(ec2: Any, setting: Mapping[str, Any] | None, architecture: str | Non
     if not found:
         wanted = ", ".join(f"{key} {value}" for key, value in sorted(setting.items()))
         raise KeeperError("NoImage", f"No machine image has {wanted}, {architecture or 'any architecture'}.", _SEE)
-    newest = max(found, key=lambda each: (each["CreationDate"], each["ImageId"]))
+    return as_image(max(found, key=lambda each: (each["CreationDate"], each["ImageId"])))
+
+
+def given(setting: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The setting without what is blank, which counts as not given; the default for nothing."""
+    return {key: value for key, value in (setting or {}).items() if value} or DEFAULT
+
+
+def as_image(entry: Mapping[str, Any]) -> Image:
+    """An image as AWS describes it."""
     return Image(
-        id=newest["ImageId"],
-        name=newest.get("Name", ""),
-        owner=newest.get("OwnerId", ""),
-        architecture=newest["Architecture"],
-        root_device_name=newest["RootDeviceName"],
-        created=newest["CreationDate"],
+        id=entry["ImageId"],
+        name=entry.get("Name", ""),
+        owner=entry.get("OwnerId", ""),
+        architecture=entry["Architecture"],
+        root_device_name=entry["RootDeviceName"],
+        created=entry["CreationDate"],
     )
 
 

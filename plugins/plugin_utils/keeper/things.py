@@ -33,7 +33,7 @@ _SEE_RIGHTS = "The role of mayfly_accounts needs the rights that docs/permission
 
 @dataclass(frozen=True)
 class Thing:
-    """``kind`` is instance, volume, snapshot, network-interface or security-group.
+    """``kind`` is instance, image, volume, snapshot, network-interface or security-group.
 
     ``created`` is None where AWS does not tell it; ``held`` says that it hangs on an instance and goes with it.
     """
@@ -84,6 +84,7 @@ class _Kind:
 
 _KINDS: dict[str, _Kind] = {
     "instance": _Kind("describe_instances", "Reservations", "InstanceId", "terminate_instances", "LaunchTime"),
+    "image": _Kind("describe_images", "Images", "ImageId", "deregister_image", "CreationDate", {"Owners": ["self"]}),
     "volume": _Kind("describe_volumes", "Volumes", "VolumeId", "delete_volume", "CreateTime"),
     "snapshot": _Kind(
         "describe_snapshots", "Snapshots", "SnapshotId", "delete_snapshot", "StartTime", {"OwnerIds": ["self"]}
@@ -93,7 +94,7 @@ _KINDS: dict[str, _Kind] = {
     ),
     "security-group": _Kind("describe_security_groups", "SecurityGroups", "GroupId", "delete_security_group"),
 }
-# What hangs on an instance can only go after it, a group only when nothing uses it.
+# What hangs on an instance can only go after it, a snapshot after its image, a group only when nothing uses it.
 ORDER = tuple(_KINDS)
 
 
@@ -104,7 +105,7 @@ def find(ec2: Any, place: tuple[str, str], tags: dict[str, str], kinds: Iterable
         how = _KINDS[kind]
         for each in aws.pages(ec2, how.list, how.key, Filters=aws.tag_filters(tags), **how.arguments):
             found += [_thing(kind, entry, place) for entry in (each["Instances"] if kind == "instance" else [each])]
-    return [thing for thing in found if thing.state not in ("terminated", "deleting", "deleted")]
+    return [thing for thing in found if thing.state not in ("terminated", "deleting", "deleted", "deregistered")]
 
 
 def remove(ec2: Any, thing: Thing, ends: float, pause: Callable[[float], None] = time.sleep) -> None:
@@ -200,7 +201,12 @@ def _thing(kind: str, entry: Mapping[str, Any], place: tuple[str, str]) -> Thing
         account=place[0],
         region=place[1],
         tags={tag["Key"]: tag["Value"] for tag in entry.get("Tags") or entry.get("TagSet") or ()},
-        created=entry.get(how.created) if how.created else None,
+        created=_time(entry.get(how.created)) if how.created else None,
         state=state["Name"] if isinstance(state, Mapping) else str(state),
         held=held,
     )
+
+
+def _time(moment: datetime | str | None) -> datetime | None:
+    """When AWS says that a thing was made: it is a text of images alone."""
+    return datetime.fromisoformat(moment) if isinstance(moment, str) else moment

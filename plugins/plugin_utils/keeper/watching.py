@@ -16,10 +16,11 @@ from .errors import KeeperError
 _KINDS = {
     "snapshot": ("describe_snapshots", "Snapshots", "SnapshotId", "completed"),
     "volume": ("describe_volumes", "Volumes", "VolumeId", "available"),
+    "image": ("describe_images", "Images", "ImageId", "available"),
 }
 _FIRST_SECONDS = 1.0
 _LONGEST_SECONDS = 15.0
-_FAILED = ("error", "deleting", "deleted")
+_FAILED = ("error", "failed", "invalid", "deleting", "deleted", "deregistered")
 
 Client = Callable[[str, str, str], Any]
 Place = tuple[str, str, str]
@@ -43,7 +44,7 @@ class Watching:
     def wait(
         self, what: str, place: tuple[str, str], kind: str, ids: Iterable[str], timeout: float, *, setting: str
     ) -> None:
-        """Return when all ``ids`` (of ``kind`` snapshot or volume, in an account and Region) are ready to be used.
+        """Return when all ``ids`` of a ``kind`` (snapshot, volume, image) in an account and Region are ready for use.
 
         Those that are not found yet are waited for as well. Raises KeeperError ``Failed…`` when one has failed, and
         ``…Timeout`` after ``timeout`` seconds, which ``setting`` says; ``what`` names the resource for people.

@@ -23,7 +23,7 @@ def account_for(
     """
     rule = known_operation(name).account
     if rule is Accounts.NETWORK:
-        return "production", f"{name} runs in the account of the network that it is about"
+        return "production", f"{name} runs in the account that it is about"
     if wanted not in (None, "backup", "production"):
         message = f"mayfly_worker_account is {wanted!r}, neither backup nor production."
         raise PlacementError("BadWorkerAccount", message, "group_vars/all/accounts.yml explains it.")

@@ -34,6 +34,9 @@ _BY_FILE = {
     ),
     "workers": (
         "worker_image",
+        "image_copies",
+        "image_timeout",
+        "image_remove_old",
         "lease",
         "deadline",
         "worker_ssh_port",

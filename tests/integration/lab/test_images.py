@@ -106,9 +106,17 @@ def test_images_are_found_by_owner_name_and_tags(calls: Calls) -> None:
     assert described(calls, Owners=[DEBIAN], Filters=[{"Name": "name", "Values": ["worker-*"]}]) == []
     await_image(calls, made[0])
     words = {"SourceImageId": made[0], "SourceRegion": "us-east-1", "Name": "worker-1", "region": "eu-central-1"}
-    copied = calls("ec2", "copy_image", **words)["ImageId"]
+    specifications = [tags("image", stamp="two"), tags("snapshot", part="of-copy")]
+    copied = calls("ec2", "copy_image", TagSpecifications=specifications, **words)["ImageId"]
     (found,) = calls("ec2", "describe_images", ImageIds=[copied], region="eu-central-1")["Images"]
-    assert found["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"] != snapshots_of(calls, made[0])[0]
+    (disk,) = found["BlockDeviceMappings"]
+    assert disk["Ebs"]["SnapshotId"] != snapshots_of(calls, made[0])[0]
+    words = {"SnapshotIds": [disk["Ebs"]["SnapshotId"]], "region": "eu-central-1"}
+    (shown,) = calls("ec2", "describe_snapshots", **words)["Snapshots"]
+    assert (found["Tags"], shown["Tags"]) == (
+        [{"Key": "stamp", "Value": "two"}],
+        [{"Key": "part", "Value": "of-copy"}],
+    )
     snapshots = snapshots_of(calls, made[1])
     calls("ec2", "deregister_image", ImageId=made[1], DeleteAssociatedSnapshots=True)
     with refused("InvalidSnapshot.NotFound", 400):

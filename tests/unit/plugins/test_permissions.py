@@ -17,7 +17,7 @@ from botocore import xform_name
 ROOT = Path(__file__).parents[3]
 # The service of a call by the name that its client has in the code.
 CALLS = re.compile(r"\b(?:ec2|kms|s3|sts|quotas|_client)\.([a-z]+_[a-z0-9_]+)\b")
-BY_NAME = re.compile(r"""["']((?:describe|list|terminate|delete|get)_[a-z0-9_]+)["']""")
+BY_NAME = re.compile(r"""["']((?:describe|list|terminate|delete|deregister|get)_[a-z0-9_]+)["']""")
 # Methods of clients that are no calls, and calls that need no right.
 NO_CALLS = {"get_paginator", "can_paginate", "get_caller_identity"}
 # Actions that are not called by their names: what EC2, S3 and KMS do for a caller, and what the agent signs by itself.
@@ -101,7 +101,8 @@ class TestARole:
 
     def test_deletes_only_what_bears_the_deployments_tag(self, role: permissions.Role) -> None:
         for right in role.rights:
-            if any(re.match("ec2:(Delete|Terminate|Modify|Revoke|Authorize)", action) for action in right.actions):
+            ends = re.compile("ec2:(Delete|Deregister|Terminate|Modify|Revoke|Authorize)")
+            if any(ends.match(action) for action in right.actions):
                 tags: Any = right.condition["StringEquals"]
                 assert tags["aws:ResourceTag/mayfly:deployment"] == "${Deployment}"
 

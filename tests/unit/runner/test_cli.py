@@ -121,5 +121,6 @@ def test_a_transfers_bytes_are_not_a_flood() -> None:
 
 
 def test_every_operation_has_a_default_inventory() -> None:
-    for operation in ("ec2_backup", "volume_restore", "repository_create", "worker_check"):
+    for operation in ("ec2_backup", "volume_restore", "repository_create", "worker_check", "worker_image"):
         assert cli.default_inventory(operation).exists(), operation
+    assert cli.default_inventory("worker_image").name == "worker_images.yml"

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 Operation = Callable[["Context", dict[str, Any]], dict[str, Any]]
 
-FILES = ("run", "worker", "placement", "snapshot_set", "restore", "repository", "transfer", "reaper", "retention")
+FILES = (
+    "run", "worker", "placement", "snapshot_set", "restore", "repository", "transfer", "reaper", "retention",
+    "worker_image",
+)  # fmt: skip
 _registered: dict[str, Operation] = {}
 _importing = threading.Lock()
 

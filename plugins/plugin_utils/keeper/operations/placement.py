@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
-from ...operations import OPERATIONS, Accounts, services_in
+from ... import agent_bundles
+from ...operations import OPERATIONS, services_in
 from ...placement import networks
 from ...placement.accounts import account_for
 from ...placement.picture import Image, Picture
@@ -20,6 +22,7 @@ from ...settings.model import read
 from ...settings.networks import Network
 from ...settings.schema import Account
 from ...settings.tags import OwnTags
+from .. import baked
 from ..context import Context
 from ..errors import KeeperError
 from . import operation
@@ -27,18 +30,24 @@ from . import operation
 
 @operation("placement.plan")
 def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{candidates, reasons, services}: the candidates in the order they are tried in, and why; what they must reach."""
+    """{candidates, reasons, services, image}: the candidates in the order they are tried in, and why.
+
+    ``services`` are what they must reach, ``image`` is that of the first.
+    """
     read(OwnTags, "mayfly_worker_tags", arguments.get("tags"))
     with context.report.stage("Placing"):
         account, why = _account(context, arguments)
         request = _request(context, arguments)
         picture = _picture(context, account.id, str(arguments["site"]["region"]), request)
-        images = _images(context, picture, arguments["image"], request)
+        images, why_image = _images(context, picture, arguments, request)
         placed = place(picture, replace(request, images=images))
     reasons = [{"subject": f"account {account.id}", "decision": "chosen", "reason": why}]
+    image = images[placed.candidates[0].architecture]
+    reasons.append({"subject": f"image {image.id}", "decision": "chosen", "reason": why_image[image.architecture]})
     reasons += [asdict(reason) for reason in placed.reasons]
-    context.report.set(placement=reasons, image=images[placed.candidates[0].architecture].as_dict())
+    context.report.set(placement=reasons, image=image.as_dict())
     return {
+        "image": image.as_dict(),
         "candidates": [asdict(each) for each in placed.candidates],
         "reasons": reasons,
         "services": [asdict(each) for each in services(picture.region, request)],
@@ -82,7 +91,7 @@ def _request(context: Context, arguments: dict[str, Any]) -> Request:
 
 def _services_of_users(context: Context, arguments: dict[str, Any]) -> tuple[str, ...]:
     """What the operations need that would use the network which an operation is about; none for all others."""
-    if OPERATIONS[arguments["operation"]].account is not Accounts.NETWORK:
+    if not OPERATIONS[arguments["operation"]].for_others:
         return ()
     names: tuple[str, ...] = read(CheckOperations, "mayfly_check_operations", arguments.get("check_operations"))
     account = str(arguments["site"]["account"])
@@ -104,9 +113,46 @@ def _picture(context: Context, account: str, region: str, request: Request) -> P
     return pictures.with_quotas(account, region, codes, context.settings.deployment)
 
 
-def _images(context: Context, picture: Picture, setting: Mapping[str, Any], request: Request) -> dict[str, Image]:
-    """The worker's image by architecture, for each that the types in question have; raises KeeperError for none."""
-    place = (picture.account, picture.region)
+def _images(
+    context: Context, picture: Picture, arguments: Mapping[str, Any], request: Request
+) -> tuple[dict[str, Image], dict[str, str]]:
+    """The worker's image by architecture, for each that the types in question have, and why that one.
+
+    An image of this deployment that was baked from the one of the setting comes first, unless one is to be baked.
+    Raises KeeperError for none.
+    """
+    place, setting = (picture.account, picture.region), arguments["image"]
     names = request.types_in(picture.region)
     wanted = {picture.instance_types[name].architecture for name in names if name in picture.instance_types}
-    return context.run.images.by_architecture(context.ec2(*place), place, setting, wanted)
+    if baking := arguments["site"].get("architecture"):
+        of_setting = context.run.images.by_architecture(context.ec2(*place), place, setting, {baking})
+        if baking not in of_setting:
+            message = f"The image of mayfly_worker_image is not for {baking}, as {context.host} is."
+            raise KeeperError("BadImage", message, "Set mayfly_worker_image for this host, or leave it out.")
+        return {baking: of_setting[baking]}, {baking: "mayfly_worker_image: what it names is baked"}
+    found = context.run.once(f"baked {place}", lambda: baked.find(context.ec2(*place), context.settings.deployment))
+    images: dict[str, Image] = {}
+    why: dict[str, str] = {}
+    for each in sorted(wanted):
+        digests = context.run.once(f"agents {each}", partial(agent_bundles.digests, each)) if found else frozenset()
+        chosen, why[each] = baked.choose(found, setting, each, digests)
+        if chosen is not None:
+            images[each] = chosen.image
+    missing = wanted - images.keys()
+    if missing or not images:
+        of_setting = _of_setting(context, place, setting, missing, images)
+        images = {**of_setting, **images}
+        why = {**dict.fromkeys(of_setting, "configured live"), **why}
+    return images, why
+
+
+def _of_setting(
+    context: Context, place: tuple[str, str], setting: Mapping[str, Any], wanted: set[str], others: Mapping[str, Image]
+) -> dict[str, Image]:
+    """What the setting names for these architectures; none is an error unless there are ``others``."""
+    try:
+        return context.run.images.by_architecture(context.ec2(*place), place, setting, wanted)
+    except KeeperError as error:
+        if error.code != "NoImage" or not others:
+            raise
+        return {}

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 300.0
 # What a run may have given to the user a moment before it ended, and how late EC2 may still show its old tags.
-_HANDED_OVER = ("volume", "snapshot")
+_HANDED_OVER = ("image", "volume", "snapshot")
 _AGAIN_SECONDS = 5.0
 _PLACES_AT_ONCE = 16
 _PARTITION_REGIONS = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}

@@ -22,6 +22,7 @@ OURS = tags(mayfly__run="the-run", mayfly__temporary="true")
 WANTED = {"mayfly:run": "the-run", "mayfly:temporary": "true"}
 REMOVALS = {
     "instance": ("terminate_instances", "i-1", "InvalidInstanceID.NotFound"),
+    "image": ("deregister_image", "ami-1", "InvalidAMIID.Unavailable"),
     "volume": ("delete_volume", "vol-1", "InvalidVolume.NotFound"),
     "snapshot": ("delete_snapshot", "snap-1", "InvalidSnapshot.NotFound"),
     "network-interface": ("delete_network_interface", "eni-1", "InvalidNetworkInterfaceID.NotFound"),

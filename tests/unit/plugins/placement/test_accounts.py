@@ -28,13 +28,14 @@ RULES = {
     "repository_copy": BACKUP,
     "restore_test": BACKUP,
     "worker_check": NETWORK,
+    "worker_image": NETWORK,
 }
 # By rule: what comes of nothing said, of backup and of production; None is a refusal.
 OUTCOMES = {
     EITHER: ("backup", "backup", "production"),
     BACKUP: ("backup", "backup", None),
     PRODUCTION: ("production", None, "production"),
-    # Whoever owns the network is called its production account here, and nobody else is asked.
+    # Whoever owns the network or the image is called its production account here, and nobody else is asked.
     NETWORK: ("production", "production", "production"),
 }
 CASES = [

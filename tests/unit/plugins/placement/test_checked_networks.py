@@ -33,8 +33,8 @@ def test_operations_that_may_run_in_an_account_need_their_services_together(
     assert services_in(names, backup_account=backup_account) == tuple(services.split())
 
 
-def test_a_network_is_checked_for_everything_but_checks() -> None:
-    assert set(USE_A_NETWORK) == set(OPERATIONS) - {"worker_check"}
+def test_a_network_is_checked_for_everything_but_checks_and_images() -> None:
+    assert set(USE_A_NETWORK) == set(OPERATIONS) - {"worker_check", "worker_image"}
 
 
 @pytest.mark.parametrize(

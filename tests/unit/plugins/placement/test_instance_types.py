@@ -79,6 +79,7 @@ BY_OPERATION = {
         (600 * TB, "archive_large"),
     ],
     "worker_check": [(0, "small")],
+    "worker_image": [(0, "small")],
 }
 SIZES = [(operation, size, profile) for operation, rows in BY_OPERATION.items() for size, profile in rows]
 # The table of the reference product's guide.

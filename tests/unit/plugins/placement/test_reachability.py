@@ -257,6 +257,7 @@ CALLED = {
     "repository_copy": REPOSITORY,
     # those of the operations that would use the network
     "worker_check": set(),
+    "worker_image": set(),
 }
 
 
