@@ -54,7 +54,7 @@ def test_an_id_without_quotes_is_taken_when_it_is_whole() -> None:
 BOUNDS = {
     "lease": (15, 86400),
     "deadline": (60, 604800),
-    "capacity_timeout": (0, 86400),
+    "capacity_timeout": (1, 86400),
     "hook_timeout": (1, 86400),
     "snapshot_timeout": (60, 604800),
     "restore_timeout": (60, 604800),
