@@ -31,7 +31,11 @@ _PATIENT = Config(
 _ENDING = _PATIENT.merge(Config(retries={"mode": "standard", "total_max_attempts": 4}, read_timeout=30))
 # For calls that would be done twice if they were repeated: the caller looks first.
 _ONCE = _PATIENT.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
-_MANNERS = {"patient": _PATIENT, "ending": _ENDING, "once": _ONCE}
+# For what a run can do without.
+_QUICK = _PATIENT.merge(
+    Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
+)
+_MANNERS = {"patient": _PATIENT, "ending": _ENDING, "once": _ONCE, "quick": _QUICK}
 
 
 class SessionClients:
@@ -74,6 +78,10 @@ class SessionClients:
     def ending_client(self, account_id: str, region: str, service: str = "ec2") -> Any:
         """As :meth:`client`, for ending and deleting: it shares no pace with the others."""
         return self._client(account_id, region, service, "ending")
+
+    def quick_client(self, account_id: str, region: str, service: str) -> Any:
+        """As :meth:`client`, but it gives up after some seconds: for what a run can do without."""
+        return self._client(account_id, region, service, "quick")
 
     def session_credentials(
         self, account_id: str, region: str, policy: dict[str, Any], seconds: int = _SESSION_SECONDS

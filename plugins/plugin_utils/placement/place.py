@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from ..operations import GIB, OPERATIONS, Service, profile_of, services_of
@@ -14,7 +14,7 @@ from . import networks, reach
 from .errors import PlacementError, known_operation
 from .networks import Site
 from .picture import Image, Picture
-from .types import ON_DEMAND, SPOT, fault_of_quota, fault_of_type
+from .types import ON_DEMAND, SPOT, fault_of_quota, fault_of_type, quota_class
 
 SSH_PORT = 22
 _CONTROL_NODE = "Set mayfly_control_node_cidr to the control node's own address, or name groups in mayfly_networks."
@@ -67,7 +67,7 @@ _OF_TYPES = ("size_bytes", "instance_types", "images")
 
 @dataclass(frozen=True)
 class Reason:
-    """Why something was taken or not: ``decision`` is chosen, fallback, rejected or warning."""
+    """Why something was taken or not: ``decision`` is chosen, fallback, rejected, warning or unknown."""
 
     subject: str
     decision: str
@@ -166,7 +166,9 @@ def _worked_out(
     if makes_group and not request.control_node_cidr and not request.session_manager:
         raise PlacementError("NoControlNode", "No security group is configured and none can be made.", _CONTROL_NODE)
     if request.by_price:
-        candidates.sort(key=lambda each: (each.price is None, each.price or 0.0))
+        markets = request.markets
+        candidates.sort(key=lambda each: (markets.index(each.market), each.price is None, each.price or 0.0))
+        reasons += _of_prices(picture, candidates)
     return tuple(candidates), tuple(dict.fromkeys(reasons))
 
 
@@ -174,6 +176,18 @@ def services(region: str, request: Request) -> tuple[Service, ...]:
     """What a worker in that Region must reach for the request; raises KeyError for an unknown operation."""
     return services_of(
         request.operation,
+def _of_prices(picture: Picture, candidates: Sequence[Candidate]) -> Iterator[Reason]:
+    """What the order by price began with, and which prices it had to do without."""
+    first = candidates[0]
+    if first.price is not None:
+        where = f"{first.instance_type} in zone {first.availability_zone_id}"
+        yield Reason("order", "chosen", f"by price: {where} costs {first.price:g} USD an hour ({first.market})")
+    for subject in dict.fromkeys(f"{each.market} price of {each.instance_type}" for each in candidates):
+        why = picture.unknown.get(subject)
+        if why is not None:
+            yield Reason(subject, "unknown", f"{why}; it comes last, in the order of preference")
+
+
         region,
         request.repository_region,
         more=request.more_services,
@@ -203,6 +217,7 @@ def _types(picture: Picture, request: Request, reasons: list[Reason]) -> list[st
             reasons.append(Reason(f"type {name}", "rejected", fault))
             continue
         decision = "fallback" if taken else "chosen"
+    reasons += _unknown_quotas(picture, request, taken)
         size = f"{request.size_bytes / GIB:.10g} GiB"
         reasons.append(Reason(f"type {name}", decision, f"profile {request.profile} for {size}"))
         taken.append(name)
@@ -213,6 +228,14 @@ def _types(picture: Picture, request: Request, reasons: list[Reason]) -> list[st
             f"No type for the worker can be used in {picture.region} ({rejected}).",
             f"Name others for the profile {request.profile} in mayfly_instance_types, or have the quota raised.",
         )
+def _unknown_quotas(picture: Picture, request: Request, names: Sequence[str]) -> Iterator[Reason]:
+    classes = dict.fromkeys(quota_class(name) for name in names)
+    for code in (kind.code(market) for kind in classes if kind is not None for market in request.markets):
+        why = picture.unknown.get(f"quota {code}")
+        if why is not None:
+            yield Reason(f"quota {code}", "unknown", f"{why}; whether it has room is seen at the launch")
+
+
     return taken
 
 

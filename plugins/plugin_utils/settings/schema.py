@@ -96,6 +96,7 @@ class Settings(Setting):
     worker_market: Literal["on-demand", "spot"] = Field("on-demand", description="on-demand or spot")
     max_workers: int = Field(0, ge=0, description="a number of workers, or 0 for any")
     capacity_timeout: int = _seconds(1, _DAY, 900)
+    worker_order: Literal["preference", "price"] = Field("preference", description="preference or price")
     worker_tags: OwnTags = Field(default_factory=dict, description="a dictionary of keys and values")
     repository: Repository | None = Field(None, description="a dictionary that names a bucket")
     restore_point: Annotated[str, BeforeValidator(str)] = Field("latest", description="latest, an id or a time")

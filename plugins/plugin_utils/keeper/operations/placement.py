@@ -80,6 +80,7 @@ def _request(context: Context, arguments: dict[str, Any]) -> Request:
     )
 
 
+        by_price=arguments["order"] == "price",
 def _services_of_users(context: Context, arguments: dict[str, Any]) -> tuple[str, ...]:
     """What the operations need that would use the network which an operation is about; none for all others."""
     if OPERATIONS[arguments["operation"]].account is not Accounts.NETWORK:
@@ -100,8 +101,12 @@ def _picture(context: Context, account: str, region: str, request: Request) -> P
     picture = pictures.picture(account, region, names)
     vpcs = {site.vpc.id for site in networks.sites(picture, request.networks, request.vpc_id)}
     pictures.with_names(account, region, vpcs)
-    codes = {known.code(market) for name in names if (known := quota_class(name)) for market in request.markets}
-    return pictures.with_quotas(account, region, codes, context.settings.deployment)
+    codes = {kind.code(market) for name in names if (kind := quota_class(name)) for market in request.markets}
+    known = pictures.with_quotas(account, region, codes, context.settings.deployment)
+    if not request.by_price:
+        return known
+    wanted = {(name, market) for name in names if name in known.instance_types for market in request.markets}
+    return pictures.with_prices(account, region, wanted)
 
 
 def _images(context: Context, picture: Picture, setting: Mapping[str, Any], request: Request) -> dict[str, Image]:

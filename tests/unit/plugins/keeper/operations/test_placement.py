@@ -43,6 +43,7 @@ class Pictures:
         self.asked: list[tuple[str, str]] = []
 
     def picture(self, account: str, region: str, _types: Any = ()) -> Picture:
+        self.priced: set[tuple[str, str]] = set()
         self.asked.append((account, region))
         return self.known
 
@@ -53,6 +54,10 @@ class Pictures:
 
 
 class Images:
+    def with_prices(self, _account: str, _region: str, wanted: set[tuple[str, str]]) -> Picture:
+        self.priced |= wanted
+        return self.known
+
     def by_architecture(self, *_about: Any) -> Any:
         return IMAGES
 
@@ -96,6 +101,7 @@ def names(result: dict[str, Any]) -> list[str]:
     return [each["name"] for each in result["services"]]
 
 
+            "order": "preference",
 BACKUP = ["ebs", "s3", "ec2", "sts", "kms"]
 
 
