@@ -54,7 +54,7 @@ class SessionClients:
         with self._lock:
             for account in accounts:
                 known = self._accounts.setdefault(account.id, account)
-                same = ("role_arn", "external_id", "worker_role_arn")
+                same = ("role_arn", "external_id", "worker_role_arn", "worker_instance_profile")
                 if any(getattr(known, name) != getattr(account, name) for name in same):
                     message = f"mayfly_accounts says two different things of account {account.id} in one run."
                     raise KeeperError("BadAccounts", message, _SEE)
@@ -97,6 +97,22 @@ class SessionClients:
         return _assume(
             sts, account.worker_role_arn, self._run_id, external_id=None, seconds=seconds, policy=text_of(policy)
         )()
+
+    def variables(self, account_id: str, region: str) -> dict[str, str]:
+        """Credentials of the account's role as variables of the environment, good for some time yet; raises as
+        :meth:`client`.
+        """
+        self.client(account_id, region, "sts")  # enters the account
+        credentials = self._sessions[account_id].get_credentials()
+        if credentials is None:
+            raise KeeperError("NoCredentials", f"There are no AWS credentials for account {account_id}.", _SEE)
+        frozen = credentials.get_frozen_credentials()
+        found = {
+            "AWS_ACCESS_KEY_ID": frozen.access_key,
+            "AWS_SECRET_ACCESS_KEY": frozen.secret_key,
+            "AWS_SESSION_TOKEN": frozen.token,
+        }
+        return {name: str(value) for name, value in found.items() if value}
 
     def _client(self, account_id: str, region: str, service: str, manner: str) -> Any:
         key = (account_id, region, service, manner)

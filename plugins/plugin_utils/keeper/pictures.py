@@ -248,7 +248,7 @@ def _limit(quotas: Any, code: str) -> int | str:
         return int(quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
     except aws.ERRORS as error:
         log.warning("the quota %s is not known: %s", code, error)
-        return None
+        return f"{aws.code_of(error)}: {aws.message_of(error)}"
 
 
 def _used(ec2: Any, limits: dict[str, int], deployment: str) -> dict[str, Quota]:
