@@ -24,6 +24,7 @@ from tests.unit.playbooks.test_settings import MAPPING, ROLES, WITHOUT_DEFAULT, 
 pytestmark = pytest.mark.timeout(300)
 SECONDS = 120  # for one program
 HOST, GROUP = "web", "ec2"
+RESOURCE = {"account": "111122223333", "region": "eu-central-1", "kind": "ec2", "id": "i-1"}
 COLLECTIONS = str(ROOT / "collections")
 # From the lowest to the highest, each with a setting that it and all below it give, so that each has to win for one.
 LEVELS = {
@@ -144,27 +145,23 @@ def test_each_level_wins_over_those_below(project: Path) -> None:
 
 def test_the_project_itself_gives_nothing_and_blank_answers_count_as_not_given(project: Path) -> None:
     """What AWX gives is the lowest of all but the roles' defaults, so the project must not speak at all."""
-    write_inventory(
-        project.parent / "inventory", {"mayfly_lease": 77}, {}, {"mayfly_resource": {"account": "1", "region": "r"}}
-    )
-    roles = "".join(
-        f"    - ansible.builtin.include_vars: {ROOT}/roles/{role.name}/defaults/main.yml\n" for role in ROLES
-    )
+    write_inventory(project.parent / "inventory", {}, {}, {"mayfly_resource": RESOURCE})
+    files = [role / "defaults/main.yml" for role in ROLES]
+    roles = "".join(f"    - ansible.builtin.include_vars: {path}\n" for path in files)
     names = [name for name, setting in ALL.items() if setting not in WITHOUT_DEFAULT]
-    (project / "playbooks/show.yml").write_text(f"{show(*names)}".replace("  tasks:\n", f"  tasks:\n{roles}") + PLACE)
-    blank = {setting: "" for setting in ALL.values() if setting != "mayfly_repository"}
-    blank["mayfly_repository"] = {"region": "eu-central-1"}
-    collections = {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
-    plain = run(
-        project, "playbooks/show.yml", "-e", json.dumps({"mayfly_repository": {"region": "r"}}), code=2, **collections
+    (project / "playbooks/show.yml").write_text(show(*names).replace("  tasks:\n", f"  tasks:\n{roles}") + PLACE)
+    needed = {"mayfly_repository": {"region": "eu-central-1"}}
+    blank = {**dict.fromkeys(ALL.values(), ""), **needed}
+    plain, given = (
+        run(project, "playbooks/show.yml", "-e", json.dumps(each), code=2, ANSIBLE_COLLECTIONS_PATH=COLLECTIONS)
+        for each in (needed, blank)
     )
-    given = run(project, "playbooks/show.yml", "-e", json.dumps(blank), code=2, **collections)
     assert shown(plain) == shown(given)
     assert shown(given)["worker_market"] == "on-demand"
     assert shown(given)["worker_capacity_timeout"] == 900
     # The specification of the role's arguments, and the module's own, have let it pass.
     for output in (plain, given):
-        assert "There is no keeper to ask for placement.plan" in output
+        assert "There is no keeper to ask for placement.plan" in output, output[-2000:]
 
 
 PLACE = """\
@@ -188,9 +185,8 @@ def test_a_user_of_the_installed_collection_has_the_last_word(tmp_path: Path) ->
     inventory.mkdir()
     # Refused in the order of the schema, the first three by name and value.
     names = ("mayfly_lease", "mayfly_deadline", "mayfly_hook_timeout")
-    resource = {"account": "111122223333", "region": "eu-central-1", "kind": "ec2", "id": "i-1"}
     accounts = {"backup": {"id": "111122223333"}}
-    write_inventory(inventory, dict.fromkeys(names, "from AWX"), {}, {"mayfly_resource": resource})
+    write_inventory(inventory, dict.fromkeys(names, "from AWX"), {}, {"mayfly_resource": RESOURCE})
     repository = {"bucket": "b", "region": "eu-central-1", "account": "111122223333", "kms_key_id": "k"}
     own = {"mayfly_accounts": accounts, "mayfly_repository": repository}
     write(inventory / "group_vars/all.yml", {**own, names[1]: "from all", names[2]: "from all"})
@@ -199,10 +195,8 @@ def test_a_user_of_the_installed_collection_has_the_last_word(tmp_path: Path) ->
         "ANSIBLE_CALLBACKS_ENABLED": "mayfly.workers.guard",
         "ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "collections"),
     }
-    for words, last in (
-        ((), "from the group"),
-        (("-e", json.dumps({names[2]: "from the command line"})), "from the command line"),
-    ):
+    extra = ("-e", json.dumps({names[2]: "from the command line"}))
+    for words, last in (((), "from the group"), (extra, "from the command line")):
         output = run(tmp_path / "empty", "mayfly.workers.ec2_backup", *words, code=2, **environment)
         for name, value in zip(names, ("from AWX", "from all", last), strict=True):
             assert f"{name} is '{value}', not a number of seconds" in output
