@@ -57,6 +57,8 @@ def describe(clients: Clients, picture: Picture, wanted: Iterable[tuple[str, str
             why = f"{aws.code_of(error)}: {aws.message_of(error)}"
         except TimeoutError as error:
             why = str(error)
+        except (LookupError, ValueError) as error:
+            why = f"AWS's answer is not understood: {error!r}"
         known = {name for name, _zone, its_market in found if its_market == market}
         unknown |= {f"{market} price of {name}": why or "AWS lists none" for name in types[market] if name not in known}
     return found, unknown

@@ -199,4 +199,4 @@ def test_a_user_of_the_installed_collection_has_the_last_word(tmp_path: Path) ->
     for words, last in (((), "from the group"), (extra, "from the command line")):
         output = run(tmp_path / "empty", "mayfly.workers.ec2_backup", *words, code=2, **environment)
         for name, value in zip(names, ("from AWX", "from all", last), strict=True):
-            assert f"{name} is '{value}', not a number of seconds" in output
+            assert f"{name} is '{value}', not a number of seconds" in output, output[-3000:]

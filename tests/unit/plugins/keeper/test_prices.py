@@ -116,6 +116,13 @@ def test_what_is_no_price_of_an_hour_in_usd_is_none(listed: list[str]) -> None:
     assert (found, list(unknown)) == ({}, ["on-demand price of c5.large"])
 
 
+@pytest.mark.parametrize("text", ["{", json.dumps({"terms": {"OnDemand": {"offer": {}}}})])
+def test_an_answer_of_another_form_is_a_reason(text: str) -> None:
+    found, unknown = prices.describe(Aws({"c5.large": [text]}), picture(), {("c5.large", ON_DEMAND)})
+    assert found == {}
+    assert "not understood" in unknown["on-demand price of c5.large"]
+
+
 def test_a_spot_price_is_the_newest_of_its_zone() -> None:
     history = [
         spot("c5.large", "eu-central-1a", "0.03"),
