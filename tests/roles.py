@@ -24,7 +24,8 @@ def document(role: permissions.Role, values: Mapping[str, str]) -> dict[str, Any
 
     def filled(value: Any) -> Any:
         if isinstance(value, str):
-            return re.sub(r"\$\{([A-Za-z:]+)\}", lambda found: values[found[1]], value)
+            # What begins with aws: is IAM's own to fill in.
+            return re.sub(r"\$\{((?!aws:)[A-Za-z:]+)\}", lambda found: values[found[1]], value)
         if isinstance(value, Mapping):
             return {key: filled(each) for key, each in value.items()}
         return [filled(each) for each in value]
@@ -54,6 +55,7 @@ def give(seed: Mapping[str, Any], deployment: str = "default") -> None:
             "Bucket": repository["bucket"],
             "Prefix": "",  # all of the bucket: tests have repositories of their own below other prefixes
             "RepositoryKey": key,
+            "SessionManagerRoleName": permissions.SESSION_MANAGER.name,
             "WorkerRoleName": account["worker_role_arn"].rpartition("/")[2],
         }
         iam = boto3.Session(profile_name=profile).client("iam", region_name=repository["region"])

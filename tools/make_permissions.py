@@ -35,13 +35,28 @@ _PARAMETERS = {
     "WorkerRoleName": ("Name of the role whose sessions workers get", permissions.WORKER.name, None),
     "ReaperRoleName": ("Name of the role of the playbook reap", permissions.REAPER.name, None),
     "InventoryRoleName": ("Name of the role of inventories", permissions.INVENTORY.name, None),
+    "SessionManager": (
+        "true where workers are reached over Session Manager: they get an instance profile then, and else none",
+        "false",
+        "^(true|false)$",
+    ),
+    "SessionManagerRoleName": (
+        "Name of the instance profile of workers reached over Session Manager, and of its role",
+        permissions.SESSION_MANAGER.name,
+        None,
+    ),
 }
 _NAMES = {
     "mayfly": "RunRole",
     "mayfly-worker": "WorkerRole",
     "mayfly-reaper": "ReaperRole",
     "mayfly-inventory": "InventoryRole",
+    "mayfly-session-manager": "SessionManagerRole",
 }
+
+
+_PROFILE = "SessionManagerProfile"
+_WANTED = "HasSessionManager"
 
 
 class Sub(str):
@@ -65,7 +80,7 @@ def filled(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [filled(each) for each in value]
     if isinstance(value, str):
-        return Sub(value) if "${" in value else value
+        return Sub(value) if "${" in value.replace("${aws:", "") else value
     return value
 
 
@@ -84,6 +99,8 @@ def trust(role: permissions.Role) -> dict[str, Any]:
     if role is permissions.WORKER:
         principal: Any = {"AWS": {"Fn::GetAtt": ["RunRole", "Arn"]}}
         return _assume(principal)
+    if role is permissions.SESSION_MANAGER:
+        return _assume({"Service": "ec2.amazonaws.com"})
     condition = {"StringEquals": {"sts:ExternalId": {"Ref": "ExternalId"}}}
     wanted = {"Fn::If": ["HasExternalId", condition, {"Ref": "AWS::NoValue"}]}
     return _assume({"AWS": {"Ref": "ControlNode"}}, wanted)
@@ -94,11 +111,17 @@ def _assume(principal: Any, condition: Any = None) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [{**allowed, **({"Condition": condition} if condition else {})}]}
 
 
+def _where_wanted(role: permissions.Role) -> dict[str, str]:
+    """The condition under which a role is made; most are always."""
+    return {"Condition": _WANTED} if role is permissions.SESSION_MANAGER else {}
+
+
 def template() -> str:
     """The CloudFormation template of all roles of one account."""
     resources = {
         _NAMES[role.name]: {
             "Type": "AWS::IAM::Role",
+            **_where_wanted(role),
             "Properties": {
                 "RoleName": {"Ref": f"{_NAMES[role.name]}Name"},
                 "Description": f"mayfly: {role.purpose}",
@@ -116,6 +139,15 @@ def template() -> str:
         }
         for role in permissions.ROLES
     }
+    session_manager = _NAMES[permissions.SESSION_MANAGER.name]
+    resources[_PROFILE] = {
+        "Type": "AWS::IAM::InstanceProfile",
+        **_where_wanted(permissions.SESSION_MANAGER),
+        "Properties": {
+            "InstanceProfileName": {"Ref": f"{session_manager}Name"},
+            "Roles": [{"Ref": session_manager}],
+        },
+    }
     content = {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "Roles of mayfly in one account; a stack in the backup account and in each production account",
@@ -128,12 +160,23 @@ def template() -> str:
             }
             for name, (said, default, pattern) in _PARAMETERS.items()
         },
-        "Conditions": {"HasExternalId": {"Fn::Not": [{"Fn::Equals": [{"Ref": "ExternalId"}, ""]}]}},
+        "Conditions": {
+            "HasExternalId": {"Fn::Not": [{"Fn::Equals": [{"Ref": "ExternalId"}, ""]}]},
+            _WANTED: {"Fn::Equals": [{"Ref": "SessionManager"}, "true"]},
+        },
         "Resources": resources,
         "Outputs": {
-            f"{name}Arn": {"Value": {"Fn::GetAtt": [name, "Arn"]}, "Description": role.setting}
-            for role in permissions.ROLES
-            for name in [_NAMES[role.name]]
+            **{
+                f"{name}Arn": {"Value": {"Fn::GetAtt": [name, "Arn"]}, "Description": role.setting}
+                for role in permissions.ROLES
+                for name in [_NAMES[role.name]]
+                if role is not permissions.SESSION_MANAGER
+            },
+            _PROFILE: {
+                **_where_wanted(permissions.SESSION_MANAGER),
+                "Value": {"Ref": _PROFILE},
+                "Description": permissions.SESSION_MANAGER.setting,
+            },
         },
     }
     return _HEADER + "---\n" + yaml.dump(content, Dumper=Dumper, sort_keys=False, width=120)
@@ -156,7 +199,8 @@ def _lines() -> Iterator[str]:
         yield ""
         yield f"## {role.name}"
         yield ""
-        yield f"For {role.purpose}. It is assumed by {role.assumed_by}, and its ARN goes into `{role.setting}`."
+        goes = "its instance profile's name" if role is permissions.SESSION_MANAGER else "its ARN"
+        yield f"For {role.purpose}. It is assumed by {role.assumed_by}, and {goes} goes into `{role.setting}`."
         yield ""
         yield "| Why | Actions | On | If | Playbooks |"
         yield "| --- | --- | --- | --- | --- |"

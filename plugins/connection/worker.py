@@ -8,6 +8,8 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import client
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 
 DOCUMENTATION = """
 name: worker
@@ -18,7 +20,17 @@ description:
   - From the launch of a worker on, the tasks of a host run on its worker, over the SSH master that the run's keeper
     holds. Only C(mayfly_worker_*) variables are read, so nothing of the production machine is ever dialled.
   - A lost worker is an ordinary failure of the task, so that C(always) blocks run.
+  - Over a bastion or Session Manager (C(mayfly_worker_connection)) the keeper alone dials. A task then asks it for its
+    master first.
 options:
+  worker_host:
+    description: Name of the host in the inventory.
+    vars: [{name: inventory_hostname}]
+  worker_way:
+    description: The way that SSH takes to the worker.
+    choices: [direct, bastion, session_manager]
+    default: direct
+    vars: [{name: mayfly_worker_way}]
   worker_address:
     description: Address of the worker.
     vars: [{name: mayfly_worker_address}]
@@ -42,6 +54,9 @@ options:
     description: File with the run's private key.
     vars: [{name: mayfly_worker_key_file}]
 """
+
+
+_CONNECTED_SECONDS = 120.0
 
 
 class Connection(ConnectionBase):
@@ -92,6 +107,8 @@ class Connection(ConnectionBase):
             address = self.get_option("worker_address")
             if not address:
                 raise AnsibleError("This host has no worker yet: a task ran on it before the launch, or after the end.")
+            if self._needs_master():
+                self._ask_for_master()
             made = connection_loader.get("ansible.builtin.ssh", *self._arguments, **self._options_given)
             made.set_options(
                 direct={
@@ -117,6 +134,19 @@ class Connection(ConnectionBase):
             self._ssh_connection = made
         return self._ssh_connection
 
+    def _needs_master(self) -> bool:
+        """Whether a task cannot dial: what it would need (a key, credentials) is the keeper's alone."""
+        return bool(self.get_option("worker_way") != "direct")
+
+    def _ask_for_master(self) -> None:
+        try:
+            client.call("worker.connected", {"host": self.get_option("worker_host")}, _CONNECTED_SECONDS)
+        except KeeperError as error:
+            message = error.text
+        else:
+            return
+        raise AnsibleError(message)
+
     def _extra_arguments(self) -> str:
         options = {
             "ControlMaster": "no",
@@ -130,4 +160,6 @@ class Connection(ConnectionBase):
             "StrictHostKeyChecking": "yes",
             "UserKnownHostsFile": self.get_option("worker_known_hosts"),
         }
+        if self._needs_master():
+            options["ProxyCommand"] = "false"  # when the master is lost: there is no other way
         return " ".join(f"-o {name}={value}" for name, value in options.items())

@@ -104,6 +104,11 @@ options:
     type: str
     choices: [on-demand, spot]
     default: on-demand
+  order:
+    description: Order of the candidates of a market, as C(mayfly_worker_order).
+    type: str
+    choices: [preference, price]
+    default: preference
   image:
     description:
       - Machine image, as C(mayfly_worker_image).

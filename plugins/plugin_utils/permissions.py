@@ -3,7 +3,7 @@
 
 Rights to make something ask for this deployment's tags on the request, rights to change or delete for the same tags on
 what is there. Resources and conditions are as CloudFormation's Fn::Sub takes them: ``${Deployment}``, ``${Bucket}`` and
-``${RepositoryKey}`` are parameters of the templates.
+``${RepositoryKey}`` are parameters of the templates. What begins with ``${aws:`` is a variable of IAM's own.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ _RESTORES = ("volume_restore",)
 _IMAGES = ("worker_image",)
 
 _LOOK = Right(
-    "Describe networks, types, images, instances and what a run has made",
+    "Describe networks, types and their prices, images, instances and what a run has made",
     (
         "ec2:DescribeAvailabilityZones",
         "ec2:DescribeDhcpOptions",
@@ -108,11 +108,13 @@ _LOOK = Right(
         "ec2:DescribeSecurityGroups",
         "ec2:DescribeSnapshots",
         "ec2:DescribeSpotInstanceRequests",
+        "ec2:DescribeSpotPriceHistory",
         "ec2:DescribeSubnets",
         "ec2:DescribeVolumes",
         "ec2:DescribeVpcAttribute",
         "ec2:DescribeVpcEndpoints",
         "ec2:DescribeVpcs",
+        "pricing:GetProducts",
         "servicequotas:GetServiceQuota",
     ),
 )
@@ -234,11 +236,27 @@ _BAKING = (
         _IMAGES,
     ),
 )
-_SESSION_MANAGER = Right(
-    "Reach workers over Session Manager, where that is configured",
-    ("ssm:StartSession",),
-    (*_ec2("instance"), "arn:${AWS::Partition}:ssm:*::document/AWS-StartSSHSession"),
-    {"StringEqualsIfExists": {f"aws:ResourceTag/{DEPLOYMENT}": "${Deployment}"}},
+_SSM_OURS = {f"ssm:resourceTag/{DEPLOYMENT}": "${Deployment}", f"ssm:resourceTag/{TEMPORARY}": "true"}
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-restrict-access-examples.html; IAM fills
+# in the caller's user id.
+_OWN_SESSIONS: Condition = {"StringLike": {"ssm:resourceTag/aws:ssmmessages:session-id": ["${aws:userid}"]}}
+_SESSION_ARNS = ("arn:${AWS::Partition}:ssm:*:${AWS::AccountId}:session/*",)
+_SESSION_MANAGER = (
+    Right(
+        "Reach workers over Session Manager, where that is configured",
+        ("ssm:StartSession",),
+        _ec2("instance"),
+        {"StringEquals": _SSM_OURS},
+    ),
+    Right("For SSH alone", ("ssm:StartSession",), ("arn:${AWS::Partition}:ssm:*::document/AWS-StartSSHSession",)),
+    Right("Go on with its own sessions", ("ssmmessages:OpenDataChannel",), _SESSION_ARNS),
+    Right("End and resume them", ("ssm:TerminateSession", "ssm:ResumeSession"), _SESSION_ARNS, _OWN_SESSIONS),
+    Right(
+        "Give workers the instance profile that Session Manager needs",
+        ("iam:PassRole",),
+        ("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${SessionManagerRoleName}",),
+        {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
+    ),
 )
 _UPLOADS = (
     Right("Find unfinished uploads", ("s3:ListBucketMultipartUploads",), _BUCKET),
@@ -261,7 +279,7 @@ RUN = Role(
         *_REPOSITORY,
         *_UPLOADS,  # of a run that was killed, which the runner reaps itself
         _SESSIONS,
-        _SESSION_MANAGER,
+        *_SESSION_MANAGER,
     ),
 )
 WORKER = Role(
@@ -333,4 +351,23 @@ INVENTORY = Role(
         Right("Open the repository's key", ("kms:Decrypt",), ("${RepositoryKey}",)),
     ),
 )
-ROLES = (RUN, WORKER, REAPER, INVENTORY)
+SESSION_MANAGER = Role(
+    name="mayfly-session-manager",
+    purpose="the agent of Session Manager on workers, only where mayfly_worker_connection is session_manager",
+    setting="mayfly_accounts.NAME.worker_instance_profile",
+    assumed_by="EC2, for workers",
+    rights=(
+        # https://docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-create-iam-instance-profile.html
+        Right(
+            "Be reached by sessions; AWS knows no narrower resource",
+            (
+                "ssm:UpdateInstanceInformation",
+                "ssmmessages:CreateControlChannel",
+                "ssmmessages:CreateDataChannel",
+                "ssmmessages:OpenControlChannel",
+                "ssmmessages:OpenDataChannel",
+            ),
+        ),
+    ),
+)
+ROLES = (RUN, WORKER, REAPER, INVENTORY, SESSION_MANAGER)

@@ -31,7 +31,11 @@ _PATIENT = Config(
 _ENDING = _PATIENT.merge(Config(retries={"mode": "standard", "total_max_attempts": 4}, read_timeout=30))
 # For calls that would be done twice if they were repeated: the caller looks first.
 _ONCE = _PATIENT.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
-_MANNERS = {"patient": _PATIENT, "ending": _ENDING, "once": _ONCE}
+# For what a run can do without.
+_QUICK = _PATIENT.merge(
+    Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
+)
+_MANNERS = {"patient": _PATIENT, "ending": _ENDING, "once": _ONCE, "quick": _QUICK}
 
 
 class SessionClients:
@@ -50,7 +54,7 @@ class SessionClients:
         with self._lock:
             for account in accounts:
                 known = self._accounts.setdefault(account.id, account)
-                same = ("role_arn", "external_id", "worker_role_arn")
+                same = ("role_arn", "external_id", "worker_role_arn", "worker_instance_profile")
                 if any(getattr(known, name) != getattr(account, name) for name in same):
                     message = f"mayfly_accounts says two different things of account {account.id} in one run."
                     raise KeeperError("BadAccounts", message, _SEE)
@@ -75,6 +79,10 @@ class SessionClients:
         """As :meth:`client`, for ending and deleting: it shares no pace with the others."""
         return self._client(account_id, region, service, "ending")
 
+    def quick_client(self, account_id: str, region: str, service: str) -> Any:
+        """As :meth:`client`, but it gives up after some seconds: for what a run can do without."""
+        return self._client(account_id, region, service, "quick")
+
     def session_credentials(
         self, account_id: str, region: str, policy: dict[str, Any], seconds: int = _SESSION_SECONDS
     ) -> dict[str, str]:
@@ -89,6 +97,22 @@ class SessionClients:
         return _assume(
             sts, account.worker_role_arn, self._run_id, external_id=None, seconds=seconds, policy=text_of(policy)
         )()
+
+    def variables(self, account_id: str, region: str) -> dict[str, str]:
+        """Credentials of the account's role as variables of the environment, good for some time yet; raises as
+        :meth:`client`.
+        """
+        self.client(account_id, region, "sts")  # enters the account
+        credentials = self._sessions[account_id].get_credentials()
+        if credentials is None:
+            raise KeeperError("NoCredentials", f"There are no AWS credentials for account {account_id}.", _SEE)
+        frozen = credentials.get_frozen_credentials()
+        found = {
+            "AWS_ACCESS_KEY_ID": frozen.access_key,
+            "AWS_SECRET_ACCESS_KEY": frozen.secret_key,
+            "AWS_SESSION_TOKEN": frozen.token,
+        }
+        return {name: str(value) for name, value in found.items() if value}
 
     def _client(self, account_id: str, region: str, service: str, manner: str) -> Any:
         key = (account_id, region, service, manner)

@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..settings.connection import Way
 from ..settings.schema import Account, Settings
+from . import ways
 from .clients import SessionClients
 from .closing import Closing
 from .credentials import WorkerCredentials
@@ -222,6 +224,18 @@ class Context:
         self.run.check_open()
         self.run.temporaries.watch(account_id, region)
         return self.run.clients.once_client(account_id, region, "ec2")
+
+    def prepare_way(self) -> tuple[str, ...]:
+        """ssh to the bastion that is on the way to workers, which is logged in to once a run; empty without one.
+
+        Raises KeeperError when the way cannot be gone.
+        """
+        bastion = self.settings.bastion
+        if self.settings.worker_connection is Way.SESSION_MANAGER:
+            ways.check_programs()
+        if self.settings.worker_connection is not Way.BASTION or bastion is None:
+            return ()
+        return self.run.once(f"bastion {hash(bastion)}", lambda: ways.bastion_words(bastion, self.run.workers.folder))
 
     def tags(self, *, temporary: bool = True, user: Mapping[str, str] | None = None) -> dict[str, str]:
         """The tags of everything that the run makes, beside the ``user``'s own."""

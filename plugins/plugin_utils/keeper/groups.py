@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The temporary security group of a run, made where no groups are configured: SSH in from the control node alone."""
+"""The temporary security group of a run, made where no groups are configured: SSH in from one place or none."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _LOOKS = 6
 
 
 class TemporaryGroups:
-    """The groups of a run: one for each VPC, port and control node."""
+    """The groups of a run: one for each VPC, port and place that SSH comes from."""
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
-        self._made: dict[tuple[str, int, str], str] = {}
-        self._locks: dict[tuple[str, int, str], threading.Lock] = defaultdict(threading.Lock)
+        self._made: dict[tuple[str, int, str | None], str] = {}
+        self._locks: dict[tuple[str, int, str | None], threading.Lock] = defaultdict(threading.Lock)
 
     def ensure(
         self,
@@ -39,15 +39,17 @@ class TemporaryGroups:
         vpc_id: str,
         *,
         port: int,
-        cidr: str,
+        cidr: str | None,
         tags: Mapping[str, str],
         made: Callable[[str], None],
     ) -> str:
         """The id of the group that lets ``port`` in from ``cidr`` and HTTPS out. ``made`` is told of a new one.
 
-        Raises PlacementError when ``cidr`` is not the address of a control node, botocore's errors otherwise.
+        Without ``cidr`` nothing is let in. Raises PlacementError when it is not the address of a control node,
+        botocore's errors otherwise.
         """
-        check_control_node(cidr)
+        if cidr is not None:
+            check_control_node(cidr)
         key = (vpc_id, port, cidr)
         with self._locks[key]:
             if key not in self._made:
@@ -65,7 +67,7 @@ def _create(ec2: Any, vpc_id: str, name: str, tags: Mapping[str, str]) -> str:
     try:
         answer = ec2.create_security_group(
             GroupName=name,
-            Description="Workers of one mayfly run: SSH in from the control node",
+            Description="Workers of one mayfly run: SSH in from where it comes alone",
             VpcId=vpc_id,
             TagSpecifications=[{"ResourceType": "security-group", "Tags": listed}],
         )
@@ -82,14 +84,19 @@ def _create(ec2: Any, vpc_id: str, name: str, tags: Mapping[str, str]) -> str:
     raise KeeperError("GroupUnknown", f"The security group {name} exists in {vpc_id}, and AWS does not show it.")
 
 
-def _open(ec2: Any, group_id: str, port: int, cidr: str) -> None:
+def _open(ec2: Any, group_id: str, port: int, cidr: str | None) -> None:
+    if cidr is not None:
+        _let_in(ec2, group_id, port, cidr)
+    _unless(ec2.authorize_security_group_egress, "InvalidPermission.Duplicate", group_id, _HTTPS)
+    for rule in _EVERYTHING:
+        _unless(ec2.revoke_security_group_egress, "InvalidPermission.NotFound", group_id, rule)
+
+
+def _let_in(ec2: Any, group_id: str, port: int, cidr: str) -> None:
     source = "Ipv6Ranges" if ":" in cidr else "IpRanges"
     address = "CidrIpv6" if ":" in cidr else "CidrIp"
     ssh = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, source: [{address: cidr, "Description": "SSH"}]}
     _unless(ec2.authorize_security_group_ingress, "InvalidPermission.Duplicate", group_id, ssh)
-    _unless(ec2.authorize_security_group_egress, "InvalidPermission.Duplicate", group_id, _HTTPS)
-    for rule in _EVERYTHING:
-        _unless(ec2.revoke_security_group_egress, "InvalidPermission.NotFound", group_id, rule)
 
 
 def _unless(call: Callable[..., Any], done: str, group_id: str, rule: dict[str, Any]) -> None:

@@ -66,9 +66,15 @@ def client_token(run: str, resource: Mapping[str, Any], attempt: int, number: in
 
 
 def request(
-    candidate: Candidate, groups: list[str], user_data: str, tags: Mapping[str, str], token: str
+    candidate: Candidate,
+    groups: list[str],
+    user_data: str,
+    tags: Mapping[str, str],
+    token: str,
+    *,
+    profile: str | None = None,
 ) -> dict[str, Any]:
-    """The parameters of RunInstances for a candidate.
+    """The parameters of RunInstances for a candidate; ``profile`` names an instance profile.
 
     Raises KeeperError when the user data is longer than the 16 KiB that EC2 takes.
     """
@@ -88,6 +94,7 @@ def request(
         kinds = (*kinds, "spot-instances-request")
     return {
         **market,
+        **({"IamInstanceProfile": {"Name": profile}} if profile else {}),
         "ClientToken": token,
         "ImageId": candidate.image_id,
         "InstanceType": candidate.instance_type,

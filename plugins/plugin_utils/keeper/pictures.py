@@ -24,7 +24,7 @@ from ..placement.picture import (
     Zone,
 )
 from ..placement.types import ON_DEMAND, SPOT, quota_class
-from . import aws
+from . import aws, prices
 from .things import TEMPORARY
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ _AMAZONS_OWN = "AmazonProvidedDNS"
 _LIVE = {"Name": "instance-state-name", "Values": ["pending", "running"]}
 
 
-class Clients(Protocol):
-    """Where EC2 clients come from."""
+class Clients(prices.Clients, Protocol):
+    """Where clients come from."""
 
     def client(self, account_id: str, region: str, service: str) -> Any:
         """A client of the service for that account and Region."""
@@ -63,6 +63,7 @@ class Pictures:
         self._asked: dict[tuple[str, str], set[str]] = defaultdict(set)
         self._named: dict[tuple[str, str], set[str]] = defaultdict(set)
         self._counted: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self._priced: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
         self._locks: dict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
 
     def picture(self, account_id: str, region: str, instance_types: Iterable[str] = ()) -> Picture:
@@ -108,11 +109,27 @@ class Pictures:
             if unknown:
                 self._counted[key] |= unknown
                 quotas = self._clients.client(account_id, region, "service-quotas")
-                limits = {code: limit for code in sorted(unknown) if (limit := _limit(quotas, code)) is not None}
-                if limits:
-                    ec2 = self._clients.client(account_id, region, "ec2")
-                    found = _used(ec2, limits, deployment)
-                    self._pictures[key] = replace(picture, quotas={**picture.quotas, **found})
+                answers = {code: _limit(quotas, code) for code in sorted(unknown)}
+                limits = {code: answer for code, answer in answers.items() if isinstance(answer, int)}
+                faults = {f"quota {code}": answer for code, answer in answers.items() if isinstance(answer, str)}
+                found = _used(self._clients.client(account_id, region, "ec2"), limits, deployment) if limits else {}
+                self._pictures[key] = replace(
+                    picture, quotas={**picture.quotas, **found}, unknown={**picture.unknown, **faults}
+                )
+            return self._pictures[key]
+
+    def with_prices(self, account_id: str, region: str, wanted: Iterable[tuple[str, str]]) -> Picture:
+        """The picture, once more, with the prices of these types, each on a market, as far as AWS tells them."""
+        key = (account_id, region)
+        with self._locks[key]:
+            picture = self._pictures[key]
+            new = set(wanted) - self._priced[key]
+            if new:
+                self._priced[key] |= new
+                found, unknown = prices.describe(self._clients, picture, new)
+                self._pictures[key] = replace(
+                    picture, prices={**picture.prices, **found}, unknown={**picture.unknown, **unknown}
+                )
             return self._pictures[key]
 
 
@@ -225,13 +242,13 @@ def _rules(permissions: Iterable[dict[str, Any]]) -> Iterator[Rule]:
             yield Rule(str(each["IpProtocol"]), first, last, peer)
 
 
-def _limit(quotas: Any, code: str) -> int | None:
-    """A quota's value; None when the role may not ask for it, or the Region does not know it."""
+def _limit(quotas: Any, code: str) -> int | str:
+    """A quota's value; why there is none when the role may not ask for it, or the Region does not know it."""
     try:
         return int(quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
     except aws.ERRORS as error:
         log.warning("the quota %s is not known: %s", code, error)
-        return None
+        return f"{aws.code_of(error)}: {aws.message_of(error)}"
 
 
 def _used(ec2: Any, limits: dict[str, int], deployment: str) -> dict[str, Quota]:

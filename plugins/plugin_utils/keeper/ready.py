@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from . import aws, launch
 from .errors import KeeperError
 from .lease import Renewer
-from .ssh import Connection, SshError, port_answers
+from .ssh import Connection, SshError
 
 if TYPE_CHECKING:
     from .context import Context
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _READY_SECONDS = 300.0
 _LOOK_SECONDS = 5.0
-_PAUSE_SECONDS = 0.5
 _RELOAD_SECONDS = 10.0
 ENDED = ("shutting-down", "terminated", "stopping", "stopped")
 
@@ -59,7 +58,7 @@ def _log_in(context: Context, worker: Worker, connection: Connection, launching:
     look = time.monotonic() + _LOOK_SECONDS
     said = "its SSH port does not answer"
     while time.monotonic() < ends:
-        if port_answers(worker.address, worker.port):
+        if connection.answers():
             try:
                 connection.open()
             except SshError as error:
@@ -69,15 +68,14 @@ def _log_in(context: Context, worker: Worker, connection: Connection, launching:
         if time.monotonic() > look:
             look = time.monotonic() + _LOOK_SECONDS
             _check_running(context, worker)
-        launching.pause(_PAUSE_SECONDS)
+        launching.pause(connection.route.pause_seconds)
     message = f"The worker {worker.instance_id} at {worker.address} was not ready in {_READY_SECONDS:.0f} s: {said}."
-    remedy = "Check that its security groups let the control node in on that port, and that the image runs cloud-init."
-    raise KeeperError("WorkerNotReady", message, remedy)
+    raise KeeperError("WorkerNotReady", message, connection.route.remedy)
 
 
 def _log_in_again(worker: Worker, connection: Connection, launching: Launching) -> None:
     """With the new host key; while it is reloaded, sshd takes no connections for a moment."""
-    ends = time.monotonic() + _RELOAD_SECONDS
+    ends = time.monotonic() + _RELOAD_SECONDS + connection.route.connect_seconds
     while True:
         try:
             connection.open()
@@ -85,7 +83,7 @@ def _log_in_again(worker: Worker, connection: Connection, launching: Launching) 
             if time.monotonic() > ends:
                 message = f"The worker {worker.instance_id} does not show the host key that it made for itself: {error}"
                 raise KeeperError("WorkerUnreachable", message) from error
-            launching.pause(_PAUSE_SECONDS)
+            launching.pause(connection.route.pause_seconds)
         else:
             return
 

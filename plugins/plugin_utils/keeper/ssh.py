@@ -12,13 +12,15 @@ import shlex
 import socket
 import subprocess
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ..settings.connection import Way
 from .errors import KeeperError
 from .lease import RENEW, Beat
 
@@ -68,15 +70,87 @@ def port_answers(address: str, port: int) -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class Route:
+    """The way to a worker. Without ``proxy``, a command for ssh's ProxyCommand, its port is dialled.
+
+    ``environment`` is asked for before each ssh that needs ``proxy``. ``connect_seconds`` are for one try to get there,
+    ``pause_seconds`` between two while the worker boots; ``remedy`` is for a worker that does not answer.
+    """
+
+    way: Way = Way.DIRECT
+    proxy: tuple[str, ...] = ()
+    environment: Callable[[], Mapping[str, str]] = field(default=lambda: os.environ)
+    connect_seconds: int = CONNECT_SECONDS
+    pause_seconds: float = 0.5
+    remedy: str = (
+        "Check that its security groups let the control node in on that port, and that the image runs cloud-init."
+    )
+
+    @property
+    def options(self) -> dict[str, str]:
+        """ssh's options for it."""
+        options = {"ConnectTimeout": str(self.connect_seconds)}
+        if self.proxy:  # ssh takes %h and the like for its own
+            options["ProxyCommand"] = shlex.join(self.proxy).replace("%", "%%")
+        return options
+
+    def variables(self) -> dict[str, str] | None:
+        """The environment of an ssh that may dial; None for the keeper's own."""
+        # ssh runs a ProxyCommand with the user's shell, which may be none.
+        return {**self.environment(), "SHELL": "/bin/sh"} if self.proxy else None
+
+
+def strict_options(*, port: int, user: str, alias: str, key_file: Path, known_hosts: Path) -> dict[str, str]:
+    """ssh's options for a host with one key and one pinned host key: nobody is asked, and nothing is learnt."""
+    return {
+        "BatchMode": "yes",
+        "ForwardAgent": "no",
+        "GlobalKnownHostsFile": "/dev/null",
+        "HostKeyAlias": alias,
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "IdentityFile": str(key_file),
+        "LogLevel": "ERROR",
+        "Port": str(port),
+        "PreferredAuthentications": "publickey",
+        "ServerAliveCountMax": "3",
+        "ServerAliveInterval": "10",
+        "StrictHostKeyChecking": "yes",
+        "UpdateHostKeys": "no",
+        "User": user,
+        "UserKnownHostsFile": str(known_hosts),
+    }
+
+
+def ssh_words(options: Mapping[str, str]) -> list[str]:
+    """ssh with everything said: neither the user's configuration nor an agent may change what is dialled."""
+    words = ["ssh", "-F", "none", "-T"]
+    for name, value in options.items():
+        words += ["-o", f"{name}={value}"]
+    return words
+
+
 class Connection:
     """A worker's SSH master. Files lie in ``folder`` under ``alias``, the instance id: one control path for each."""
 
-    def __init__(self, *, address: str, port: int, user: str, alias: str, folder: Path, key_file: Path) -> None:
+    def __init__(
+        self,
+        *,
+        address: str,
+        port: int,
+        user: str,
+        alias: str,
+        folder: Path,
+        key_file: Path,
+        route: Route | None = None,
+    ) -> None:
         self.address = address
         self.port = port
         self.user = user
         self.alias = alias
         self.key_file = key_file
+        self.route = route or Route()
         self.control_path = folder / f"{alias}.ssh"
         self.known_hosts = folder / f"{alias}.known_hosts"
         self._log = folder / f"{alias}.log"
@@ -89,7 +163,11 @@ class Connection:
         """From now on, only this host key is taken for the worker."""
         write_secret(self.known_hosts, f"{self.alias} {public_key.strip()}\n")
 
-    def open(self, timeout: float = _LOGIN_SECONDS) -> None:
+    def answers(self) -> bool:
+        """Whether a login is worth a try: the port answers, or cannot be dialled from here."""
+        return bool(self.route.proxy) or port_answers(self.address, self.port)
+
+    def open(self, timeout: float | None = None) -> None:
         """Make the master connection, unless it lives; its lease has been renewed once then. Raises SshError."""
         with self._lock:
             if self._removed:
@@ -106,10 +184,16 @@ class Connection:
                 f"exec sudo -n sh -c {shlex.quote(RENEW)}",
             ]
             with self._log.open("wb") as log:
-                master = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+                master = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=self.route.variables(),
+                )
             self._master, self._beat = master, Beat(master)
             try:
-                self._beat.renew(timeout)
+                self._beat.renew(_LOGIN_SECONDS + self.route.connect_seconds if timeout is None else timeout)
             except (OSError, TimeoutError) as error:
                 self._end_master()
                 raise SshError(self._said() or str(error)) from error
@@ -133,7 +217,9 @@ class Connection:
         """
         words = [*self._ssh(), "-o", "ControlMaster=no", self.address, f"sudo -n sh -c {shlex.quote(command)}"]
         try:
-            done = subprocess.run(words, input=stdin, capture_output=True, timeout=timeout, check=False)
+            done = subprocess.run(
+                words, input=stdin, capture_output=True, timeout=timeout, check=False, env=self.route.variables()
+            )
         except subprocess.TimeoutExpired as error:
             message = f"A command on the worker {self.alias} took longer than {timeout:.0f} s."
             raise KeeperError("WorkerCommandTimeout", message) from error
@@ -183,29 +269,13 @@ class Connection:
         master.wait(_EXIT_SECONDS)
 
     def _ssh(self) -> list[str]:
-        """ssh with everything said: neither the user's configuration nor an agent may change what is dialled."""
-        options = {
-            "BatchMode": "yes",
-            "ConnectTimeout": str(CONNECT_SECONDS),
-            "ControlPath": str(self.control_path),
-            "ControlPersist": "no",
-            "ForwardAgent": "no",
-            "GlobalKnownHostsFile": "/dev/null",
-            "HostKeyAlias": self.alias,
-            "IdentitiesOnly": "yes",
-            "IdentityAgent": "none",
-            "IdentityFile": str(self.key_file),
-            "LogLevel": "ERROR",
-            "Port": str(self.port),
-            "PreferredAuthentications": "publickey",
-            "ServerAliveCountMax": "3",
-            "ServerAliveInterval": "10",
-            "StrictHostKeyChecking": "yes",
-            "UpdateHostKeys": "no",
-            "User": self.user,
-            "UserKnownHostsFile": str(self.known_hosts),
-        }
-        words = ["ssh", "-F", "none", "-T"]
-        for name, value in options.items():
-            words += ["-o", f"{name}={value}"]
-        return words
+        options = strict_options(
+            port=self.port,
+            user=self.user,
+            alias=self.alias,
+            key_file=self.key_file,
+            known_hosts=self.known_hosts,
+        )
+        return ssh_words(
+            {**options, **self.route.options, "ControlPath": str(self.control_path), "ControlPersist": "no"}
+        )

@@ -53,6 +53,7 @@ class Worker:
     subnet_id: str
     market: str
     launched: str
+    way: str = "direct"
 
     def as_dict(self) -> dict[str, Any]:
         """The form for results and reports."""

@@ -155,7 +155,8 @@ class Quota:
 class Picture:
     """An account in a Region, as described once a run.
 
-    ``quotas`` are by quota code; ``prices`` are USD an hour by (instance type, zone's id, market).
+    ``quotas`` are by quota code; ``prices`` are USD an hour by (instance type, zone's id, market). ``unknown`` says of
+    quotas and prices that could not be had why, as "quota L-1216C47A".
     """
 
     account: str
@@ -169,6 +170,7 @@ class Picture:
     instance_types: Mapping[str, InstanceType] = field(default_factory=dict)
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     prices: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
     def zone_id(self, zone: str) -> str | None:
         """The id of a zone given by its name in this account or by its id; None when the Region has no such zone."""

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from ..operations import GIB, OPERATIONS, Service, profile_of, services_of
+from ..settings.connection import fault_of_cidr
 from ..settings.instance_types import InstanceTypes
 from ..settings.networks import Network
 from . import networks, reach
 from .errors import PlacementError, known_operation
 from .networks import Site
 from .picture import Image, Picture
-from .types import ON_DEMAND, SPOT, fault_of_quota, fault_of_type
+from .types import ON_DEMAND, SPOT, fault_of_quota, fault_of_type, quota_class
 
 SSH_PORT = 22
 _CONTROL_NODE = "Set mayfly_control_node_cidr to the control node's own address, or name groups in mayfly_networks."
@@ -25,8 +25,10 @@ class Request:
     """What a worker is wanted for.
 
     ``zones`` are the ids of the zones that are best, nearest first; with ``vpc_id`` the worker has to be in that VPC
-    and in one of them. ``callers`` of SSH and of the operation's own port are CIDRs. ``market`` is spot or on-demand;
-    after spot, on-demand is fallen back to. ``images`` is the worker's machine image by architecture.
+    and in one of them. ``callers`` of SSH and of the operation's own port are CIDRs; SSH comes from ``bastion``, by all
+    that rules may call it, where there is one, and over Session Manager to no port at all. ``market`` is spot or
+    on-demand; after spot, on-demand is fallen back to. ``by_price`` puts the cheapest of each market first. ``images``
+    is the worker's machine image by architecture.
     """
 
     operation: str
@@ -44,6 +46,7 @@ class Request:
     control_node_cidr: str | None = None
     operator_cidr: str | None = None
     ssh_port: int = SSH_PORT
+    bastion: tuple[str, ...] = ()
     session_manager: bool = False
 
     @property
@@ -67,7 +70,7 @@ _OF_TYPES = ("size_bytes", "instance_types", "images")
 
 @dataclass(frozen=True)
 class Reason:
-    """Why something was taken or not: ``decision`` is chosen, fallback, rejected or warning."""
+    """Why something was taken or not: ``decision`` is chosen, fallback, rejected, warning or unknown."""
 
     subject: str
     decision: str
@@ -163,11 +166,25 @@ def _worked_out(
             "Name other types in mayfly_instance_types or other subnets in mayfly_networks.",
         )
     makes_group = any(not each.security_group_ids for each in candidates)
-    if makes_group and not request.control_node_cidr and not request.session_manager:
+    if makes_group and not (request.control_node_cidr or request.bastion or request.session_manager):
         raise PlacementError("NoControlNode", "No security group is configured and none can be made.", _CONTROL_NODE)
     if request.by_price:
-        candidates.sort(key=lambda each: (each.price is None, each.price or 0.0))
+        markets = request.markets
+        candidates.sort(key=lambda each: (markets.index(each.market), each.price is None, each.price or 0.0))
+        reasons += _of_prices(picture, candidates)
     return tuple(candidates), tuple(dict.fromkeys(reasons))
+
+
+def _of_prices(picture: Picture, candidates: Sequence[Candidate]) -> Iterator[Reason]:
+    """What the order by price began with, and which prices it had to do without."""
+    first = candidates[0]
+    if first.price is not None:
+        where = f"{first.instance_type} in zone {first.availability_zone_id}"
+        yield Reason("order", "chosen", f"by price: {where} costs {first.price:g} USD an hour ({first.market})")
+    for subject in dict.fromkeys(f"{each.market} price of {each.instance_type}" for each in candidates):
+        why = picture.unknown.get(subject)
+        if why is not None:
+            yield Reason(subject, "unknown", f"{why}; it comes last, in the order of preference")
 
 
 def services(region: str, request: Request) -> tuple[Service, ...]:
@@ -183,14 +200,7 @@ def services(region: str, request: Request) -> tuple[Service, ...]:
 
 def check_control_node(cidr: str) -> None:
     """Raises PlacementError unless SSH may be opened to ``cidr``: a network, and not everywhere."""
-    try:
-        network = ipaddress.ip_network(cidr)
-    except ValueError as error:
-        message = f"mayfly_control_node_cidr is no network: {error}."
-        raise PlacementError("BadControlNode", message, _CONTROL_NODE) from error
-    fault = "is everywhere" if network.prefixlen == 0 else ""
-    if "/" not in cidr:  # EC2 takes no bare address
-        fault = "has no /32 or other prefix"
+    fault = fault_of_cidr(cidr)
     if fault:
         raise PlacementError("BadControlNode", f"mayfly_control_node_cidr {cidr} {fault}.", _CONTROL_NODE)
 
@@ -206,6 +216,7 @@ def _types(picture: Picture, request: Request, reasons: list[Reason]) -> list[st
         size = f"{request.size_bytes / GIB:.10g} GiB"
         reasons.append(Reason(f"type {name}", decision, f"profile {request.profile} for {size}"))
         taken.append(name)
+    reasons += _unknown_quotas(picture, request, taken)
     if not taken:
         rejected = "; ".join(f"{each.subject.removeprefix('type ')}: {each.reason}" for each in reasons)
         raise PlacementError(
@@ -216,12 +227,23 @@ def _types(picture: Picture, request: Request, reasons: list[Reason]) -> list[st
     return taken
 
 
+def _unknown_quotas(picture: Picture, request: Request, names: Sequence[str]) -> Iterator[Reason]:
+    classes = dict.fromkeys(quota_class(name) for name in names)
+    for code in (kind.code(market) for kind in classes if kind is not None for market in request.markets):
+        why = picture.unknown.get(f"quota {code}")
+        if why is not None:
+            yield Reason(f"quota {code}", "unknown", f"{why}; whether it has room is seen at the launch")
+
+
 def _usable(picture: Picture, request: Request, reasons: list[Reason]) -> list[Site]:
     """Each subnet that a worker could work in, as the first entry that fits says; why not, for the others."""
     wanted = OPERATIONS[request.operation]
     needed = services(picture.region, request)
-    inward = [] if request.session_manager else [(request.ssh_port, request.control_node_cidr or None)]
-    callers = reach.Callers((*inward, *([(wanted.serves, request.operator_cidr or None)] if wanted.serves else [])))
+    callers: list[tuple[int, tuple[str, ...]]] = []
+    if not request.session_manager:
+        callers.append((request.ssh_port, request.bastion or _known(request.control_node_cidr)))
+    if wanted.serves:
+        callers.append((wanted.serves, _known(request.operator_cidr)))
     usable: dict[str, Site] = {}
     faults: dict[str, dict[str, None]] = {}
     for site in networks.sites(picture, request.networks, request.vpc_id):
@@ -229,7 +251,7 @@ def _usable(picture: Picture, request: Request, reasons: list[Reason]) -> list[S
         if request.vpc_id is not None and request.zones and subnet.zone_id not in request.zones:
             found = [f"zone {subnet.zone_id} is none that the resource is in"]
         else:
-            found = reach.faults(picture, site, needed, callers, request.peers)
+            found = reach.faults(picture, site, needed, reach.Callers(tuple(callers)), request.peers)
         if found:
             faults.setdefault(subnet.id, {}).update(dict.fromkeys(found))
         else:
@@ -238,6 +260,10 @@ def _usable(picture: Picture, request: Request, reasons: list[Reason]) -> list[S
         Reason(f"subnet {each}", "rejected", "; ".join(faults[each])) for each in sorted(faults.keys() - usable.keys())
     ]
     return list(usable.values())
+
+
+def _known(cidr: str | None) -> tuple[str, ...]:
+    return (cidr,) if cidr else ()
 
 
 def _preference(request: Request, site: Site) -> tuple[int, int, str]:

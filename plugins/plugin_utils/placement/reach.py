@@ -32,9 +32,12 @@ class Peer:
 
 @dataclass(frozen=True)
 class Callers:
-    """Who reaches the worker, by TCP port: each a CIDR, or None where it is not known and so not looked at."""
+    """Who reaches the worker, by TCP port: all that rules may call it, CIDRs and security groups.
 
-    by_port: tuple[tuple[int, str | None], ...] = ()
+    Of whom nothing is known is not looked at.
+    """
+
+    by_port: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
 
 def faults(
@@ -133,8 +136,8 @@ def _faults_of_groups(site: Site, callers: Callers) -> Iterator[str]:
         if not rules.lets_out(site.groups, DNS, to=(resolver,), protocol="udp"):
             yield f"{names} lets no UDP 53 out to {resolver}, a name server of {site.vpc.id}"
     for port, caller in callers.by_port:
-        if caller is not None and not rules.lets_in(site.groups, port, of=(caller,)):
-            yield f"{names} lets TCP {port} in from nowhere that holds {caller}"
+        if caller and not rules.lets_in(site.groups, port, of=caller):
+            yield f"{names} lets TCP {port} in from nowhere that holds {' or '.join(caller)}"
 
 
 def _faults_of_peers(picture: Picture, site: Site, peers: tuple[Peer, ...]) -> Iterator[str]:

@@ -10,7 +10,8 @@ PREFIX = "mayfly_"
 _BY_FILE = {
     "accounts": ("deployment", "accounts", "worker_account"),
     "networks": ("networks", "control_node_cidr", "check_operations", "check_ports"),
-    "instance_types": ("instance_types", "worker_market", "max_workers", "capacity_timeout"),
+    "connections": ("worker_connection", "bastion"),
+    "instance_types": ("instance_types", "worker_market", "worker_order", "max_workers", "capacity_timeout"),
     "tags": ("worker_tags",),
     "repositories": (
         "repository",

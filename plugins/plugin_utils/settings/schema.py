@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from .checks import DEFAULT_OPERATIONS, CheckOperations, CheckPorts
+from .connection import Bastion, Way
 from .instance_types import InstanceTypes, InstanceTypesSetting
 from .model import SECRET, Setting, read, read_all
 from .names import PREFIX
@@ -39,6 +40,7 @@ class Account(Setting):
     role_arn: Text | None = Field(None, description="the ARN of a role")
     external_id: Text | None = Field(None, description="a text", json_schema_extra=SECRET)
     worker_role_arn: Text | None = Field(None, description="the ARN of a role")
+    worker_instance_profile: Text | None = Field(None, description="the name of an instance profile")
 
     @classmethod
     def named(cls, name: str, **values: Any) -> Account:
@@ -99,8 +101,9 @@ class Settings(Setting):
     check_ports: CheckPorts = Field((), description="a list of up to 32 ports, each with host and port")
     instance_types: InstanceTypesSetting = Field(default_factory=InstanceTypes, description="lists of types by profile")
     worker_market: Literal["on-demand", "spot"] = Field("on-demand", description="on-demand or spot")
+    worker_order: Literal["preference", "price"] = Field("preference", description="preference or price")
     max_workers: int = Field(0, ge=0, description="a number of workers, or 0 for any")
-    capacity_timeout: int = _seconds(0, _DAY, 900)
+    capacity_timeout: int = _seconds(1, _DAY, 900)
     worker_tags: OwnTags = Field(default_factory=dict, description="a dictionary of keys and values")
     repository: Repository | None = Field(None, description="a dictionary that names a bucket")
     restore_point: Annotated[str, BeforeValidator(str)] = Field("latest", description="latest, an id or a time")
@@ -126,6 +129,8 @@ class Settings(Setting):
     image_remove_old: bool = Field(False, description="true or false")
     lease: int = _seconds(15, _DAY, 600)
     deadline: int = _seconds(60, _WEEK, 86400)
+    bastion: Bastion | None = Field(None, description="a dictionary that names a host")
+    worker_connection: Way = Field(Way.DIRECT, description="direct, bastion or session_manager")
     worker_ssh_port: int = Field(22, ge=1, le=65535, description="a TCP port")
     worker_ssh_user: str = Field(
         "mayfly", pattern=r"^[a-z_][a-z0-9_-]{0,31}\Z", description="the name of a user, as useradd takes it"
@@ -145,6 +150,14 @@ class Settings(Setting):
     reap_grace: int = _seconds(300, _WEEK, 900)
     reap_run: str = Field("", description="the id of a run")
     operation: str = "unknown"
+
+    @field_validator("worker_connection")
+    @classmethod
+    def _has_its_bastion(cls, value: Way, info: ValidationInfo) -> Way:
+        # A bastion that was given and is wrong has its own error, and is not in the data.
+        if value is Way.BASTION and "bastion" in info.data and info.data["bastion"] is None:
+            raise ValueError("it is bastion, so mayfly_bastion is needed too")
+        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -19,15 +19,28 @@ MANUAL = sorted((ROOT / "group_vars/all").glob("*.yml"))
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 # Where the worker is, which operation it is, and what is protected are no settings.
 SETTING = re.compile(
-    r"\bmayfly_(?!worker_(?:instance_id|address|port|user|control_path|known_hosts|key_file)\b|operation\b|resource\b)"
+    r"\bmayfly_(?!worker_(?:instance_id|way|address|port|user|control_path|known_hosts|key_file)\b|operation\b|resource\b)"
     r"[a-z_]+"
 )
-# {{ mayfly_x | default(VALUE) }} and nothing else
-MAPPING = re.compile(r"^\{\{ (mayfly_[a-z_]+) \| default\((.*)\) \}\}$")
+# {{ mayfly_x | default(VALUE, true) }} and nothing else: a blank answer of a survey counts as not given
+MAPPING = re.compile(r"^\{\{ (mayfly_[a-z_]+) \| default\((.*), true\) \}\}$")
 # Required, or taken from the resource: explained, with an example, but without a default that could be shown
-WITHOUT_DEFAULT = {"mayfly_accounts", "mayfly_repository", "mayfly_restore_account", "mayfly_restore_region"}
+WITHOUT_DEFAULT = {
+    "mayfly_accounts",
+    "mayfly_bastion",
+    "mayfly_repository",
+    "mayfly_restore_account",
+    "mayfly_restore_region",
+}
 # Not mapped by a role: every action reads these for the keeper
-RUN_WIDE = {"mayfly_accounts", "mayfly_deployment", "mayfly_lease", "mayfly_deadline"}
+RUN_WIDE = {
+    "mayfly_accounts",
+    "mayfly_bastion",
+    "mayfly_deadline",
+    "mayfly_deployment",
+    "mayfly_lease",
+    "mayfly_worker_connection",
+}
 DEFAULTS = {f"mayfly_{name}": field.default for name, field in Settings.model_fields.items()}
 
 

@@ -28,7 +28,13 @@ INDIRECT = {
     *permissions.USE_VOLUME_KEY,
     *permissions.DELETE_OBJECTS,  # of versions, in DeleteObjects; of locks, in HeadObject
     *permissions.USE_REPOSITORY_KEY,
+    # By the AWS CLI, its plugin, EC2 and the agent of Session Manager.
+    "iam:PassRole",
+    "ssm:ResumeSession",
     "ssm:StartSession",
+    "ssm:TerminateSession",
+    "ssmmessages:OpenDataChannel",
+    *(action for right in permissions.SESSION_MANAGER.rights for action in right.actions),
 }
 # Where an action has another name than its call.
 ACTIONS = {
@@ -56,7 +62,7 @@ def called() -> set[str]:
             names |= set(CALLS.findall(text)) | set(BY_NAME.findall(text))
     known: dict[str, str] = {}
     session = botocore.session.get_session()
-    for service in ("ec2", "kms", "s3", "sts", "service-quotas"):
+    for service in ("ec2", "kms", "s3", "sts", "service-quotas", "pricing"):
         for operation in session.get_service_model(service).operation_names:
             known[xform_name(operation)] = operation
     return {known[name] for name in names - NO_CALLS if name in known}
@@ -97,7 +103,8 @@ class TestARole:
             for action in right.actions
             if right.resources == ("*",) and not right.condition
         ]
-        assert all(re.match(r"(ec2|kms):Describe|servicequotas:Get", action) for action in free), free
+        known = r"(ec2|kms):Describe|servicequotas:Get|pricing:Get|ssmmessages:|ssm:UpdateInstanceInformation"
+        assert all(re.match(known, action) for action in free), free
 
     def test_deletes_only_what_bears_the_deployments_tag(self, role: permissions.Role) -> None:
         for right in role.rights:

@@ -17,6 +17,7 @@ from ...placement.place import Request, place, services
 from ...placement.reach import Peer
 from ...placement.types import quota_class
 from ...settings.checks import CheckOperations
+from ...settings.connection import Way
 from ...settings.instance_types import InstanceTypesSetting
 from ...settings.model import read
 from ...settings.networks import Network
@@ -26,6 +27,9 @@ from .. import baked
 from ..context import Context
 from ..errors import KeeperError
 from . import operation
+
+# Publishes the default image (https://wiki.debian.org/Cloud/AmazonEC2Image/Bookworm).
+_DEBIAN = "136693071363"
 
 
 @operation("placement.plan")
@@ -37,9 +41,11 @@ def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     read(OwnTags, "mayfly_worker_tags", arguments.get("tags"))
     with context.report.stage("Placing"):
         account, why = _account(context, arguments)
+        _check_way(context, account)
         request = _request(context, arguments)
         picture = _picture(context, account.id, str(arguments["site"]["region"]), request)
         images, why_image = _images(context, picture, arguments, request)
+        _check_agent(context, images)
         placed = place(picture, replace(request, images=images))
     reasons = [{"subject": f"account {account.id}", "decision": "chosen", "reason": why}]
     image = images[placed.candidates[0].architecture]
@@ -83,10 +89,36 @@ def _request(context: Context, arguments: dict[str, Any]) -> Request:
         networks=read(tuple[Network, ...], "mayfly_networks", arguments.get("networks") or []),
         instance_types=read(InstanceTypesSetting, "mayfly_instance_types", arguments.get("instance_types")),
         market=arguments["market"],
+        by_price=arguments["order"] == "price",
         control_node_cidr=arguments.get("control_node_cidr"),
         operator_cidr=arguments.get("operator_cidr"),
         ssh_port=arguments["ssh_port"],
+        bastion=_bastion(context),
+        session_manager=context.settings.worker_connection is Way.SESSION_MANAGER,
     )
+
+
+def _bastion(context: Context) -> tuple[str, ...]:
+    """What the rules of workers may call the host that SSH comes from; empty without a bastion."""
+    settings = context.settings
+    uses = settings.worker_connection is Way.BASTION and settings.bastion is not None
+    return settings.bastion.peers if uses and settings.bastion else ()
+
+
+def _check_way(context: Context, account: Account) -> None:
+    """Raises KeeperError when SSH could not get to workers in the account, as far as it can be told without one."""
+    context.prepare_way()
+    if context.settings.worker_connection is Way.SESSION_MANAGER and account.worker_instance_profile is None:
+        message = f"mayfly_accounts.{account.name} has no worker_instance_profile, which Session Manager needs."
+        raise KeeperError("NoInstanceProfile", message, "group_vars/all/accounts.yml says what it holds.")
+
+
+def _check_agent(context: Context, images: Mapping[str, Image]) -> None:
+    """Raises KeeperError for an image that is known to lack the agent that Session Manager ends at."""
+    lacking = [each.id for each in images.values() if each.owner == _DEBIAN]
+    if context.settings.worker_connection is Way.SESSION_MANAGER and lacking:
+        message = f"{lacking[0]} is an image of Debian's own, which has no amazon-ssm-agent: Session Manager needs it."
+        raise KeeperError("NoAgent", message, "Name an image that has it in mayfly_worker_image.")
 
 
 def _services_of_users(context: Context, arguments: dict[str, Any]) -> tuple[str, ...]:
@@ -109,8 +141,12 @@ def _picture(context: Context, account: str, region: str, request: Request) -> P
     picture = pictures.picture(account, region, names)
     vpcs = {site.vpc.id for site in networks.sites(picture, request.networks, request.vpc_id)}
     pictures.with_names(account, region, vpcs)
-    codes = {known.code(market) for name in names if (known := quota_class(name)) for market in request.markets}
-    return pictures.with_quotas(account, region, codes, context.settings.deployment)
+    codes = {kind.code(market) for name in names if (kind := quota_class(name)) for market in request.markets}
+    known = pictures.with_quotas(account, region, codes, context.settings.deployment)
+    if not request.by_price:
+        return known
+    wanted = {(name, market) for name in names if name in known.instance_types for market in request.markets}
+    return pictures.with_prices(account, region, wanted)
 
 
 def _images(

@@ -10,14 +10,15 @@ from typing import Any
 from ...placement import failover
 from ...placement.place import Candidate
 from ...placement.types import SPOT, quota_class
+from ...settings.connection import Way
 from ...settings.model import read
 from ...settings.tags import OwnTags
-from .. import launch
+from .. import launch, ways
 from ..context import Context
 from ..errors import KeeperError
 from ..losses import why_lost
 from ..ready import await_ready
-from ..ssh import Connection
+from ..ssh import Connection, Route, SshError
 from ..turns import await_turn, live_workers
 from ..workers import DOUBT_SECONDS, Launching, Worker
 from . import operation
@@ -89,6 +90,17 @@ def lost(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
     return {"lost": why}
 
 
+@operation("worker.connected")
+def connected(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Nothing, once the connection that tasks share is there; of a host's worker that cannot be dialled from here."""
+    connection = context.run.workers.connection(str(arguments["host"]))
+    try:
+        connection.open()
+    except SshError as error:
+        raise KeeperError("WorkerUnreachable", f"The worker {connection.alias} cannot be reached: {error}") from error
+    return {}
+
+
 @operation("worker.info")
 def info(context: Context, _arguments: dict[str, Any]) -> dict[str, Any]:
     """{workers}: all that live."""
@@ -103,6 +115,7 @@ def _launch(context: Context, arguments: dict[str, Any], user_tags: dict[str, st
         if not everything:
             message = f"{context.host}: its worker was lost, and no candidate is on demand."
             raise KeeperError("NoCapacity", message, "Have the quota of vCPUs on demand raised.")
+    context.prepare_way()  # what fails here must not fail beside a new instance
     refused: dict[str, None] = {}
     ends = time.monotonic() + arguments["capacity_timeout"]
     left = everything
@@ -193,14 +206,16 @@ def _run(
             context.ec2(account, region),
             candidate.vpc_id,
             port=arguments["ssh_port"],
-            cidr=str(arguments["control_node_cidr"] or ""),
+            cidr=_ssh_from(context, arguments),
             tags=context.tags(user=user_tags),
             made=lambda group: context.run.temporaries.add(account, region, group, "security-group"),
         )
     ]
     resource = arguments["resource"]
     token = launch.client_token(context.run.id, resource, launching.attempt, launching.next_try())
-    parameters = launch.request(candidate, groups, arguments["user_data"], tags, token)
+    parameters = launch.request(
+        candidate, groups, arguments["user_data"], tags, token, profile=_profile(context, account)
+    )
     try:
         return launch.run_instances(ec2, parameters, launching.pause)
     except launch.CandidateFailed:
@@ -218,6 +233,7 @@ def _register(context: Context, arguments: dict[str, Any], candidate: Candidate,
     """Put the new instance under the keeper's care at once; raises KeeperError when AWS tells no address of it."""
     workers = context.run.workers
     address = str(instance.get("PrivateIpAddress") or "")
+    route = _route(context, candidate, instance["InstanceId"], (address, arguments["ssh_port"]))
     connection = Connection(
         address=address,
         port=arguments["ssh_port"],
@@ -225,6 +241,7 @@ def _register(context: Context, arguments: dict[str, Any], candidate: Candidate,
         alias=instance["InstanceId"],
         folder=workers.folder,
         key_file=workers.key_file,
+        route=route,
     )
     worker = Worker(
         host=context.host,
@@ -242,6 +259,7 @@ def _register(context: Context, arguments: dict[str, Any], candidate: Candidate,
         subnet_id=candidate.subnet_id,
         market=candidate.market,
         launched=instance["LaunchTime"].isoformat(),
+        way=route.way,
     )
     workers.add(worker, connection)
     if candidate.market == SPOT:
@@ -252,6 +270,32 @@ def _register(context: Context, arguments: dict[str, Any], candidate: Candidate,
     connection.pin(workers.host_key(context.host).public)
     context.report.set(worker=_reported(worker))
     return worker
+
+
+def _route(context: Context, candidate: Candidate, instance_id: str, end: tuple[str, int]) -> Route:
+    """The way to a new worker, whose address and port are its ``end``."""
+    if context.settings.worker_connection is Way.SESSION_MANAGER:
+        place = (candidate.account, candidate.region)
+        return ways.over_session_manager(context.run.clients, *place, instance_id, end[1])
+    words = context.prepare_way()
+    return ways.over_bastion(words, *end) if words else Route()
+
+
+def _ssh_from(context: Context, arguments: dict[str, Any]) -> str | None:
+    """Where SSH comes from, for the run's own security group; None for nowhere."""
+    way, bastion = context.settings.worker_connection, context.settings.bastion
+    if way is Way.SESSION_MANAGER:
+        return None
+    if way is Way.BASTION and bastion is not None:
+        return bastion.cidr
+    return str(arguments["control_node_cidr"] or "")
+
+
+def _profile(context: Context, account: str) -> str | None:
+    """The instance profile of a worker, which Session Manager alone needs."""
+    if context.settings.worker_connection is not Way.SESSION_MANAGER:
+        return None
+    return context.owner(account).worker_instance_profile
 
 
 def _reported(worker: Worker) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class Clients:
                 self.made[account_id, region] = self._make()
             return self.made[account_id, region]
 
-    ending_client = once_client = client
+    ending_client = once_client = quick_client = client
 
 
 def worker(host: str = HOST, instance_id: str = "i-worker", account: str = ACCOUNT, age: float = 0) -> Worker:

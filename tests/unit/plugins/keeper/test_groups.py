@@ -35,11 +35,19 @@ class Account:
         self.groups = TemporaryGroups("the-run")
         self.made: list[str] = []
 
-    def ensure(self, vpc: str = "vpc-1", port: int = 22, cidr: str = NODE) -> str:
+    def ensure(self, vpc: str = "vpc-1", port: int = 22, cidr: str | None = NODE) -> str:
         return self.groups.ensure(self.ec2, vpc, port=port, cidr=cidr, tags=TAGS, made=self.made.append)
 
     def asked(self, call: str) -> list[dict[str, Any]]:
         return [arguments for name, arguments in self.ec2.asked if name == call]
+
+
+def test_lets_nothing_in_where_ssh_comes_from_nowhere() -> None:
+    account = Account()
+    assert account.ensure(cidr=None) == "sg-1"
+    assert account.asked("authorize_security_group_ingress") == []
+    assert len(account.asked("authorize_security_group_egress")) == 1
+    assert account.ensure() == "sg-2"
 
 
 def test_lets_ssh_in_from_the_control_node_and_https_out() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import launch, ready
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.ssh import SshError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.ssh import Route, SshError, port_answers
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.workers import Launching, Worker
 from botocore.exceptions import ClientError
 
@@ -36,9 +36,14 @@ def shown(state: str, **reason: str) -> Any:
 class Connection:
     """A connection whose logins follow a script: an exception is raised, None is a success."""
 
-    def __init__(self, *logins: Exception | None) -> None:
+    def __init__(self, port: int, *logins: Exception | None) -> None:
+        self.port = port
+        self.route = Route(connect_seconds=0, pause_seconds=0.01)
         self.logins = Script(*logins)
         self.happened: list[str] = []
+
+    def answers(self) -> bool:
+        return port_answers(LOCAL, self.port)
 
     def open(self) -> None:
         self.logins()
@@ -77,7 +82,7 @@ class Boot:
 
     def __init__(self, port: int, *logins: Exception | None, **answers: Any) -> None:
         self.worker = Worker(**{**worker().as_dict(), "address": LOCAL, "port": port})
-        self.connection = Connection(*logins)
+        self.connection = Connection(port, *logins)
         self.workers = Workers(self.connection)
         self.ec2 = Ec2(**{"describe_instances": Script(shown("running")), **answers})
         self.launching = Launching(HOST, 1)
@@ -91,7 +96,7 @@ class Boot:
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker is waited for 0.6 s, looked at every 50 ms, and its new key is waited for 0.3 s."""
-    for name, seconds in (("READY", 0.6), ("LOOK", 0.05), ("PAUSE", 0.01), ("RELOAD", 0.3)):
+    for name, seconds in (("READY", 0.6), ("LOOK", 0.05), ("RELOAD", 0.3)):
         monkeypatch.setattr(ready, f"_{name}_SECONDS", seconds)
 
 

@@ -107,7 +107,7 @@ def test_a_market_whose_quota_is_used_up_is_left_out() -> None:
     assert {each.market for each in placed.candidates} == {SPOT}
 
 
-def test_by_price_the_cheapest_comes_first_and_the_unknown_last() -> None:
+def test_by_price_the_cheapest_of_each_market_comes_first_and_the_unknown_last() -> None:
     zones = (ZONE_IDS["a"], ZONE_IDS["b"])
     prices = {
         ("c5.large", zones[0], SPOT): 0.04,
@@ -118,7 +118,39 @@ def test_by_price_the_cheapest_comes_first_and_the_unknown_last() -> None:
     priced = replace(world(), prices=prices)
     wanted = request(market=SPOT, by_price=True, instance_types={"small": ["m5.xlarge", "c5.large"]})
     found = [each.price for each in place(priced, wanted).candidates]
-    assert found == [0.03, 0.04, 0.09, 0.097, None, None, None, None]
+    assert found == [0.03, 0.04, 0.09, None, 0.097, None, None, None]
+
+
+def test_the_order_by_price_says_what_it_began_with_and_what_it_did_without() -> None:
+    prices = {("c5.large", ZONE_IDS["a"], ON_DEMAND): 0.097}
+    unknown = {"on-demand price of m5.xlarge": "AccessDenied: no", "on-demand price of t3.medium": "AccessDenied: no"}
+    types = {"small": ["m5.xlarge", "c5.large"]}
+    placed = place(replace(world(), prices=prices, unknown=unknown), request(by_price=True, instance_types=types))
+    assert types_of(placed)[0] == "c5.large"
+    found = reasons(placed)
+    assert found["order"] == (
+        "chosen",
+        f"by price: c5.large in zone {ZONE_IDS['a']} costs 0.097 USD an hour (on-demand)",
+    )
+    assert found["on-demand price of m5.xlarge"][0] == "unknown"
+    assert "on-demand price of t3.medium" not in found  # of another host's
+
+
+def test_without_any_price_the_order_is_that_of_preference() -> None:
+    types = {"small": ["m5.xlarge", "c5.large"]}
+    by_price = place(world(), request(by_price=True, market=SPOT, instance_types=types))
+    assert by_price.candidates == place(world(), request(market=SPOT, instance_types=types)).candidates
+    assert "order" not in reasons(by_price)
+
+
+def test_a_quota_that_cannot_be_read_is_told_and_refuses_nothing() -> None:
+    unread = replace(world(), unknown={f"quota {STANDARD}": "AccessDenied: no", "quota L-34B43A08": "AccessDenied: no"})
+    placed = place(unread, request(instance_types={"small": ["c5.large"]}))
+    assert types_of(placed) == ["c5.large"]
+    decision, reason = reasons(placed)[f"quota {STANDARD}"]
+    assert (decision, reason.split(";")[0]) == ("unknown", "AccessDenied: no")
+    assert "quota L-34B43A08" not in reasons(placed)  # no Spot instance is wanted
+    assert "quota L-34B43A08" in reasons(place(unread, request(market=SPOT)))
 
 
 SAME = Candidate(

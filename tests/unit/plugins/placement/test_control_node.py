@@ -104,6 +104,33 @@ def test_session_manager_needs_no_way_in() -> None:
     assert place(world, request(session_manager=True, control_node_cidr=None)).candidates
 
 
+BASTION = ("10.30.0.9/32", "sg-bastion")
+LETTING_THE_BASTION_IN = [
+    ("its address", Rule("tcp", 22, 22, "10.30.0.9/32"), True),
+    ("its group", Rule("tcp", 22, 22, "sg-bastion"), True),
+    ("the control node alone", Rule("tcp", 22, 22, CONTROL_NODE), False),
+    ("another group", Rule("tcp", 22, 22, "sg-other"), False),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "lets_in"), [row[1:] for row in LETTING_THE_BASTION_IN], ids=[row[0] for row in LETTING_THE_BASTION_IN]
+)
+def test_with_a_bastion_it_alone_must_be_let_in(rule: Rule, lets_in: bool) -> None:
+    world = picture(default_vpc(At("subnet-a"), groups=[group("sg-workers", rule)]))
+    wanted = request(network(security_group_ids=["sg-workers"]), bastion=BASTION)
+    if lets_in:
+        assert place(world, wanted).candidates
+    else:
+        assert "in from nowhere that holds 10.30.0.9/32 or sg-bastion" in refusal(world, wanted).message
+
+
+def test_with_a_bastion_no_control_node_must_be_known() -> None:
+    world = picture(default_vpc(At("subnet-a")))
+    assert refusal(world, request(control_node_cidr=None)).code == "NoControlNode"
+    assert place(world, request(control_node_cidr=None, bastion=BASTION)).candidates
+
+
 @pytest.mark.parametrize("peer", ["0.0.0.0/0", "::/0"])
 def test_a_group_that_lets_everybody_in_is_taken_with_a_warning_that_names_it(peer: str) -> None:
     groups = [group("sg-open", Rule("tcp", 22, 22, CONTROL_NODE), Rule("tcp", 8080, 8090, peer))]

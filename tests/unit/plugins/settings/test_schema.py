@@ -9,10 +9,24 @@ import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.model import SettingError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.names import FILES
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Account, Settings
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 ID = "111122223333"
 ROLE = f"arn:aws:iam::{ID}:role/mayfly"
 PORTS = [{"host": "db", "port": 5432 + number} for number in range(33)]
+KEY = Ed25519PrivateKey.generate()
+PRIVATE = KEY.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+LOCKED = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"a-secret")).decode()
+PUBLIC = KEY.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+BASTION = {"host": "b.example.com", "user": "jump", "private_key": PRIVATE, "host_key": PUBLIC, "cidr": "10.1.2.3/32"}
 REPOSITORY = {"bucket": "backups", "region": "eu-central-1", "account": ID}
 
 
@@ -54,7 +68,7 @@ def test_an_id_without_quotes_is_taken_when_it_is_whole() -> None:
 BOUNDS = {
     "lease": (15, 86400),
     "deadline": (60, 604800),
-    "capacity_timeout": (0, 86400),
+    "capacity_timeout": (1, 86400),
     "hook_timeout": (1, 86400),
     "snapshot_timeout": (60, 604800),
     "restore_timeout": (60, 604800),
@@ -81,6 +95,16 @@ GOOD: dict[str, list[Any]] = {
     "deployment": ["a", "A-1", "x" * 64, 7],
     "worker_account": ["backup", "production"],
     "worker_market": ["spot", "on-demand"],
+    "worker_order": ["preference", "price"],
+    "worker_connection": ["direct", "session_manager"],
+    "bastion": [
+        BASTION,
+        {**BASTION, "port": "2222", "security_group_ids": ["sg-1"]},
+        {**BASTION, "host": "fd00::7", "cidr": "fd00::7/128"},
+        {**BASTION, "private_key": PEM},
+        {**BASTION, "private_key": PRIVATE.strip()},
+        {**BASTION, "host_key": f"{PUBLIC} root@bastion"},
+    ],
     "agent_memory_max": ["1%", "75%", "100%", "2G", "500M", 1073741824, "infinity"],
     "worker_ssh_user": ["mayfly", "_a-1", "x" * 32],
     "hooks": [{"before": "true"}, {"before": "a", "after": "b"}, {"before": ""}],
@@ -101,6 +125,23 @@ BAD: dict[str, list[Any]] = {
     "accounts": [[ID], ID, {"backup": ID}, {"backup": {"id": "x"}}, {"backup": {"role_arn": ROLE}}],
     "worker_account": ["both", "BACKUP", ID],
     "worker_market": ["Spot", "reserved"],
+    "worker_order": ["cheapest", "Price"],
+    "worker_connection": ["ssh", "Bastion", "bastion"],
+    "bastion": [
+        "b.example.com",
+        {**BASTION, "host": "-oProxyCommand=x"},
+        {**BASTION, "host": "a b"},
+        {**BASTION, "user": "-x"},
+        {**BASTION, "port": 0},
+        {**BASTION, "private_key": "~/.ssh/id_ed25519"},
+        {**BASTION, "private_key": LOCKED},
+        {**BASTION, "host_key": "b.example.com ssh-ed25519 AAAA"},
+        {**BASTION, "host_key": "AAAA"},
+        {**BASTION, "cidr": "10.1.2.3"},
+        {**BASTION, "cidr": "0.0.0.0/0"},
+        {**BASTION, "cidr": "sg-1"},
+        {key: value for key, value in BASTION.items() if key != "cidr"},
+    ],
     "agent_memory_max": ["0%", "101%", "much", "75 %", "-1G"],
     "worker_ssh_user": ["root;reboot", "Ops", "x" * 33, "1a", "a\n"],
     "hooks": ["true", {"during": "x"}, {"before": ["a"]}],
@@ -169,11 +210,23 @@ def test_the_account_at_fault_is_named() -> None:
         {"accounts": {"backup": {"id": ID, "external_id": ["a-secret"]}}},
         {"repository": {**REPOSITORY, "passphrase": ["a-secret"]}},
         {"repository": {**REPOSITORY, "passphrase": "a-secret", "bucket": ""}},
+        {"bastion": {**BASTION, "private_key": "a-secret"}},
+        {"bastion": {**BASTION, "private_key": PRIVATE.replace("==", "a-secret==")[:-40] + "a-secret"}},
     ],
 )
 def test_a_secret_stands_in_no_message(call: dict[str, Any]) -> None:
     error = refused(**call)
     assert "a-secret" not in f"{error} {error.message} {error.remedy} {error.__cause__} {error.__context__}"
+
+
+def test_a_bastion_must_be_said_where_it_is_wanted() -> None:
+    assert "mayfly_bastion is needed too" in refused(worker_connection="bastion").message
+    it = Settings.from_call({"worker_connection": "bastion", "bastion": {**BASTION, "security_group_ids": ["sg-1"]}})
+    assert it.bastion is not None
+    assert it.bastion.peers == ("10.1.2.3/32", "sg-1")
+    assert it.bastion.private_key == PRIVATE
+    wrong = refused(worker_connection="bastion", bastion={**BASTION, "port": 0}).message
+    assert wrong == "mayfly_bastion.port is 0, not a TCP port."
 
 
 def test_a_name_for_an_account_is_no_key() -> None:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context import Context, Run
@@ -12,7 +13,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors impor
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations.placement import plan
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.errors import PlacementError
-from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.picture import Picture
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.picture import Endpoint, Picture
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.model import SettingError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
 
@@ -25,6 +26,7 @@ from tests.unit.plugins.placement.world import (
     OTHER_REGION,
     REGION,
     At,
+    interface,
     interfaces,
     picture,
     vpc,
@@ -41,6 +43,7 @@ class Pictures:
     def __init__(self, known: Picture) -> None:
         self.known = known
         self.asked: list[tuple[str, str]] = []
+        self.priced: set[tuple[str, str]] = set()
 
     def picture(self, account: str, region: str, _types: Any = ()) -> Picture:
         self.asked.append((account, region))
@@ -51,10 +54,19 @@ class Pictures:
 
     with_quotas = with_names
 
+    def with_prices(self, _account: str, _region: str, wanted: set[tuple[str, str]]) -> Picture:
+        self.priced |= wanted
+        return self.known
+
 
 class Images:
+    """The same images, whoever asks."""
+
+    def __init__(self) -> None:
+        self.known = IMAGES
+
     def by_architecture(self, *_about: Any) -> Any:
-        return IMAGES
+        return self.known
 
 
 class Planning:
@@ -63,13 +75,20 @@ class Planning:
     def __init__(self, folder: Path, known: Picture = CLOSED) -> None:
         self.run = Run("the-run", folder, folder, Report(folder, "the-run"))
         self.run.clients = Clients()  # type: ignore[assignment]
-        self.run.images = Images()  # type: ignore[assignment]
+        self.run.images = self.images = Images()  # type: ignore[assignment]
         self.run.pictures = self.pictures = Pictures(known)  # type: ignore[assignment]
 
-    def plan(self, operation: str = "worker_check", account: str = ACCOUNT, **changes: Any) -> dict[str, Any]:
+    def plan(
+        self,
+        operation: str = "worker_check",
+        account: str = ACCOUNT,
+        settings: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> dict[str, Any]:
         accounts = {"backup": {"id": ACCOUNT}, "production": {"id": OTHER_ACCOUNT}}
+        given = Settings.from_call({"accounts": accounts, **(settings or {})})
         resource = {"account": account, "region": REGION, "kind": "subnet", "id": "subnet-1"}
-        context = Context(self.run, HOST, True, Settings.from_call({"accounts": accounts}), resource)
+        context = Context(self.run, HOST, True, given, resource)
         entry = {"account": self.pictures.known.account, "region": REGION, "vpc_id": "vpc-1"}
         arguments: dict[str, Any] = {
             "operation": operation,
@@ -82,6 +101,7 @@ class Planning:
             "control_node_cidr": CONTROL_NODE,
             "ssh_port": 22,
             "market": "on-demand",
+            "order": "preference",
         }
         return plan(context, {**arguments, **changes})
 
@@ -145,3 +165,63 @@ def test_an_operation_that_there_is_not_is_refused_by_name(planning: Planning) -
     with pytest.raises(SettingError) as raised:
         planning.plan(check_operations=["ec2_bakup"])
     assert raised.value.message.startswith("mayfly_check_operations: 'ec2_bakup' is no operation")
+
+
+def test_prices_are_asked_for_where_they_count_and_for_types_that_are_offered(planning: Planning) -> None:
+    planning.plan()
+    assert planning.pictures.priced == set()
+    types = {"small": ["c5.large", "no.such"]}
+    planning.plan(order="price", market="spot", instance_types=types)
+    assert planning.pictures.priced == {("c5.large", "on-demand"), ("c5.large", "spot")}
+
+
+class TestSessionManager:
+    """What it needs is looked for before anything is launched."""
+
+    PROFILE: ClassVar[Any] = {"worker_instance_profile": "mayfly-session-manager"}
+    ACCOUNTS: ClassVar[Any] = {"backup": {"id": ACCOUNT, **PROFILE}, "production": {"id": OTHER_ACCOUNT}}
+    SETTINGS: ClassVar[Any] = {"worker_connection": "session_manager", "accounts": ACCOUNTS}
+    MORE: ClassVar[Any] = [interface(service) for service in ("ssm", "ssmmessages", "ec2messages")]
+
+    @pytest.fixture
+    def programs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("aws", "session-manager-plugin"):
+            (tmp_path / name).touch(mode=0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+    def ready(self, folder: Path, endpoints: list[Endpoint]) -> Planning:
+        net = vpc("vpc-1", At("subnet-1", out="nowhere"), endpoints=[*interfaces(), *endpoints])
+        planning = Planning(folder, picture(net))
+        own = {name: replace(image, owner=ACCOUNT) for name, image in IMAGES.items()}
+        planning.images.known = own
+        return planning
+
+    @pytest.mark.usefixtures("programs")
+    def test_the_services_of_its_agent_must_be_reached(self, tmp_path: Path) -> None:
+        found = names(self.ready(tmp_path, self.MORE).plan(settings=self.SETTINGS, control_node_cidr=None))
+        assert found == [*BACKUP, "ssm", "ssmmessages", "ec2messages"]
+        with pytest.raises(PlacementError, match=r"no endpoint for com\.amazonaws\.eu-central-1\.ssm, "):
+            self.ready(tmp_path, []).plan(settings=self.SETTINGS)
+
+    def test_its_programs_must_be_there(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert self.refused(tmp_path).code == "NoSessionManager"
+
+    @pytest.mark.usefixtures("programs")
+    def test_the_account_must_have_an_instance_profile(self, tmp_path: Path) -> None:
+        error = self.refused(tmp_path, account=OTHER_ACCOUNT)
+        assert error.code == "NoInstanceProfile"
+        assert "mayfly_accounts.production has no worker_instance_profile" in error.message
+
+    @pytest.mark.usefixtures("programs")
+    def test_an_image_of_debians_own_is_refused(self, tmp_path: Path) -> None:
+        planning = self.ready(tmp_path, self.MORE)
+        planning.images.known = {name: replace(image, owner="136693071363") for name, image in IMAGES.items()}
+        with pytest.raises(KeeperError, match="no amazon-ssm-agent") as raised:
+            planning.plan(settings=self.SETTINGS)
+        assert "mayfly_worker_image" in raised.value.remedy
+
+    def refused(self, folder: Path, **more: Any) -> KeeperError:
+        with pytest.raises(KeeperError) as raised:
+            self.ready(folder, self.MORE).plan(settings=self.SETTINGS, **more)
+        return raised.value

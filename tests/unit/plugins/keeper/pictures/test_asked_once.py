@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -34,13 +35,17 @@ class Account:
         assert ServiceCode == "ec2"
         self.asked[QuotaCode] += 1
         if QuotaCode not in self.limits:
-            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": ""}}, "GetServiceQuota")
+            raise ClientError(
+                {"Error": {"Code": "AccessDeniedException", "Message": "no right to ask"}}, "GetServiceQuota"
+            )
         return {"Quota": {"Value": self.limits[QuotaCode]}}
 
     def client(self, account_id: str, region: str, service: str) -> Account:
         assert service in ("ec2", "service-quotas")
         self.asked[f"{account_id}/{region}"] += 0
         return self
+
+    quick_client = client
 
     def describe_availability_zones(self, **_asked: Any) -> dict[str, Any]:
         self.asked["describe_availability_zones"] += 1
@@ -57,6 +62,9 @@ class Account:
             def paginate(self, **asked: Any) -> list[dict[str, Any]]:
                 account.asked[call] += 1
                 names = asked["Filters"][0]["Values"] if "Filters" in asked else []
+                if call == "describe_spot_price_history":
+                    wanted = {"SpotPrice": "0.03", "AvailabilityZone": "eu-central-1a", "Timestamp": datetime.now(UTC)}
+                    return [{"SpotPriceHistory": [{**wanted, "InstanceType": each} for each in asked["InstanceTypes"]]}]
                 if call == "describe_vpcs":
                     return [{"Vpcs": [aws_vpc("vpc-1"), aws_vpc("vpc-2")]}]
                 if call == "describe_instances":
@@ -152,4 +160,15 @@ def test_quotas_are_counted_once_and_workers_apart() -> None:
     for _ in range(2):
         picture = pictures.with_quotas(ACCOUNT, REGION, {"L-1216C47A", "L-34B43A08"}, "ours")
     assert picture.quotas == {"L-1216C47A": Quota(64, used=20, used_by_workers=2)}
+    assert picture.unknown == {"quota L-34B43A08": "AccessDeniedException: no right to ask"}
     assert (account.asked["L-1216C47A"], account.asked["L-34B43A08"], account.asked["describe_instances"]) == (1, 1, 1)
+
+
+def test_prices_are_asked_for_once_for_each_type(at_once: Calls) -> None:
+    account = Account()
+    pictures = Pictures(account)
+    pictures.picture(ACCOUNT, REGION)
+    at_once(8, lambda: pictures.with_prices(ACCOUNT, REGION, {("c5.large", "spot")}))
+    picture = pictures.with_prices(ACCOUNT, REGION, {("c5.large", "spot"), ("c6a.large", "spot")})
+    assert {name for name, _zone, _market in picture.prices} == {"c5.large", "c6a.large"}
+    assert account.asked["describe_spot_price_history"] == 2
