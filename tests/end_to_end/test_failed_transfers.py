@@ -30,7 +30,7 @@ class Backup:
         self._slow = self._fault("add", "throttle", "--service", "ebs", "--account", account, "--rate", "60")
         words = self.site.lab.words("exec", "--", "ansible-playbook", "-i", "inventories/lab/ec2.aws_ec2.yml")
         self._playbook = subprocess.Popen(
-            [*words, "-e", "mayfly_transfer_retry_timeout=20", "playbooks/ec2_backup.yml"],
+            [*words, "-e", "mayfly_transfer_retry_timeout=20 mayfly_full_backup=true", "playbooks/ec2_backup.yml"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=self.site.lab.variables(),
         )  # fmt: skip
@@ -110,11 +110,13 @@ def points(backed_up: Site) -> dict[str, list[str]]:
 
 
 def test_an_agent_that_is_killed(backed_up: Site, points: dict[str, list[str]]) -> None:
+    references = backed_up.references(backed_up.web)
     with Backup(backed_up) as backup:
         worker = backup.worker(backed_up.web)
         backup.on_worker(worker, "systemctl kill --signal=KILL mayfly-transfer.service")
         backup.full_speed()
         assert_only_web_failed(backed_up, backup, points, backed_up.web, "agent died", "KILL")
+    assert backed_up.references(backed_up.web) == references
 
 
 def test_a_worker_whose_disk_is_full(backed_up: Site, points: dict[str, list[str]]) -> None:

@@ -69,7 +69,7 @@ class ResourceReport:
         self._report.changed()
 
     def set(self, **values: Any) -> None:
-        """Set resource, worker, volumes, restore_point, restored_volumes, snapshots, digests or checks."""
+        """Set resource, worker, parent, volumes, restore_point, restored_volumes, snapshots, digests or checks."""
         with self._report.lock:
             self._values.update(values)
         self._report.changed()

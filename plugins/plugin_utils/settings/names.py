@@ -14,6 +14,7 @@ _BY_FILE = {
     "tags": ("worker_tags",),
     "repositories": (
         "repository",
+        "full_backup",
         "restore_point",
         "restore_account",
         "restore_region",
