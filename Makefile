@@ -28,7 +28,7 @@ AGENT_SOURCES := $(shell find agent -name '*.py' -not -path '*/build/*') $(wildc
 
 help:
 	@printf '%s\n' \
-	  'make demo          back two instances up and restore one, on the lab (KEEP=1 leaves the lab up)' \
+	  'make demo          back two instances up, then what has changed of one, and restore it (KEEP=1 leaves the lab up)' \
 	  'make test          lint, unit, integration, molecule and end-to-end tests, with the time of each' \
 	  'make lint          style, types, docs; also: make unit | integration | molecule | end_to_end | campaign' \
 	  'make faults        kills and faults at every moment, and what is left (two hours);  make bench: speeds' \

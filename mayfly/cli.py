@@ -119,6 +119,11 @@ def summary(result: RunResult) -> str:
     lines = [""]
     for host, resource in result.resources.items():
         lines.append(f"{host}: {resource.status}{_details(resource)}")
+        lines.extend(
+            f"  {volume}: {each['method']}, for {each['reason']}"
+            for volume, each in resource.volumes.items()
+            if each.get("reason")
+        )
         lines.extend(f"  {failure.code}: {failure}" for failure in resource.errors)
     lines.extend(f"{failure.code}: {failure}" for failure in result.errors)
     seconds = (result.ended - result.started).total_seconds()

@@ -57,9 +57,11 @@ class ResourceResult:
     """What one resource's operation did.
 
     ``bytes`` has ``read`` and ``stored``, summed over ``volumes`` (by volume id, as the transfer agent counted them:
-    ``blocks_total``, ``blocks_done``, ``bytes_read``, ``bytes_stored``, ``seconds``). ``restored_volumes`` maps an
-    original volume's id to the new one's; ``digests`` maps a volume's id to the digest over its blocks. ``retention``
-    is what was deleted, as the module ``transfer`` returns it.
+    ``blocks_total``, ``blocks_done``, ``bytes_read``, ``bytes_stored``, ``seconds``; of a backup ``blocks_read`` and
+    ``blocks_stored`` too, and its ``method``, "full", "changed" or "compared", with the ``reason`` why it was not
+    "changed"). ``parent`` is the restore point that a backup went on from. ``restored_volumes`` maps an original
+    volume's id to the new one's; ``digests`` maps a volume's id to the digest over its blocks. ``retention`` is what was
+    deleted, as the module ``transfer`` returns it.
     """
 
     status: Status
@@ -68,6 +70,7 @@ class ResourceResult:
     worker: Mapping[str, Any] | None = None
     bytes: Mapping[str, int] = field(default_factory=dict)
     restore_point: str | None = None
+    parent: str | None = None
     restored_volumes: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -119,6 +122,7 @@ def resource_result(entry: Mapping[str, Any], status: Status, errors: Iterable[F
         worker=entry.get("worker") or None,
         bytes=total_bytes(volumes),
         restore_point=entry.get("restore_point"),
+        parent=entry.get("parent"),
         restored_volumes=entry.get("restored_volumes") or {},
         volumes=volumes,
         digests=entry.get("digests") or {},

@@ -36,7 +36,7 @@ from .volumes import UPLOADS_AT_ONCE, VolumeWriter
 
 _ZSTD_LEVEL = 3
 _LEAVES_AHEAD = 4
-_COUNTERS = ("blocks_total", "blocks_done", "blocks_stored", "bytes_read", "bytes_stored")
+_COUNTERS = ("blocks_total", "blocks_done", "blocks_read", "blocks_stored", "bytes_read", "bytes_stored")
 
 Listed = Iterator[tuple[int, str | None]]
 
@@ -48,7 +48,7 @@ class Source(Protocol):
         """(index, token) of every written block, ascending."""
 
     def list_changed(self, first: str, second: str) -> Iterator[tuple[int, str | None]]:
-        """(index, token) of every block that may differ, ascending; raises NotComparable."""
+        """(index, token) of every block that may differ, ascending; raises NotComparable, the list itself too."""
 
     def get_block(self, snapshot_id: str, index: int, token: str) -> tuple[bytes, bytes]:
         """(block, SHA-256)."""
@@ -155,12 +155,15 @@ class Backup:
         status = self._status
         status.begin("Reading", volume.volume_id, _COUNTERS)
         way, listed = self._way(volume, parent, why)
-        try:
-            root, stored = self._written(volume, way, listed, readers, writers)
-        except ParentDamaged as error:  # what was put for it until now, nothing will refer to
-            way = _Way("full", str(error))
+        while True:  # once for each way at most; what was put for one that was given up, nothing will refer to
+            try:
+                root, stored = self._written(volume, way, listed, readers, writers)
+                break
+            except NotComparable as error:
+                way = _Way("compared", error.message, way.parent)
+            except ParentDamaged as error:
+                way = _Way("full", str(error))
             listed = self._source.list_blocks(volume.snapshot_id)
-            root, stored = self._written(volume, way, listed, readers, writers)
         return self._record(volume, way, root, stored, status.unit(volume.volume_id))
 
     def _way(self, volume: JobVolume, manifest: Manifest | None, why: str) -> tuple[_Way, Listed]:
@@ -202,8 +205,8 @@ class Backup:
         for leaf, reads in groupby(done, attrgetter("leaf")):
             entries = dict(leaf.entries) if keeps else {}
             for read in reads:
-                new = int(read.compressed is not None)
-                status.count(name, blocks_done=1, bytes_read=BLOCK_SIZE * read.from_source, blocks_stored=new)
+                taken, new = int(read.from_source), int(read.compressed is not None)
+                status.count(name, blocks_done=1, blocks_read=taken, bytes_read=BLOCK_SIZE * taken, blocks_stored=new)
                 if read.digest is None:
                     entries.pop(read.index, None)
                 elif read.compressed is None:

@@ -92,17 +92,13 @@ class DirectSnapshots:
     def list_changed(self, first: str, second: str) -> Iterator[tuple[int, str | None]]:
         """(index, token for ``second``) of every block that may differ between two snapshots, ascending.
 
-        The token is None where the second one has no such block. Raises NotComparable at once, before anything is
-        taken.
+        The token is None where the second one has no such block. Raises NotComparable: at once, before anything is
+        taken, and from the list when EBS refuses a later page, as when the first snapshot was deleted meanwhile.
         """
         what = f"the list of changes from {first} to {second}"
         pages = self._pages(f"/snapshots/{second}/changedblocks", {"firstSnapshotId": first}, "ChangedBlocks", what)
-        try:
-            page = next(pages)
-        except _Refused as error:
-            raise NotComparable(first, second, error.message) from error
-        if page["BlockSize"] != BLOCK_SIZE:
-            raise NotComparable(first, second, f"the size of a block is {page['BlockSize']} bytes.")
+        pages = _comparable(pages, first, second)
+        page = next(pages)
         return (
             (int(each["BlockIndex"]), each.get("SecondBlockToken"))
             for page in chain([page], pages)
@@ -235,6 +231,17 @@ class DirectSnapshots:
         with self._lock:
             started = self._started.get(snapshot_id)
         return started is not None and self._clock.now() - started < _YOUNG_SECONDS
+
+
+def _comparable(pages: Iterator[dict[str, Any]], first: str, second: str) -> Iterator[dict[str, Any]]:
+    """Pages of a list of changes; what EBS refuses of it, and what is no block of ours, as NotComparable."""
+    try:
+        for page in pages:
+            if page["BlockSize"] != BLOCK_SIZE:
+                raise NotComparable(first, second, f"the size of a block is {page['BlockSize']} bytes.")
+            yield page
+    except _Refused as error:
+        raise NotComparable(first, second, error.message) from error
 
 
 def _object(answer: Answer) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.utils.display import Display
@@ -13,6 +14,7 @@ _POLL_SECONDS = 10
 _PREPARE_SECONDS = 420.0
 # A poll itself waits for a worker that cannot be reached.
 _LOST_SECONDS = 300.0
+_METHODS = {"full": "full", "changed": "changed blocks", "compared": "compared with the restore point before"}
 
 
 class ActionModule(KeeperAction):
@@ -26,8 +28,24 @@ class ActionModule(KeeperAction):
         while True:
             status = self.ask("transfer.poll", {"timeout": _POLL_SECONDS}, _LOST_SECONDS)
             if status["state"] != "running":
-                return {**status, "changed": True}
-            Display().display(f"{self.variables['inventory_hostname']}: {_told(status)}")
+                lines = told_volumes(status["volumes"])
+                for line in lines:
+                    self._tell(line)
+                return {**status, **({"msg": lines} if lines else {}), "changed": True}
+            self._tell(_told(status))
+
+    def _tell(self, line: str) -> None:
+        Display().display(f"{self.variables['inventory_hostname']}: {line}")
+
+
+def told_volumes(volumes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each volume that was backed up: how, why not in a shorter way, and how much of it."""
+    return [
+        f"{volume}: {_METHODS[each['method']]}{' (' + each['reason'] + ')' if each['reason'] else ''}, "
+        f"{each['blocks_read']} blocks read, {each['blocks_stored']} stored ({each['bytes_stored'] / 2**20:.1f} MiB)"
+        for volume, each in volumes.items()
+        if each.get("method")
+    ]
 
 
 def _told(status: dict[str, Any]) -> str:

@@ -11,7 +11,10 @@ short_description: Move data between EBS and a repository, or check whether it c
 version_added: 0.1.0
 description:
   - Sends the job to the transfer agent on the worker, shows how far it is, and waits for its end.
-  - A backup reads the snapshots that M(mayfly.workers.snapshot_set) has taken of the same host in the same run.
+  - A backup reads the snapshots that M(mayfly.workers.snapshot_set) has taken of the same host in the same run. It goes
+    on from the newest restore point of the resource, and reads of each volume what has changed since then.
+  - Where EBS cannot say what has changed, as of a volume that was resized or replaced or whose reference snapshot is
+    gone, all of that volume is read, and what is not in the restore point before is stored.
   - A retention removes what M(mayfly.workers.retention) has found for the same host in the same run, and what nothing
     needs any more.
   - A check moves nothing. It succeeds when everything was tried, whatever was found.
@@ -25,6 +28,10 @@ options:
   restore_point:
     description: For a restore, id of the restore point.
     type: str
+  full:
+    description: For a backup, whether all blocks are read and stored, whatever restore points there are.
+    type: bool
+    default: false
   stall_timeout:
     description: Seconds that nothing may move, unless AWS makes the agent wait; then the transfer fails.
     type: int
@@ -119,9 +126,18 @@ snapshots:
   returned: when O(operation=restore)
   type: dict
 volumes:
-  description: Blocks, bytes and seconds of each volume.
+  description:
+    - Blocks, bytes and seconds of each volume.
+    - For a backup, C(method) is V(full), V(changed) when what EBS named as changed was read, or V(compared) when all
+      was read and compared with the restore point before. C(reason) says why it was not V(changed), empty for a first
+      backup, and for a full one that was asked for.
   returned: success
   type: dict
+msg:
+  description: The same of a backup, as a line for each volume.
+  returned: when O(operation=backup)
+  type: list
+  elements: str
 digests:
   description: Digest over the hashes of all blocks of each volume.
   returned: when O(operation) is V(backup) or V(restore)

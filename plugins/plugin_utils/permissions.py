@@ -15,6 +15,7 @@ from typing import Any
 Condition = Mapping[str, Mapping[str, Any]]
 
 READ_BLOCKS = ("ebs:ListSnapshotBlocks", "ebs:ListChangedBlocks", "ebs:GetSnapshotBlock")
+COMPARE_BLOCKS = ("ebs:ListChangedBlocks",)
 # A check of networks tries the EBS direct APIs without a snapshot. Ids end in 17 random digits: this is no snapshot's.
 NO_SNAPSHOT = f"snap-{0:017x}"
 ASK_FOR_NO_SNAPSHOT = ("ebs:ListSnapshotBlocks",)
@@ -288,7 +289,13 @@ WORKER = Role(
     setting="mayfly_accounts.NAME.worker_role_arn",
     assumed_by="the role of runs in the same account",
     rights=(
-        Right("Read blocks of this deployment's snapshots", READ_BLOCKS, _ec2("snapshot"), _MADE, _BACKUPS),
+        Right(
+            "Read blocks of this deployment's snapshots, and what has changed since those that were kept",
+            READ_BLOCKS,
+            _ec2("snapshot"),
+            _MADE,
+            _BACKUPS,
+        ),
         Right(
             "Try the EBS direct APIs with a snapshot that there is not",
             ASK_FOR_NO_SNAPSHOT,

@@ -30,7 +30,7 @@ class Backup:
         self._slow = self._add("throttle", "--service", "ebs", "--account", account, "--rate", self._rate)
         words = self.site.lab.words("exec", "--", "ansible-playbook", "-i", "inventories/lab/ec2.aws_ec2.yml")
         self._playbook = subprocess.Popen(
-            [*words, "-e", "mayfly_transfer_retry_timeout=20", *self._words, "playbooks/ec2_backup.yml"],
+            [*words, "-e", "mayfly_transfer_retry_timeout=20 mayfly_full_backup=true", *self._words, "playbooks/ec2_backup.yml"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=self.site.lab.variables(),
         )  # fmt: skip

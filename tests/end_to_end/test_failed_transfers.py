@@ -34,11 +34,13 @@ def points(backed_up: Site) -> dict[str, list[str]]:
 
 
 def test_an_agent_that_is_killed(backed_up: Site, points: dict[str, list[str]]) -> None:
+    references = backed_up.references(backed_up.web)
     with Backup(backed_up) as backup:
         worker = backup.worker(backed_up.web)
         backup.on_worker(worker, "systemctl kill --signal=KILL mayfly-transfer.service")
         backup.full_speed()
         assert_only_web_failed(backed_up, backup, points, backed_up.web, "agent died", "KILL")
+    assert backed_up.references(backed_up.web) == references
 
 
 def test_a_worker_whose_disk_is_full(backed_up: Site, points: dict[str, list[str]]) -> None:

@@ -250,9 +250,9 @@ class Conductor:
             result.outcome += ", restored" if result.restore else f", RESTORE FAILED: {text}"
 
     def whole_backup(self) -> tuple[bool, str]:
-        """(whether a backup that nobody hurts succeeds, why not)"""
+        """(whether a backup that nobody hurts succeeds, why not); it goes on from whatever point there is."""
         before = set(self._site.ask("points"))
-        operation = Operation(self._site, self.new_run())
+        operation = Operation(self._site, self.new_run(), mayfly_full_backup=False)
         if not operation.wait(_WHOLE_RUN_SECONDS):
             operation.abandon()
             return False, f"it hangs: {operation.said()[-300:]}"

@@ -175,7 +175,9 @@ class Site:
 
     def settings(self, **more: Any) -> Path:
         """A file of settings for one run."""
-        values = {"mayfly_lease": LEASE_SECONDS, "mayfly_deadline": _DEADLINE_SECONDS, **more}
+        # Little has changed since the backup before: only a full one can be hurt while it transfers.
+        common = {"mayfly_lease": LEASE_SECONDS, "mayfly_deadline": _DEADLINE_SECONDS, "mayfly_full_backup": True}
+        values = {**common, **more}
         path = self.lab.state / f"settings-{secrets.token_hex(4)}.json"
         path.write_text(json.dumps(values))
         return path

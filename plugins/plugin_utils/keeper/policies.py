@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .. import permissions
@@ -50,17 +51,31 @@ def retention_policy(partition: str, bucket: str, prefix: str) -> dict[str, Any]
     )
 
 
+@dataclass(frozen=True)
+class Snapshots:
+    """Some of a Region: by their ids, and by tags that all of them carry and no others."""
+
+    ids: Sequence[str]
+    tags: Mapping[str, str]
+
+
 def read_policy(
-    partition: str, region: str, snapshot_ids: list[str], key_arns: list[str], tags: dict[str, str]
+    partition: str, region: str, taken: Snapshots, references: Snapshots, key_arns: Sequence[str]
 ) -> dict[str, Any]:
-    """Read the blocks of these snapshots; of more than a policy can name, of those that carry all of ``tags``."""
-    actions = permissions.READ_BLOCKS
-    keys = [_allow(["kms:Decrypt"], key_arns)] if key_arns else []
-    named = _policy(_allow(actions, [_snapshot(partition, region, each) for each in snapshot_ids]), *keys)
+    """Read the blocks of the snapshots that were ``taken``, and what has changed in them since the ``references``.
+
+    ListChangedBlocks needs the right on both. Of more than a policy can name, the tags stand for the ids.
+    """
+    keys = [_allow(["kms:Decrypt"], list(key_arns))] if key_arns else []
+    rights: list[tuple[Sequence[str], Snapshots]] = [(permissions.READ_BLOCKS, taken)]
+    if references.ids:
+        rights.append((permissions.COMPARE_BLOCKS, references))
+    each = [_allow(actions, [_snapshot(partition, region, name) for name in of.ids]) for actions, of in rights]
+    named = _policy(*each, *keys)
     if len(text_of(named)) <= MAXIMUM_CHARACTERS:
         return named
-    tagged = {"StringEquals": {f"aws:ResourceTag/{key}": value for key, value in sorted(tags.items())}}
-    return _policy(_allow(actions, [_snapshot(partition, region, "*")], tagged), *keys)
+    every = [_snapshot(partition, region, "*")]
+    return _policy(*(_allow(actions, every, _tagged(of.tags)) for actions, of in rights), *keys)
 
 
 def write_policy(partition: str, region: str, run: str) -> dict[str, Any]:
@@ -89,6 +104,10 @@ def text_of(policy: dict[str, Any]) -> str:
 
 def _snapshot(partition: str, region: str, snapshot_id: str) -> str:
     return f"arn:{partition}:ec2:{region}::snapshot/{snapshot_id}"
+
+
+def _tagged(tags: Mapping[str, str]) -> dict[str, Any]:
+    return {"StringEquals": {f"aws:ResourceTag/{key}": value for key, value in sorted(tags.items())}}
 
 
 def _policy(*statements: dict[str, Any]) -> dict[str, Any]:

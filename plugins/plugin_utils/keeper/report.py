@@ -69,7 +69,9 @@ class ResourceReport:
         self._report.changed()
 
     def set(self, **values: Any) -> None:
-        """Set resource, worker, volumes, restore_point, restored_volumes, snapshots, digests, checks or retention."""
+        """Set any of resource, worker, parent, volumes, restore_point, restored_volumes, snapshots, digests, checks and
+        retention.
+        """
         with self._report.lock:
             self._values.update(values)
         self._report.changed()

@@ -15,6 +15,7 @@ _BY_FILE = {
     "tags": ("worker_tags",),
     "repositories": (
         "repository",
+        "full_backup",
         "restore_point",
         "restore_account",
         "restore_region",

@@ -28,12 +28,16 @@ Content = Mapping[int, int]
 
 
 class Line:
-    """Snapshots by id. ``more``: indexes that are named as changed although they are not; ``read``: what was read."""
+    """Snapshots by id. ``more``: indexes that are named as changed although they are not; ``read``: what was read.
+
+    ``ends_after``: how many changes EBS names before it names no more, None for all.
+    """
 
     def __init__(self, snapshots: Mapping[str, Content]) -> None:
         self.snapshots = dict(snapshots)
         self.gone: set[str] = set()
         self.more: set[int] = set()
+        self.ends_after: int | None = None
         self.read: list[int] = []
         self.compared: list[tuple[str, str]] = []
 
@@ -47,7 +51,13 @@ class Line:
         before, now = self.snapshots[first], self.snapshots[second]
         differ = {index for index in before.keys() | now.keys() if before.get(index) != now.get(index)}
         named = sorted(differ | (self.more & now.keys()))
-        return ((index, f"{second} {index}" if index in now else None) for index in named)
+        return self._named(first, second, named)
+
+    def _named(self, first: str, second: str, indexes: list[int]) -> Iterator[tuple[int, str | None]]:
+        for count, index in enumerate(indexes):
+            if count == self.ends_after:
+                raise NotComparable(first, second, "it is gone by now")
+            yield index, f"{second} {index}" if index in self.snapshots[second] else None
 
     def get_block(self, snapshot_id: str, index: int, token: str) -> tuple[bytes, bytes]:
         assert token == f"{snapshot_id} {index}"

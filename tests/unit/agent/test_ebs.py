@@ -343,6 +343,14 @@ def test_what_cannot_be_compared_is_told_before_anything_is_taken(
     assert len(hostile.requests) == 1
 
 
+def test_what_cannot_be_compared_any_more_is_told_by_the_list(hostile: Hostile, snapshots: DirectSnapshots) -> None:
+    hostile.replies(changed({"BlockIndex": 1, "SecondBlockToken": "b"}, NextToken="next"), NOT_FOUND)
+    found = snapshots.list_changed("snap-0", "snap-1")
+    assert next(found) == (1, "b")
+    with pytest.raises(NotComparable, match="snap-1 cannot be compared with snap-0: "):
+        next(found)
+
+
 def test_an_ebs_that_cannot_be_reached_is_no_reason_to_read_everything(
     hostile: Hostile, snapshots: DirectSnapshots
 ) -> None:

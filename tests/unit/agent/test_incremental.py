@@ -127,6 +127,15 @@ def test_what_ebs_cannot_compare_is_read_whole_and_stored_where_it_differs(
     assert points.restored(made.id) == blocks(AFTER)
 
 
+def test_a_reference_that_goes_while_it_is_compared_with(points: Points, line: Line, parent: Manifest) -> None:
+    line.ends_after = 2
+    made = points.make(line, volume("snap-1", "snap-0"), parent=parent.id)
+    (record,) = made.volumes
+    assert (record.method, made.parent, record.blocks_stored) == ("compared", parent.id, 2)
+    assert "cannot be compared with snap-0: it is gone by now" in record.reason
+    assert points.restored(made.id) == blocks(AFTER)
+
+
 def test_a_volume_that_has_shrunk_by_being_replaced_leaves_out_what_lies_beyond(
     points: Points, line: Line, parent: Manifest
 ) -> None:

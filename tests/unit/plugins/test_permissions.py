@@ -118,7 +118,7 @@ def test_a_workers_session_asks_for_no_more_than_its_role_has() -> None:
     """What a session policy allows beyond the role would be of no use."""
     made = [
         policies.repository_policy("aws", "b", "p", "r", write=True),
-        policies.read_policy("aws", "eu-central-1", ["snap-1"], ["key"], {}),
+        policies.read_policy("aws", "eu-central-1", *[policies.Snapshots(["snap-1"], {})] * 2, ["key"]),
         policies.write_policy("aws", "eu-central-1", "run"),
         policies.check_policy("aws", "eu-central-1"),
         policies.retention_policy("aws", "b", "p"),

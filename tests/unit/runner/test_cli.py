@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def test_bad_input(small_project: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 PROGRAM = """
 import os, signal, sys, threading, time
+from datetime import UTC, datetime
 from pathlib import Path
 from mayfly import cli, project, settling
 project.root = lambda: Path(sys.argv[1])
@@ -86,6 +88,19 @@ def test_live_lines_and_summary(small_project: Path, capsys: pytest.CaptureFixtu
     assert "web-2_i-0002: FAILED" in printed
     assert "web-1_i-0001: Succeeded" in printed
     assert "two_results" in printed.splitlines()[-1]
+
+
+def test_the_summary_says_of_which_volumes_all_was_read_and_why() -> None:
+    volumes = {
+        "vol-1": {"method": "changed", "reason": ""},
+        "vol-2": {"method": "compared", "reason": "the parent's snapshot was not kept"},
+        "vol-3": {"bytes_read": 1},
+    }
+    now = datetime.now(UTC)
+    resource = mayfly.ResourceResult("Succeeded", volumes=volumes, bytes={"read": 1, "stored": 1})
+    result = mayfly.RunResult("Succeeded", "r-1", "ec2_backup", now, now, {"web-1_i-0001": resource})
+    lines = cli.summary(result).splitlines()
+    assert [line for line in lines if "vol-" in line] == ["  vol-2: compared, for the parent's snapshot was not kept"]
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A backup: the snapshots that this run has taken of the host's volumes, into the repository."""
+"""A backup: the snapshots that this run has taken of the host's volumes, into the repository.
+
+It goes on from the newest restore point of the resource that can be read, unless a full one is asked for.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC
+from itertools import islice
 from typing import Any
 
-from .. import aws
+from ...permissions import REFERENCE
+from .. import aws, references
 from ..context import Context
 from ..errors import KeeperError
-from ..policies import read_policy
+from ..policies import Snapshots, read_policy
+from ..repositories import AgentError, Manifest, ResourceName, open_repository, repository
 from .part import Part, Session, data_fields, partition, repository_session
+
+# Restore points that are looked at before a backup is a full one: where so many are damaged, others are no parent.
+_LOOKED_AT = 10
+_DAMAGED = ("ObjectNotFound", "RestorePointDamaged", "RepositoryFormat")
 
 
 def build(context: Context, arguments: dict[str, Any]) -> Part:
@@ -23,16 +33,46 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
     ids = [each["snapshot_id"] for each in volumes]
     answer = aws.of_young(lambda: ec2.describe_snapshots(SnapshotIds=ids))
     taken = min(each["StartTime"] for each in answer["Snapshots"])
+    parent = None if arguments.get("full") else _parent(context, arguments)
+    point = parent.id if parent else ""
+    kept = references.of_point(references.find(context, resource), point) if parent else {}
+    context.report.set(parent=point or None)
     keys = sorted({key for each in volumes if (key := each["attributes"].get("kms_key_id"))})
-    account, tags = str(resource["account"]), {"mayfly:run": context.run.id, "mayfly:resource": str(resource["id"])}
+    account, tag = str(resource["account"]), {"mayfly:resource": str(resource["id"])}
+    policy = read_policy(
+        partition(context, account),
+        resource["region"],
+        Snapshots(ids, {"mayfly:run": context.run.id, **tag}),
+        Snapshots(
+            [kept[each["volume_id"]] for each in volumes if each["volume_id"] in kept], {REFERENCE: point, **tag}
+        ),
+        keys,
+    )
     return Part(
         fields={
             **fields,
             "source_region": resource["region"],
             "restore_point_time": taken.astimezone(UTC).isoformat(),
-            "volumes": volumes,
+            "volumes": [{**each, "parent_snapshot_id": kept.get(each["volume_id"], "")} for each in volumes],
             "settings": context.state.instance,
+            "parent": point,
         },
         repository=repository_session(context, arguments, write=True),
-        source=Session(account, read_policy(partition(context, account), resource["region"], ids, keys, tags)),
+        source=Session(account, policy),
     )
+
+
+def _parent(context: Context, arguments: dict[str, Any]) -> Manifest | None:
+    """The newest restore point of the resource that can be read; one that is damaged is reported and passed over."""
+    opened = open_repository(context, arguments["repository"])
+    name = ResourceName.from_dict(arguments["resource"])
+    points = repository.list_points(opened.store, name)
+    for point in islice(sorted(points, reverse=True), _LOOKED_AT):
+        try:
+            return repository.read_manifest(opened.store, points[point], opened.resource_key(name))
+        except AgentError as error:
+            if error.code not in _DAMAGED:
+                raise
+            message = f"{context.host}: the backup does not go on from {point}: {error.message}"
+            context.report.warning(KeeperError(error.code, message))
+    return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .. import aws, things
+from .. import aws, references, things
 from ..context import Context, tag_list
 from ..errors import KeeperError
 from ..instances import describe_instance
@@ -20,9 +20,6 @@ _CREATE_SECONDS = 90.0
 _LOOK_SECONDS = 30.0
 _POLL_SECONDS = 2.0
 _DELETE_SECONDS = 60.0
-_REFERENCE = "mayfly:reference"
-_MANIFEST = "mayfly:manifest"
-_REPOSITORY = "mayfly:repository"
 _TIMEOUT = "mayfly_snapshot_timeout"
 
 
@@ -70,7 +67,10 @@ def wait(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
 
 @operation("snapshot_set.release")
 def release(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """With ``keep`` (a restore point's id), the set stays as the next backup's reference and the one before goes."""
+    """With ``keep`` (a restore point's id), the set stays as the next backup's reference and all before go.
+
+    Those before go last, and stay when anything fails until then: no backup is left without one for nothing.
+    """
     state = context.state
     if not state.snapshots:
         return {"changed": False}
@@ -80,12 +80,9 @@ def release(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     ids = sorted(state.snapshots.values())
     doomed = ids
     if keep:
-        doomed = _references(context, ec2, resource)
-        reference = {
-            _REFERENCE: keep,
-            _REPOSITORY: state.repository,
-            _MANIFEST: str((state.status.get("result") or {}).get("manifest_sha256") or ""),
-        }
+        doomed = sorted({each["SnapshotId"] for each in references.find(context, resource)} - set(ids))
+        digest = str((state.status.get("result") or {}).get("manifest_sha256") or "")
+        reference = references.tags(keep, state.repository, digest)
         aws.of_young(lambda: ec2.create_tags(Resources=ids, Tags=tag_list(reference)))
         context.run.temporaries.hand_over(ec2, ids)
     state.snapshots = {}
@@ -130,27 +127,11 @@ def _create(context: Context, resource: dict[str, Any], description: str, volume
 def _made(context: Context, ec2: Any, resource: dict[str, Any], volumes: int) -> list[dict[str, Any]]:
     """What a call without an answer has made, once it is whole: none when nothing is seen for a while."""
     ends = time.monotonic() + _LOOK_SECONDS
-    tags = {"mayfly:run": context.run.id, "mayfly:resource": resource["id"]}
+    filters = aws.tag_filters({"mayfly:run": context.run.id, "mayfly:resource": resource["id"]})
     while True:
-        found = _tagged(ec2, tags)
+        found = list(aws.pages(ec2, "describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=filters))
         if len(found) >= volumes or (found and time.monotonic() > ends):
             return found
         if time.monotonic() > ends:
             return []
         time.sleep(_POLL_SECONDS)
-
-
-def _references(context: Context, ec2: Any, resource: dict[str, Any]) -> list[str]:
-    tags = {
-        "mayfly:deployment": context.settings.deployment,
-        "mayfly:resource": resource["id"],
-        _REPOSITORY: context.state.repository,
-    }
-    ours = set(context.state.snapshots.values())
-    found = {each["SnapshotId"] for each in _tagged(ec2, tags, [{"Name": "tag-key", "Values": [_REFERENCE]}])}
-    return sorted(found - ours)
-
-
-def _tagged(ec2: Any, tags: dict[str, str], more: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
-    filters = [*aws.tag_filters(tags), *(more or [])]
-    return list(aws.pages(ec2, "describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=filters))

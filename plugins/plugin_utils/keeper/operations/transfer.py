@@ -81,9 +81,8 @@ def _maker(context: Context, session: Session, region: str) -> Make:
 def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{state, stage, volumes, swept}: at once when the agent has ended, else after ``timeout`` seconds.
 
-    With its result in the end.
-    The result of a backup is {restore_point, manifest_sha256, digests, methods}, of a restore {snapshots, digests}, of
-    a check {checks}, of a retention {retention}.
+    With its result in the end. The result of a backup is {restore_point, manifest_sha256, digests}, and of each volume
+    the method and its reason; of a restore {snapshots, digests}, of a check {checks}, of a retention {retention}.
     Raises KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
     """
     seconds = int(arguments["timeout"])
@@ -112,7 +111,9 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         error = status["error"]
         raise KeeperError(error["code"], f"{context.host}: {error['message']}", error.get("remedy", ""))
     made: dict[str, Any] = status["result"]
-    context.report.set(**{name: made[name] for name in _REPORTED if name in made})
+    methods = made.pop("methods", {})
+    result["volumes"] = {volume: {**counted, **methods.get(volume, {})} for volume, counted in volumes.items()}
+    context.report.set(volumes=result["volumes"], **{name: made[name] for name in _REPORTED if name in made})
     return {**result, **made}
 
 

@@ -112,7 +112,12 @@ def _listed(call: str) -> str:
 
 def _carries(entry: dict[str, Any], filters: list[dict[str, Any]]) -> bool:
     tags = {tag["Key"]: tag["Value"] for tag in entry.get("Tags", entry.get("TagSet", ()))}
-    return all(tags.get(each["Name"].removeprefix("tag:")) in each["Values"] for each in filters)
+    return all(
+        not tags.keys().isdisjoint(each["Values"])
+        if each["Name"] == "tag-key"
+        else tags.get(each["Name"].removeprefix("tag:")) in each["Values"]
+        for each in filters
+    )
 
 
 def tags(**values: str) -> list[dict[str, str]]:

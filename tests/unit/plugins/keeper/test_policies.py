@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies import (
+    Snapshots,
     check_policy,
     partition_of,
     read_policy,
@@ -26,6 +27,8 @@ KEY = f"arn:aws:kms:{REGION}:444455556666:key/12345678-1234-1234-1234-1234567890
 # (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
 LONGEST = 2048
 TAGS = {"mayfly:run": RUN, "mayfly:resource": "i-0123456789abcdef0"}
+KEPT_TAGS = {"mayfly:reference": f"20261123T013000Z-{RUN}", "mayfly:resource": "i-0123456789abcdef0"}
+NONE = Snapshots([], {})
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -52,7 +55,10 @@ def fulfilled(kind: str, tests: dict[str, Any], known: dict[str, str]) -> bool:
 
 
 ALL = {
-    "read": read_policy("aws", REGION, ["snap-1", "snap-2"], [KEY], TAGS),
+    "read": read_policy("aws", REGION, Snapshots(["snap-1", "snap-2"], TAGS), NONE, [KEY]),
+    "compare": read_policy(
+        "aws", REGION, Snapshots(["snap-1", "snap-2"], TAGS), Snapshots(["snap-0"], KEPT_TAGS), [KEY]
+    ),
     "write": write_policy("aws", REGION, RUN),
     "backup": repository_policy("aws", "backups", "mayfly", RESOURCE, write=True),
     "restore": repository_policy("aws", "backups", "mayfly", RESOURCE, write=False),
@@ -193,8 +199,26 @@ def test_a_backups_worker_reads_its_own_snapshots_alone(action: str, resource: s
     assert allows(ALL["read"], action, resource) is allowed
 
 
+COMPARES = [
+    ("ebs:ListChangedBlocks", "snap-0", True),
+    ("ebs:ListChangedBlocks", "snap-1", True),
+    ("ebs:ListSnapshotBlocks", "snap-1", True),
+    ("ebs:GetSnapshotBlock", "snap-1", True),
+    ("ebs:GetSnapshotBlock", "snap-0", False),
+    ("ebs:ListSnapshotBlocks", "snap-0", False),
+    ("ebs:ListChangedBlocks", "snap-3", False),
+]
+
+
+@pytest.mark.parametrize(("action", "snapshot", "allowed"), COMPARES)
+def test_a_backup_with_a_parent_compares_with_its_references_and_reads_nothing_of_them(
+    action: str, snapshot: str, allowed: bool
+) -> None:
+    assert allows(ALL["compare"], action, f"{SNAPSHOT}/{snapshot}") is allowed
+
+
 def test_without_keys_nothing_is_said_of_keys() -> None:
-    assert "kms" not in json.dumps(read_policy("aws", REGION, ["snap-1"], [], TAGS))
+    assert "kms" not in json.dumps(read_policy("aws", REGION, Snapshots(["snap-1"], TAGS), NONE, []))
 
 
 def test_a_restores_worker_makes_and_fills_snapshots_of_its_run_alone() -> None:
@@ -225,7 +249,7 @@ def test_keys_of_new_snapshots_serve_through_ec2_alone() -> None:
 @pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
 def test_every_name_is_of_the_partition(partition: str) -> None:
     policies = [
-        read_policy(partition, REGION, ["snap-1"], [], TAGS),
+        read_policy(partition, REGION, Snapshots(["snap-1"], TAGS), Snapshots(["snap-0"], KEPT_TAGS), []),
         write_policy(partition, REGION, RUN),
         repository_policy(partition, "backups", "mayfly", RESOURCE, write=True),
     ]
@@ -248,18 +272,36 @@ def test_a_roles_arn_tells_the_partition(arn: str | None, partition: str) -> Non
     assert partition_of(arn) == partition
 
 
-def many(count: int, keys: int = 0) -> dict[str, Any]:
-    """The policy for the snapshots of so many volumes."""
+def many(count: int, keys: int = 0, references: int = 0) -> dict[str, Any]:
+    """The policy for the snapshots of so many volumes, with so many references."""
     arns = [f"arn:aws:kms:ap-southeast-1:444455556666:key/12345678-1234-1234-1234-12345678901{n}" for n in range(keys)]
-    return read_policy("aws", "ap-southeast-1", [f"snap-{n:017x}" for n in range(count)], arns, TAGS)
+    taken, kept = (
+        [f"snap-{n:017x}" for n in range(start, start + of)] for start, of in ((0, count), (9000, references))
+    )
+    return read_policy("aws", "ap-southeast-1", Snapshots(taken, TAGS), Snapshots(kept, KEPT_TAGS), arns)
 
 
-@pytest.mark.parametrize(("count", "keys"), [(30, 0), (22, 5)])
-def test_as_many_snapshots_as_a_session_holds_are_named_each(count: int, keys: int) -> None:
-    policy = many(count, keys)
+@pytest.mark.parametrize(("count", "keys", "references"), [(30, 0, 0), (22, 5, 0), (14, 0, 14), (10, 5, 10)])
+def test_as_many_snapshots_as_a_session_holds_are_named_each(count: int, keys: int, references: int) -> None:
+    policy = many(count, keys, references)
     assert len(text_of(policy)) <= LONGEST
-    assert len(policy["Statement"][0]["Resource"]) == count
-    assert "Condition" not in policy["Statement"][0]
+    named = [len(each["Resource"]) for each in policy["Statement"]]
+    assert named == [each for each in (count, references, keys) if each]
+    assert not [each for each in policy["Statement"] if "Condition" in each]
+
+
+def test_more_references_than_a_session_holds_are_bound_by_all_of_their_tags() -> None:
+    policy = many(60, 10, 60)
+    assert len(text_of(policy)) <= LONGEST
+    name = "arn:aws:ec2:ap-southeast-1::snapshot/snap-1"
+    own, kept = ({f"aws__ResourceTag/{key}": value for key, value in tags.items()} for tags in (TAGS, KEPT_TAGS))
+    assert allows(policy, "ebs:GetSnapshotBlock", name, **own)
+    assert allows(policy, "ebs:ListChangedBlocks", name, **own)
+    assert allows(policy, "ebs:ListChangedBlocks", name, **kept)
+    assert not allows(policy, "ebs:GetSnapshotBlock", name, **kept)
+    for missing in kept:
+        some = {key: value for key, value in kept.items() if key != missing}
+        assert not allows(policy, "ebs:ListChangedBlocks", name, **some)
 
 
 @pytest.mark.parametrize(("count", "keys"), [(31, 0), (60, 0), (60, 10), (1000, 10)])

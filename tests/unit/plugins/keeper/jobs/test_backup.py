@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the agent is told for a backup: the restore point that it goes on from, and the snapshots that were kept."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import repositories
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context import Context, Run
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.jobs import BUILD
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
+from mayfly_agent.job import BackupJob
+from mayfly_agent.repository import layout, repository
+from mayfly_agent.repository.repository import RepositoryInfo
+
+from tests.unit.agent.lines import KEY, NAME, Line, Points, volume
+from tests.unit.agent.memory import MemoryObjects
+from tests.unit.plugins.keeper.fakes import Clients, Ec2, Script
+
+RESOURCE = {"account": NAME.account, "region": NAME.region, "kind": NAME.kind, "id": NAME.id, "name": "web-1"}
+ARGUMENTS: dict[str, Any] = {
+    "operation": "backup",
+    "resource": RESOURCE,
+    "repository": {"bucket": "backups", "prefix": "mayfly", "region": NAME.region, "account": NAME.account},
+    "concurrency": 4,
+}
+TAKEN = datetime(2026, 11, 25, 1, 30, tzinfo=UTC)
+
+
+class Opened(repositories.Opened):
+    def resource_key(self, resource: Any) -> bytes:
+        assert resource == NAME
+        return KEY
+
+
+@pytest.fixture
+def points(tmp_path: Path) -> Points:
+    """Two restore points of vol-1."""
+    store = MemoryObjects()
+    repository.create(store, lambda _identity: [])
+    made = Points(store, tmp_path)
+    line = Line({"snap-0": {0: 1}, "snap-1": {0: 2}})
+    for each in line.snapshots:
+        made.make(line, volume(each))
+    return made
+
+
+def kept(volume_id: str, snapshot: str, point: str, **more: str) -> dict[str, Any]:
+    """A reference snapshot, as EC2 describes it."""
+    common = {"deployment": "default", "resource": NAME.id, "repository": "of-this-id", "reference": point}
+    tags = [{"Key": f"mayfly:{key}", "Value": value} for key, value in {**common, **more}.items()]
+    return {"VolumeId": volume_id, "SnapshotId": snapshot, "Tags": tags}
+
+
+class World:
+    """A run that has taken snap-2 of vol-1 and snap-8 of vol-9."""
+
+    def __init__(self, folder: Path, points: Points) -> None:
+        self.ids = sorted(repository.list_points(points.store, NAME))
+        self.snapshots: list[dict[str, Any]] = []
+        self.run = Run("the-run", folder, folder, Report(folder, "the-run"))
+        scripts = {"describe_snapshots": Script({"Snapshots": [{"StartTime": TAKEN}]})}
+        self.run.clients = Clients(lambda: Ec2(things={"describe_snapshots": self.snapshots}, **scripts))  # type: ignore[assignment]
+        opened = Opened(points.store, RepositoryInfo("of-this-id", ""), b"")  # type: ignore[arg-type]
+        self.run.once("repository backups/mayfly", lambda: opened)
+        role = {"worker_role_arn": "arn:aws:iam::1:role/worker"}
+        settings = Settings.from_call({"accounts": {"production": {"id": NAME.account, **role}}})
+        self.context = Context(self.run, "web-1", False, settings, RESOURCE)
+        self.context.state.instance = {}
+        self.context.state.volumes = [
+            {"volume_id": each, "snapshot_id": snapshot, "device": "/dev/xvdf", "size_gib": 4, "attributes": {}}
+            for each, snapshot in (("vol-1", "snap-2"), ("vol-9", "snap-8"))
+        ]
+
+    def told(self, **more: Any) -> tuple[BackupJob, dict[str, list[str]]]:
+        """The job, and the snapshots that its session may do something with, by the last of these actions."""
+        part = BUILD["backup"](self.context, {**ARGUMENTS, **more})
+        place = {"bucket": "backups", "prefix": "mayfly", "region": NAME.region}
+        common = {"run": "the-run", "seconds_left": 60, "retry_timeout": 9, "resource": RESOURCE, "repository": place}
+        rights = {
+            each["Action"][-1]: [name.rpartition("/")[2] for name in each["Resource"]]
+            for each in part.source.policy["Statement"]
+        }
+        return BackupJob.parse({**common, **part.fields}), rights
+
+
+@pytest.fixture
+def world(tmp_path: Path, points: Points) -> World:
+    return World(tmp_path, points)
+
+
+def test_a_backup_goes_on_from_the_newest_point_and_compares_with_its_references(world: World) -> None:
+    first, second = world.ids
+    world.snapshots += [
+        kept("vol-1", "snap-1", second),
+        kept("vol-1", "snap-0", first),  # a run was killed before it went
+        kept("vol-7", "snap-7", second),  # of a volume that is not there any more
+        kept("vol-9", "snap-x", second, repository="another"),
+        kept("vol-9", "snap-y", second, deployment="another"),
+        kept("vol-9", "snap-z", second, resource="i-2"),
+    ]
+    job, rights = world.told()
+    assert job.parent == second
+    assert [each.parent_snapshot_id for each in job.volumes] == ["snap-1", ""]
+    assert rights == {"ebs:GetSnapshotBlock": ["snap-2", "snap-8"], "ebs:ListChangedBlocks": ["snap-1"]}
+    assert world.context.report.as_dict()["parent"] == second
+
+
+def test_a_reference_of_another_point_is_not_compared_with(world: World) -> None:
+    world.snapshots.append(kept("vol-1", "snap-0", world.ids[0]))
+    job, rights = world.told()
+    assert (job.parent, job.volumes[0].parent_snapshot_id) == (world.ids[1], "")
+    assert list(rights) == ["ebs:GetSnapshotBlock"]
+
+
+def test_a_full_backup_goes_on_from_nothing(world: World) -> None:
+    world.snapshots.append(kept("vol-1", "snap-1", world.ids[1]))
+    job, rights = world.told(full=True)
+    assert (job.parent, job.volumes[0].parent_snapshot_id) == ("", "")
+    assert list(rights) == ["ebs:GetSnapshotBlock"]
+    assert world.context.report.as_dict()["parent"] is None
+
+
+def test_so_does_the_first_one(world: World, points: Points) -> None:
+    points.store.objects = {key: body for key, body in points.store.objects.items() if "/points/" not in key}
+    assert world.told()[0].parent == ""
+
+
+def test_a_damaged_point_is_passed_over_and_told(world: World, points: Points) -> None:
+    key = layout.point_key(NAME, world.ids[1])
+    points.store.objects[key] = points.store.objects[key][:-1] + b"x"
+    assert world.told()[0].parent == world.ids[0]
+    (told,) = world.context.report.as_dict()["errors"]
+    assert told["code"] == "RestorePointDamaged"
+    assert f"web-1: the backup does not go on from {world.ids[1]}" in told["message"]
+    world.context.report.ended("Succeeded")
+    assert world.context.report.status == "Warning"
+
+
+def test_a_store_that_cannot_be_read_is_no_reason_for_a_full_backup(world: World, points: Points) -> None:
+    def get(_key: str) -> Any:
+        raise repositories.AgentError("AccessDenied", "S3 refused it.")
+
+    points.store.get = get  # type: ignore[method-assign]
+    with pytest.raises(repositories.AgentError, match="refused"):
+        world.told()
