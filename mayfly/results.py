@@ -60,8 +60,8 @@ class ResourceResult:
     ``blocks_total``, ``blocks_done``, ``bytes_read``, ``bytes_stored``, ``seconds``; of a backup ``blocks_read`` and
     ``blocks_stored`` too, and its ``method``, "full", "changed" or "compared", with the ``reason`` why it was not
     "changed"). ``parent`` is the restore point that a backup went on from. ``restored_volumes`` maps an original
-    volume's id to the new one's; ``digests`` maps a volume's id to the digest over its blocks. ``retention`` is what was
-    deleted, as the module ``transfer`` returns it.
+    volume's id to the new one's; ``digests`` maps a volume's id to the digest over its blocks. ``retention`` is what
+    was deleted, as the module ``transfer`` returns it.
     """
 
     status: Status

@@ -29,8 +29,9 @@ class Backup:
         account = self.site.seed["accounts"]["production"]["id"]
         self._slow = self._add("throttle", "--service", "ebs", "--account", account, "--rate", self._rate)
         words = self.site.lab.words("exec", "--", "ansible-playbook", "-i", "inventories/lab/ec2.aws_ec2.yml")
+        settings = "mayfly_transfer_retry_timeout=20 mayfly_full_backup=true"
         self._playbook = subprocess.Popen(
-            [*words, "-e", "mayfly_transfer_retry_timeout=20 mayfly_full_backup=true", *self._words, "playbooks/ec2_backup.yml"],
+            [*words, "-e", settings, *self._words, "playbooks/ec2_backup.yml"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=self.site.lab.variables(),
         )  # fmt: skip

@@ -123,7 +123,7 @@ class Settings(Setting):
     retention_time_zone: Annotated[str, AfterValidator(time_zone)] = Field(
         "UTC", description="the name of a time zone, as Europe/Berlin"
     )
-    retention_live_share: int = _number(0, 90, 60)
+    retention_live_share: int = _number(1, 90, 60)
     worker_image: Image | None = Field(None, description="a dictionary with id, or with owner and name")
     image_copies: tuple[Text, ...] = Field((), description="a list of Regions")
     image_timeout: int = _seconds(60, _DAY, 7200)

@@ -34,7 +34,10 @@ LAUNCH = ROLES / "worker/tasks/launch.yml"
 NEED_A_WORKER = {"ec2_backup", "retention", "volume_restore", "worker_check", "worker_image"}
 MOVE_DATA = {"ec2_backup", "volume_restore"}
 CONNECTION = "vars/worker_connection.yml"
-REACH = ("instance_id", "address", "port", "user", "control_path", "known_hosts", "key_file")
+REACH = {
+    "instance_id": "", "address": "", "port": 22, "user": "", "control_path": "", "known_hosts": "", "key_file": "",
+    "way": "direct",
+}  # fmt: skip
 CONTEXT = {
     "ansible_connection": "mayfly.workers.worker",
     "ansible_user": "{{ mayfly_worker_user }}",
@@ -280,7 +283,7 @@ def test_the_connection_context_is_the_workers() -> None:
 def test_where_the_worker_is_stands_in_no_fact(name: str) -> None:
     """What is registered is a plain variable in every ansible-core, and no cache keeps it."""
     found = read(ROOT / "playbooks" / CONNECTION)[f"mayfly_worker_{name}"]
-    assert found == f"{{{{ worker_launched.worker.{name} | default({22 if name == 'port' else repr('')}) }}}}"
+    assert found == f"{{{{ worker_launched.worker.{name} | default({REACH[name]!r}) }}}}"
     assert [task["register"] for task in read(LAUNCH) if "mayfly.workers.worker" in task] == ["worker_launched"]
 
 

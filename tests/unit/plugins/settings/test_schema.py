@@ -116,7 +116,7 @@ GOOD: dict[str, list[Any]] = {
     "max_workers": [0, 1, "20"],
     "retention_daily": [0, 7, "7", 36500],
     "retention_time_zone": ["UTC", "Europe/Berlin"],
-    "retention_live_share": [0, 60, 90],
+    "retention_live_share": [1, 60, 90],
     "check_operations": [["ec2_backup"], ["rds_backup", "efs_index"]],
     "check_ports": [[{"host": "10.0.0.1", "port": 2049}], [{"host": "a", "port": "443"}], PORTS[:32]],
 }
@@ -152,7 +152,7 @@ BAD: dict[str, list[Any]] = {
     "max_workers": [-1, "many"],
     "retention_count": [-1, "all", 100_001],
     "retention_time_zone": ["Berlin", "../UTC", "Europe", "/etc/localtime"],
-    "retention_live_share": [91, -1],
+    "retention_live_share": [91, 0],
     "instance_types": [["c5.large"], {"smal": ["c5.large"]}, {"eu-central-1": {"small": "c5.large"}}],
     "worker_tags": [["a"], {"aws:x": "1"}],
     "restore_tags": [["a"], {"mayfly:x": "1"}],
