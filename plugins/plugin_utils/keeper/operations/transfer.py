@@ -14,7 +14,7 @@ from ..credentials import Make
 from ..errors import KeeperError
 from ..jobs import BUILD
 from ..jobs.part import Session
-from ..ready import ENDED, describe
+from ..ready import ENDED
 from ..watchdog import Watchdog
 from . import operation
 
@@ -144,7 +144,10 @@ def _reach(context: Context, command: str, timeout: float) -> bytes:
 def _end_of_worker(context: Context) -> str:
     """Why AWS says that the worker is gone; empty when it lives, or AWS says nothing at the moment."""
     worker = context.run.workers.get(context.host)
-    instance = describe(context, worker) if worker is not None else None
+    if worker is None:
+        return ""
+    with context.run.watching.instance((worker.account, worker.region), worker.instance_id) as describe:
+        instance = describe(_RECONNECT_SECONDS)
     if instance is None or instance["State"]["Name"] not in ENDED:
         return ""
     reason = (instance.get("StateReason") or {}).get("Message", "no reason given")

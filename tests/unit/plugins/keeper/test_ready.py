@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import launch, ready
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.ssh import SshError
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.watching import Watching
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.workers import Launching, Worker
 from botocore.exceptions import ClientError
 
@@ -72,6 +73,13 @@ class Workers:
         assert renewer._interval == 60.0
 
 
+class Shown(Ec2):
+    """Answers as Ec2 does, instances in one page."""
+
+    def get_paginator(self, call: str) -> Any:
+        return SimpleNamespace(paginate=lambda **arguments: [getattr(self, call)(**arguments)])
+
+
 class Boot:
     """One worker that boots: its SSH port is one of this machine, AWS and its logins answer as told."""
 
@@ -79,10 +87,11 @@ class Boot:
         self.worker = Worker(**{**worker().as_dict(), "address": LOCAL, "port": port})
         self.connection = Connection(*logins)
         self.workers = Workers(self.connection)
-        self.ec2 = Ec2(**{"describe_instances": Script(shown("running")), **answers})
+        self.ec2 = Shown(**{"describe_instances": Script(shown("running")), **answers})
         self.launching = Launching(HOST, 1)
-        run, settings = SimpleNamespace(workers=self.workers), SimpleNamespace(lease=600)
-        self.context: Any = SimpleNamespace(host=HOST, run=run, settings=settings, ec2=lambda *_place: self.ec2)
+        watching = Watching(lambda *_place: self.ec2, self.launching.pause)
+        run, settings = SimpleNamespace(workers=self.workers, watching=watching), SimpleNamespace(lease=600)
+        self.context: Any = SimpleNamespace(host=HOST, run=run, settings=settings)
 
     def await_ready(self) -> None:
         ready.await_ready(self.context, self.worker, self.launching)
@@ -124,7 +133,7 @@ class TestAWorkerThatComesUp:
 
     @pytest.mark.parametrize(
         "answer",
-        [shown("pending"), refused("InvalidInstanceID.NotFound"), refused("RequestLimitExceeded", 503), UNREACHABLE],
+        [shown("pending"), {"Reservations": []}, refused("RequestLimitExceeded", 503), UNREACHABLE],
         ids=["pending", "not known yet", "throttled", "no answer"],
     )
     def test_may_be_anything_to_aws_but_ended(self, answers: int, answer: Any) -> None:
