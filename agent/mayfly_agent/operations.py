@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from . import access
 from .backup import Backup
-from .job import BackupJob, CheckJob, Job, RestoreJob, bad_job
+from .health import HealthCheck
+from .job import BackupJob, CheckJob, HealthCheckJob, Job, RestoreJob, bad_job
 from .probing import Probe
 from .restore import Restore
 from .status import Status
@@ -59,8 +60,13 @@ def _check(job: CheckJob, status: Status) -> Result:
     return {"checks": [asdict(each) for each in Probe(job, access.rights(job, status.progress)).run()]}
 
 
+def _check_health(job: HealthCheckJob, status: Status) -> Result:
+    return HealthCheck(job, access.open_store(job, status.progress), status).run()
+
+
 OPERATIONS: dict[str, Operation[Any]] = {
     "backup": Operation(BackupJob.parse, _back_up),
     "restore": Operation(RestoreJob.parse, _restore),
     "check": Operation(CheckJob.parse, _check),
+    "health_check": Operation(HealthCheckJob.parse, _check_health),
 }

@@ -51,7 +51,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
-class _Range:
+class Range:
     """Blocks that lie one behind the other in one pack."""
 
     entries: tuple[Entry, ...]
@@ -66,7 +66,7 @@ class _Range:
         return last.offset + last.length - self.start
 
 
-def ranges(entries: Iterator[Entry]) -> Iterator[_Range]:
+def ranges(entries: Iterator[Entry]) -> Iterator[Range]:
     """Join neighbours to ranges of at most 8 MiB."""
     held: list[Entry] = []
     for entry in entries:
@@ -79,11 +79,11 @@ def ranges(entries: Iterator[Entry]) -> Iterator[_Range]:
                 or len(held) == _RANGE_BLOCKS
                 or at.offset + at.length - held[0].location.offset > _RANGE_BYTES
             ):
-                yield _Range(tuple(held))
+                yield Range(tuple(held))
                 held = []
         held.append(entry)
     if held:
-        yield _Range(tuple(held))
+        yield Range(tuple(held))
 
 
 class Restore:
@@ -153,7 +153,7 @@ class Restore:
         self._status.started(name, snapshot)
         return snapshot
 
-    def _read(self, manifest: Manifest, volume: VolumeRecord, part: _Range) -> list[tuple[Entry, bytes]]:
+    def _read(self, manifest: Manifest, volume: VolumeRecord, part: Range) -> list[tuple[Entry, bytes]]:
         """The blocks of a range, opened and verified."""
         first = part.entries[0].location
         key = layout.pack_key(self._job.name, first.pack)

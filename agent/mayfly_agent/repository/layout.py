@@ -113,3 +113,8 @@ def parse_point(name: str) -> tuple[str, int] | None:
 def point_key(resource: ResourceName, identity: str, generation: int = 0) -> str:
     """Key of a manifest."""
     return f"{points_prefix(resource)}{identity}" + (f".{generation}" if generation else "")
+
+
+def damaged_prefix(resource: ResourceName, identity: str) -> str:
+    """What the keys of all marks begin with that say of a restore point that it is damaged."""
+    return f"{resource.path}/marks/damaged/{identity}."

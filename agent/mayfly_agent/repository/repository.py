@@ -45,9 +45,9 @@ def create(store: ObjectStore, wraps: Wraps) -> tuple[RepositoryInfo, bool]:
     identity, now = secrets.token_hex(16), datetime.now(UTC).isoformat(timespec="seconds")
     name = f"{layout.KEYS}{identity}.{FIRST_KEY}"
     common = {"format": FORMAT, "created": now}
-    _write_once(store, name, _json({**common, "repository": identity, "key": FIRST_KEY, "wraps": wraps(identity)}))
+    write_once(store, name, _json({**common, "repository": identity, "key": FIRST_KEY, "wraps": wraps(identity)}))
     try:
-        _write_once(store, layout.REPOSITORY, _json({**common, "id": identity, "cipher": CIPHER}))
+        write_once(store, layout.REPOSITORY, _json({**common, "id": identity, "cipher": CIPHER}))
     except ObjectExists:
         store.delete(name)
         return open_info(store), False
@@ -111,7 +111,7 @@ def _wraps_in(name: str, body: bytes, info: RepositoryInfo) -> list[dict[str, An
 def check_writable(store: ObjectStore) -> None:
     """Write and delete a small object; raises what the store says."""
     key = _check_key()
-    _write_once(store, key, b"")
+    write_once(store, key, b"")
     store.delete(key)
 
 
@@ -158,11 +158,11 @@ def commit(store: ObjectStore, manifest: Manifest, resource_key: bytes) -> tuple
     """
     key = layout.point_key(manifest.name, manifest.id)
     body = seal_manifest(manifest, resource_key, key)
-    _write_once(store, key, body)
+    write_once(store, key, body)
     return key, sha256(body).hexdigest()
 
 
-def _write_once(store: ObjectStore, key: str, body: bytes) -> None:
+def write_once(store: ObjectStore, key: str, body: bytes) -> None:
     """Create an object; raises ObjectExists when another one is there.
 
     When the answer to a request is lost, its repetition meets what the first one has written: that is no failure.
@@ -177,7 +177,7 @@ def _write_once(store: ObjectStore, key: str, body: bytes) -> None:
 def _check_create_only(store: ObjectStore) -> None:
     """A store without conditional writes would let two writers overwrite each other."""
     key = _check_key()
-    _write_once(store, key, b"first")
+    write_once(store, key, b"first")
     try:
         store.put(key, b"second", IfNoneMatch())
     except ObjectExists:

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..errors import AgentError
 
-Kind = Literal["pack", "node", "manifest"]
+Kind = Literal["pack", "node", "manifest", "mark"]
 
 MAGIC = b"MAYFLY1"
-_KINDS: dict[Kind, bytes] = {"pack": b"P", "node": b"N", "manifest": b"M"}
+_KINDS: dict[Kind, bytes] = {"pack": b"P", "node": b"N", "manifest": b"M", "mark": b"K"}
 ID_BYTES = 16
 NODE_ID_BYTES = 32
 KEY_ID_BYTES = 8
@@ -55,7 +55,7 @@ def key_id(resource_key: bytes) -> bytes:
 
 
 def new_id() -> bytes:
-    """A random id for a pack or a manifest."""
+    """A random id for a pack, a manifest or a mark."""
     return os.urandom(ID_BYTES)
 
 

@@ -376,3 +376,34 @@ def test_what_is_to_be_replaced_and_is_gone_is_told(hostile: Hostile, store: S3O
     hostile.replies(s3_error(404, "NoSuchKey"))
     with pytest.raises(ObjectNotFound):
         store.put("key", b"body", IfMatch('"tag"'))
+
+
+class TestWhatIsNotThere:
+    """Where not all of a bucket may be listed, S3 answers 403 to a request for what is not there."""
+
+    REFUSED = s3_error(403, "AccessDenied")
+
+    def listed(self, *keys: str) -> Reply:
+        about = "<LastModified>2026-11-24T01:30:00.000Z</LastModified><ETag>tag</ETag><Size>1</Size>"
+        each = "".join(f"<Contents><Key>prefix/{key}</Key>{about}</Contents>" for key in keys)
+        return Reply(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{each}</ListBucketResult>".encode())
+
+    def test_is_found_missing_by_the_list(self, hostile: Hostile, store: S3Objects) -> None:
+        hostile.replies(self.REFUSED, self.listed("key-of-another"), self.REFUSED, self.listed())
+        with pytest.raises(ObjectNotFound):
+            store.get("key")
+        with pytest.raises(ObjectNotFound):
+            store.get_range("key", 0, 10)
+
+    @pytest.mark.parametrize("allowed", [True, False])
+    def test_but_what_is_there_or_may_be_is_refused(self, hostile: Hostile, store: S3Objects, allowed: bool) -> None:
+        hostile.replies(self.REFUSED, self.listed("key") if allowed else self.REFUSED)
+        with pytest.raises(AgentError) as raised:
+            store.get("key")
+        assert raised.value.code == "AccessDenied"
+
+    def test_an_object_that_ends_before_a_range_is_damaged(self, hostile: Hostile, store: S3Objects) -> None:
+        hostile.replies(s3_error(416, "InvalidRange"))
+        with pytest.raises(AgentError, match="has ended before byte 30") as raised:
+            store.get_range("key", 20, 10)
+        assert raised.value.code == "ObjectDamaged"
