@@ -39,7 +39,7 @@ PARTS: dict[str, list[tuple[list[str], int]]] = {
     "faults": [([sys.executable, "-m", "tests.faults", "--table", "build/faults.md"], 7200)],
     "invariants": [([sys.executable, "-m", "tests.invariants"], 7200)],
     "newest": [([*PYTEST, "tests/newest"], 900)],
-    "bench": [([*PYTEST, "-s", "-m", "bench", "tests/benchmarks"], 900)],
+    "bench": [([*PYTEST, "-s", "-m", "bench", "tests/benchmarks"], 2700)],
 }
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A backup: blocks of snapshots, verified, compressed, sealed in packs; the manifest last.
 
-Of a volume that the parent has too, only what EBS names as changed is read, or, where EBS cannot say it, all of it; and
-only what differs from the parent is stored.
+Of a volume that the parent has too, only what EBS names as changed is read, or, where EBS cannot say it or the parent
+is damaged, all of it; and only what differs from the parent, or is damaged in it, is stored.
 
 Memory: the blocks in flight (twice the concurrency, at most 1 MiB each), 6 packs of 16 MiB, and of a parent 6 leaves.
 """
@@ -26,9 +26,10 @@ from .ebs import NotComparable
 from .errors import AgentError
 from .job import BackupJob, JobVolume
 from .objects import ObjectExists, ObjectStore
-from .parents import END, Leaf, Parent, ParentDamaged, read_parent, record_for, why_not_changes
+from .parents import END, Leaf, Parent, ParentDamaged, ParentPoint, read_parent, record_for, why_not_changes
 from .pipeline import ordered, pools
 from .repository import layout, repository
+from .repository.damaged import Damage
 from .repository.manifest import Manifest, VolumeRecord, seal_manifest
 from .repository.trees import Entry, Place, Root
 from .status import Status
@@ -105,7 +106,7 @@ class Backup:
         if made is not None:
             return made
         self._status.stage("Reading the parent")
-        parent, why = read_parent(self._store, points, job.parent, job.resource_key)
+        parent, why = read_parent(self._store, job.name, points, job.parent, job.resource_key)
         with pools(self._status.progress, read=job.concurrency, write=UPLOADS_AT_ONCE) as (readers, writers):
             records = tuple(self._volume(volume, parent, why, readers, writers) for volume in job.volumes)
         self._status.stage("Committing")
@@ -150,7 +151,7 @@ class Backup:
         )
 
     def _volume(
-        self, volume: JobVolume, parent: Manifest | None, why: str, readers: Executor, writers: Executor
+        self, volume: JobVolume, parent: ParentPoint | None, why: str, readers: Executor, writers: Executor
     ) -> VolumeRecord:
         status = self._status
         status.begin("Reading", volume.volume_id, _COUNTERS)
@@ -166,16 +167,18 @@ class Backup:
             listed = self._source.list_blocks(volume.snapshot_id)
         return self._record(volume, way, root, stored, status.unit(volume.volume_id))
 
-    def _way(self, volume: JobVolume, manifest: Manifest | None, why: str) -> tuple[_Way, Listed]:
+    def _way(self, volume: JobVolume, point: ParentPoint | None, why: str) -> tuple[_Way, Listed]:
         """How to back up a volume, and the blocks to look at."""
         record = None
+        manifest, damage = point or (None, Damage())
         if manifest is not None:
             record = record_for(volume, manifest, {each.volume_id for each in self._job.volumes})
             why = "" if record else "the parent does not have it"
         if manifest is None or record is None:
             return _Way("full", why), self._source.list_blocks(volume.snapshot_id)
-        parent = Parent(manifest, record, self._job.resource_key, self._store)
-        why = why_not_changes(volume, record)
+        damaged = damage.of(record.volume_id)
+        parent = Parent(manifest, record, self._job.resource_key, self._store, damaged)
+        why = why_not_changes(volume, record, damaged)
         if not why:
             try:
                 listed = self._source.list_changed(volume.parent_snapshot_id, volume.snapshot_id)

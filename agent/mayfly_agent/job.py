@@ -20,6 +20,7 @@ VERSION = 1
 LONGEST_RETRY = 900.0
 # Seven days, in seconds: deletion from repositories rests on it.
 LONGEST_RUN = 604_800.0
+HEALTH_CHECKS = ("quick", "sample", "full")
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,51 @@ class CheckJob(Job):
             services=tuple(Service(**each) for each in value["services"]),
             ports=tuple(Port(each["host"], int(each["port"])) for each in value["ports"]),
             snapshot_id=value["snapshot_id"],
+        )
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A resource whose restore points are checked, and the key of its data."""
+
+    name: ResourceName
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthCheckJob(Job):
+    """A check of all restore points of ``resources``; the job's own resource is the repository.
+
+    ``mode`` "quick" looks whether everything is there, "sample" reads ``percent`` of the blocks too, those that
+    ``seed`` chooses, and "full" reads all.
+    """
+
+    resources: tuple[Checked, ...]
+    mode: str
+    concurrency: int
+    percent: float = 0.0
+    seed: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mode not in HEALTH_CHECKS:
+            raise ValueError(f"mode is {self.mode!r}, not {' or '.join(HEALTH_CHECKS)}")
+        if self.mode == "sample" and not (0 < self.percent <= 100 and self.seed):
+            raise ValueError(f"a sample of {self.percent} % chosen by {self.seed!r} is none")
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> HealthCheckJob:
+        """From what was sent; raises as common does."""
+        return cls(
+            **cls.common(value),
+            resources=tuple(
+                Checked(ResourceName.from_dict(each), base64.b64decode(each["key"], validate=True))
+                for each in value["resources"]
+            ),
+            mode=value["mode"],
+            concurrency=int(value["concurrency"]),
+            percent=float(value.get("percent") or 0),
+            seed=str(value.get("seed") or ""),
         )
 
 

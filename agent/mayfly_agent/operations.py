@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from . import access
 from .backup import Backup
-from .job import BackupJob, CheckJob, Job, RestoreJob, RetentionJob, bad_job
+from .health import HealthCheck
+from .job import BackupJob, CheckJob, HealthCheckJob, Job, RestoreJob, RetentionJob, bad_job
 from .probing import Probe
 from .restore import Restore
 from .retention import Retention
@@ -64,9 +65,14 @@ def _retain(job: RetentionJob, status: Status) -> Result:
     return Retention(job, access.open_store(job, status.progress), status).run()
 
 
+def _check_health(job: HealthCheckJob, status: Status) -> Result:
+    return HealthCheck(job, access.open_store(job, status.progress), status).run()
+
+
 OPERATIONS: dict[str, Operation[Any]] = {
     "backup": Operation(BackupJob.parse, _back_up),
     "restore": Operation(RestoreJob.parse, _restore),
     "check": Operation(CheckJob.parse, _check),
     "retention": Operation(RetentionJob.parse, _retain),
+    "health_check": Operation(HealthCheckJob.parse, _check_health),
 }

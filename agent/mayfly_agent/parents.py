@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from .blocks import FANOUT, MAXIMUM_LEVELS
 from .errors import AgentError
 from .job import JobVolume
 from .objects import ObjectNotFound, ObjectStore
 from .repository import repository
+from .repository.damaged import BlockRange, Damage, read_damage
+from .repository.layout import ResourceName
 from .repository.manifest import Manifest, VolumeRecord
 from .repository.seal import SealBroken
 from .repository.trees import Entry, Node, Opened, TreeReader
@@ -22,6 +24,10 @@ from .repository.trees import Entry, Node, Opened, TreeReader
 _NODES_KEPT = 4
 # Beyond the last leaf that any volume has.
 END = FANOUT ** (MAXIMUM_LEVELS - 1)
+
+
+# The manifest, and what marks say is damaged of it.
+ParentPoint = tuple[Manifest, Damage]
 
 
 class ParentDamaged(Exception):
@@ -40,8 +46,17 @@ class Leaf:
 class Parent:
     """A volume of the parent, read as far as it is needed. For several threads."""
 
-    def __init__(self, manifest: Manifest, record: VolumeRecord, resource_key: bytes, store: ObjectStore) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        record: VolumeRecord,
+        resource_key: bytes,
+        store: ObjectStore,
+        damaged: tuple[BlockRange, ...] = (),
+    ) -> None:
+        """``damaged``: blocks of the volume, ascending, that count as if the parent did not have them."""
         self.record = record
+        self._damaged = damaged
         self.place = manifest.place(record)
         self._root = record.tree()
         self._reader = TreeReader(self.place, resource_key, self._root, store)
@@ -57,7 +72,10 @@ class Parent:
             node = children[found][1] if found < len(children) and children[found][0] == at else None
         if node is None:
             return Leaf(position)
-        return Leaf(position, node, {entry.index: entry for entry in self._open(0, position, node).entries})
+        found_here = self._open(0, position, node).entries
+        entries = {entry.index: entry for entry in found_here if not self._is_damaged(entry.index)}
+        # What holds damage is not shared, even where the new volume has nothing in place of it.
+        return Leaf(position, node if len(entries) == len(found_here) else None, entries)
 
     def between(self, first: int, end: int) -> Iterator[tuple[int, int, Node]]:
         """(level, position, node) of the highest nodes that hold the leaves from ``first`` to ``end`` - 1, no others.
@@ -78,6 +96,10 @@ class Parent:
                     return
                 yield from self._between(level - 1, *children[at], first, end)
 
+    def _is_damaged(self, index: int) -> bool:
+        at = bisect_right(self._damaged, index, key=attrgetter("first"))
+        return at > 0 and index <= self._damaged[at - 1].last
+
     def _open(self, level: int, position: int, node: Node) -> Opened:
         try:
             return self._reader.open(level, position, node)
@@ -86,11 +108,11 @@ class Parent:
 
 
 def read_parent(
-    store: ObjectStore, points: Mapping[str, str], wanted: str, resource_key: bytes
-) -> tuple[Manifest | None, str]:
-    """(the parent, "") or (None, why nothing can be shared with it); ``wanted`` is its id, "" for none.
+    store: ObjectStore, name: ResourceName, points: Mapping[str, str], wanted: str, resource_key: bytes
+) -> tuple[ParentPoint | None, str]:
+    """(the parent, "") or (None, why nothing can be shared with it).
 
-    ``points``: {id: key} of the resource's restore points.
+    ``wanted`` is its id, "" for none; ``points``: {id: key} of the resource's restore points.
     """
     if not wanted:
         return None, ""
@@ -98,9 +120,11 @@ def read_parent(
     if key is None:
         return None, f"the parent {wanted} is not in the repository"
     try:
-        return repository.read_manifest(store, key, resource_key), ""
+        # In this order: a sweep that takes the point meanwhile deletes its marks after the manifest.
+        damage = read_damage(store, name, resource_key, wanted)
+        return (repository.read_manifest(store, key, resource_key), damage), ""
     except AgentError as error:
-        if error.code not in ("ObjectNotFound", "RestorePointDamaged", "RepositoryFormat"):
+        if error.code not in ("ObjectDamaged", "ObjectNotFound", "RestorePointDamaged", "RepositoryFormat"):
             raise
         return None, f"the parent cannot be read: {error.message}"
 
@@ -116,8 +140,10 @@ def record_for(volume: JobVolume, manifest: Manifest, others: set[str]) -> Volum
     return named.get(volume.volume_id, replaced)
 
 
-def why_not_changes(volume: JobVolume, record: VolumeRecord) -> str:
-    """Why EBS cannot say what has changed in a volume since the parent; "" when it may."""
+def why_not_changes(volume: JobVolume, record: VolumeRecord, damaged: tuple[BlockRange, ...]) -> str:
+    """Why what EBS names as changed in a volume since the parent is not enough; "" when it may be."""
+    if damaged:
+        return "a health check has found blocks of the parent damaged"
     if volume.volume_id != record.volume_id:
         return f"it has replaced {record.volume_id}"
     if volume.size_gib != record.size_gib:

@@ -112,14 +112,19 @@ class S3Objects:
 
     def get(self, key: str) -> Stored:
         """As ObjectStore says."""
-        return self._do(key, lambda: self._stored(*self._read(key, {})))
+        return self._got(key, lambda: self._stored(*self._read(key, {})))
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         """As ObjectStore says."""
         part = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        body = self._do(key, lambda: self._read(key, part)[1])
+        try:
+            body = self._got(key, lambda: self._read(key, part)[1])
+        except AgentError as error:
+            if error.code != "InvalidRange":
+                raise
+            body = b""
         if len(body) != length:
-            raise AgentError("ObjectDamaged", f"{key} has ended at byte {offset + len(body)}.")
+            raise AgentError("ObjectDamaged", f"{key} has ended before byte {offset + length}.")
         return body
 
     def put(self, key: str, body: bytes, condition: IfNoneMatch | IfMatch | None = None) -> str:
@@ -239,6 +244,24 @@ class S3Objects:
                     raise HTTPError(f"no whole body within {_BODY_SECONDS:.0f} seconds")
                 pieces.append(piece)
         return answer, b"".join(pieces)
+
+    def _got(self, key: str, call: Callable[[], T]) -> T:
+        """As _do, for what is read: where not all may be listed, S3 refuses what is not there, in place of saying so.
+
+        Below a prefix whose keys may be listed, the list says it.
+        """
+        try:
+            return self._do(key, call)
+        except AgentError as error:
+            if error.code != "AccessDenied":
+                raise
+            try:
+                there = any(each.key == key for each in self.list(key))
+            except AgentError:
+                there = True  # nobody knows
+            if there:
+                raise
+            raise ObjectNotFound(key) from error
 
     def _do(self, key: str, call: Callable[[], T], unmet: type[ObjectExists | ObjectChanged] = ObjectExists) -> T:
         def attempt(_doubtful: bool) -> T:

@@ -21,7 +21,8 @@ from .marking import Listed, Marked, Point, list_manifests
 from .objects import ObjectInfo, ObjectNotFound, ObjectStore, Refused
 from .progress import Progress
 from .repository import layout
-from .repository.marks import LISTED_AT_ONCE, Marks, read_condemned, read_marks, write_condemned
+from .repository.condemned import LISTED_AT_ONCE, read_condemned, write_condemned
+from .repository.marks import Marks, read_marks
 from .repository.trees import Each
 
 # The longest run, the 61 minutes that its requests may act later, the 35 that the removal of a manifest can take, and a
@@ -94,12 +95,14 @@ class Sweep:
         resource = self._chosen.resource
         began = self._store.get(layout.REPOSITORY).date
         listed = list_manifests(self._store, resource)
-        going = self._going(listed, read_marks(self._store, resource))
+        marks = read_marks(self._store, resource)
+        going = self._going(listed, marks)
         gone = {each.key for each in going}
         points = self._marked.stay(each for each in listed if each.key not in gone)
         self._marked.go(going)
         self._delete_due(began)
         stays_too = not self._remove(listed, going)
+        self._unmark(marks.damaged)
         newest = max((each.modified for each in listed), default=datetime.min.replace(tzinfo=UTC))
         sparse = self._condemn(began, newest, going_stays=stays_too)
         return Sparse(tuple(sparse), tuple(points))
@@ -154,6 +157,20 @@ class Sweep:
         done = set(self.swept.points_deleted)
         found = {each.id for each in removed if each.id in self._chosen.remove}
         self.swept.points_deleted += sorted(found - done)
+
+    def _unmark(self, damaged: frozenset[str]) -> None:
+        """Delete what marks say of those damaged points that are no more.
+
+        The points are listed after the marks were, so one that was made and marked meanwhile does not count as gone.
+        """
+        resource = self._chosen.resource
+        if damaged:
+            here = {each.id for each in list_manifests(self._store, resource)}
+            gone = {("damaged", each) for each in damaged - here}
+            prefix = layout.marks_prefix(resource)
+            found = self._store.list(layout.damaged_prefix(resource), versions=True) if gone else ()
+            named = (each for each in found if layout.parse_mark(each.key.removeprefix(prefix)) in gone)
+            self._delete(named, count=False)
 
     def _uncondemn(self) -> Marks:
         """Take back every list that names anything that a manifest refers to; the marks as they are."""

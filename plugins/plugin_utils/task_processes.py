@@ -42,6 +42,7 @@ class _Task:
     task: Any
     since: float
     process: Any = None
+    popen: Any = None
     pid: int | None = None
     stopped: float | None = None
     gone: float | None = None
@@ -124,7 +125,8 @@ def _match(tasks: dict[tuple[str, str], _Task], lock: threading.Lock, processes:
         for each in processes:
             known = tasks.get((str(each._host.get_name()), str(each._task._uuid)))
             if known is not None and known.process is None and each.pid is not None:
-                known.process, known.pid = each, each.pid
+                # What has waited for it keeps its exit code, also when Ansible has closed the process meanwhile.
+                known.process, known.popen, known.pid = each, each._popen, each.pid
 
 
 def _fate(each: _Task, now: float) -> str | None:
@@ -161,10 +163,8 @@ def _exit_code(each: _Task) -> int | None:
         found = os.waitid(os.P_PID, each.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if found is not None:
             return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-    with suppress(ValueError):  # closed by now
-        code: int | None = each.process.exitcode
-        return code
-    return None
+    code: int | None = each.popen.returncode
+    return code
 
 
 def _free(lock: Any) -> bool:

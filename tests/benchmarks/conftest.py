@@ -59,6 +59,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="session")
+def seeded(lab: Lab) -> Lab:
+    """The lab with accounts, networks and roles for workers."""
+    done = lab.run("seed", wait=300)
+    assert done.returncode == 0, done.stderr
+    return lab
+
+
+@pytest.fixture(scope="session")
 def source(lab: Lab) -> Source:
     """A snapshot of a volume that holds more than 1 GiB of real files."""
     return make(lab, _SIZE_GIB, _FILLED_MIB)

@@ -122,6 +122,19 @@ def condemned_key(resource: ResourceName, time: datetime, digits: str) -> str:
     return f"{marks_prefix(resource)}condemned/{time.astimezone(UTC).strftime(_TIME)}-{digits}"
 
 
+def damaged_prefix(resource: ResourceName) -> str:
+    """What the keys of a resource's marks of damage begin with."""
+    return f"{marks_prefix(resource)}damaged/"
+
+
+def damaged_key(resource: ResourceName, identity: str, digits: str) -> str:
+    """Key of a mark of damage of a restore point, of which there may be several.
+
+    ``digits`` are 8, hexadecimal and random; what the keys of all of them begin with when it is "".
+    """
+    return f"{damaged_prefix(resource)}{identity}.{digits}"
+
+
 def points_prefix(resource: ResourceName) -> str:
     """What the keys of a resource's manifests begin with."""
     return f"{resource.path}/points/"

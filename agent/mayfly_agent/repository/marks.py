@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Marks: lists of what is condemned, and what marks say of restore points."""
+"""Marks: what is said of restore points and of objects after they were written (docs/repository-format.md, 12).
+
+A mark's key says of which point it is, or that it is a list of what is condemned; the rest is sealed.
+"""
 
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from ..errors import AgentError
 from ..objects import ObjectStore
@@ -16,9 +19,6 @@ from .compression import compress, decompress
 from .layout import ResourceName
 from .manifest import FORMAT, MAXIMUM_BYTES
 from .repository import write_once
-
-# A list that names something that has come into use again goes as a whole: what stands with it waits longer.
-LISTED_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -39,48 +39,36 @@ def read_marks(store: ObjectStore, resource: ResourceName) -> Marks:
     for each in store.list(prefix):
         parsed = layout.parse_mark(each.key.removeprefix(prefix))
         if parsed is None:
-            raise _unknown(each.key)
+            raise unknown(each.key)
         kind, name = parsed
         found[kind][each.key if kind == "condemned" else name] = each.modified
     return Marks(frozenset(found["keep"]), frozenset(found["damaged"]), found["condemned"])
 
 
-def write_condemned(
-    store: ObjectStore,
-    resource: ResourceName,
-    resource_key: bytes,
-    objects: Sequence[bytes],
-    *,
-    run: str,
-    now: datetime,
-) -> str:
-    """Condemn packs and nodes, by their ids; the list's key."""
-    key = layout.condemned_key(resource, now, secrets.token_hex(8))
-    value = {"format": FORMAT, "run": run, "objects": [layout.object_name(each) for each in objects]}
-    plain = json.dumps(value, separators=(",", ":")).encode()
-    write_once(store, key, seal.seal_object("mark", resource_key, seal.new_id(), compress(plain), _place(key)))
-    return key
+def write_mark(store: ObjectStore, resource_key: bytes, key: str, value: Mapping[str, Any]) -> None:
+    """Create a mark that says ``value``; raises ObjectExists."""
+    plain = compress(json.dumps({"format": FORMAT, **value}, separators=(",", ":")).encode())
+    write_once(store, key, seal.seal_object("mark", resource_key, seal.new_id(), plain, _place(key)))
 
 
-def read_condemned(store: ObjectStore, resource_key: bytes, key: str) -> frozenset[bytes]:
-    """The ids of what a list condemns.
+def open_mark(store: ObjectStore, resource_key: bytes, key: str) -> dict[str, Any]:
+    """What a mark says.
 
     Raises ObjectNotFound, SealBroken, and AgentError RepositoryFormat for one that this version does not understand.
     """
     packed = seal.open_object("mark", resource_key, store.get(key).body, _place(key), what=key)
     try:
-        value = json.loads(decompress(packed, MAXIMUM_BYTES, key))
+        value: dict[str, Any] = json.loads(decompress(packed, MAXIMUM_BYTES, key))
         known = value["format"] == FORMAT
-        objects = [layout.parse_object(each) for each in value["objects"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise seal.SealBroken(key, f"is no list: {error!r}") from error
-    found = frozenset(each for each in objects if each is not None)
-    if not known or None in objects:
-        raise _unknown(key)
-    return found
+        raise seal.SealBroken(key, f"is no mark: {error!r}") from error
+    if not known:
+        raise unknown(key)
+    return value
 
 
-def _unknown(key: str) -> AgentError:
+def unknown(key: str) -> AgentError:
+    """The error of a mark that a newer version has written."""
     return AgentError(
         "RepositoryFormat", f"The mark {key} is of no kind that is known.", "Use a newer version of mayfly."
     )

@@ -55,7 +55,7 @@ def key_id(resource_key: bytes) -> bytes:
 
 
 def new_id() -> bytes:
-    """A random id for a pack or a manifest."""
+    """A random id for a pack, a manifest or a mark."""
     return os.urandom(ID_BYTES)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .context import Context
 from .errors import KeeperError
-from .ready import ENDED, describe
+from .ready import ENDED
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,10 @@ def why_lost(context: Context) -> str:
 def _end_of_worker(context: Context) -> _End | None:
     """None when the worker lives, or AWS says nothing at the moment."""
     worker = context.run.workers.get(context.host)
-    instance = describe(context, worker) if worker is not None else None
+    if worker is None:
+        return None
+    with context.run.watching.instance((worker.account, worker.region), worker.instance_id) as describe:
+        instance = describe(_RECONNECT_SECONDS)
     if instance is None or instance["State"]["Name"] not in ENDED:
         return None
     reason = instance.get("StateReason") or {}

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from . import aws, launch
+from . import launch
 from .errors import KeeperError
 from .lease import Renewer
 from .ssh import Connection, SshError
@@ -57,18 +56,19 @@ def _log_in(context: Context, worker: Worker, connection: Connection, launching:
     ends = time.monotonic() + _READY_SECONDS
     look = time.monotonic() + _LOOK_SECONDS
     said = "its SSH port does not answer"
-    while time.monotonic() < ends:
-        if connection.answers():
-            try:
-                connection.open()
-            except SshError as error:
-                said = str(error)
-            else:
-                return
-        if time.monotonic() > look:
-            look = time.monotonic() + _LOOK_SECONDS
-            _check_running(context, worker)
-        launching.pause(connection.route.pause_seconds)
+    with context.run.watching.instance((worker.account, worker.region), worker.instance_id) as describe:
+        while time.monotonic() < ends:
+            if connection.answers():
+                try:
+                    connection.open()
+                except SshError as error:
+                    said = str(error)
+                else:
+                    return
+            if time.monotonic() > look:
+                look = time.monotonic() + _LOOK_SECONDS
+                _check_running(describe(_LOOK_SECONDS))
+            launching.pause(connection.route.pause_seconds)
     message = f"The worker {worker.instance_id} at {worker.address} was not ready in {_READY_SECONDS:.0f} s: {said}."
     raise KeeperError("WorkerNotReady", message, connection.route.remedy)
 
@@ -88,18 +88,6 @@ def _log_in_again(worker: Worker, connection: Connection, launching: Launching) 
             return
 
 
-def describe(context: Context, worker: Worker) -> dict[str, Any] | None:
-    """AWS's description of a worker; None when it gives none at the moment: too young to be known, or throttled."""
-    try:
-        answer = context.ec2(worker.account, worker.region).describe_instances(InstanceIds=[worker.instance_id])
-    except (BotoCoreError, ClientError) as error:
-        if aws.is_gone(error) or aws.is_passing(error):
-            return None
-        raise
-    return dict(answer["Reservations"][0]["Instances"][0])
-
-
-def _check_running(context: Context, worker: Worker) -> None:
-    instance = describe(context, worker)
+def _check_running(instance: Mapping[str, Any] | None) -> None:
     if instance is not None and instance["State"]["Name"] in ENDED:
         raise launch.ended_by_itself(instance)

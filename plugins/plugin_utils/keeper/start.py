@@ -35,7 +35,8 @@ SOCKET = "keeper.sock"
 REPLACEMENT = "replacement"
 _READY_SECONDS = 30.0
 _PING_SECONDS = 5.0
-_DEAD_SECONDS = 10.0
+# SIGKILL takes as long as the machine needs to run the process once more.
+_DEAD_SECONDS = 30.0
 # Since the keeper's last beat. Of its playbook, a task may be left that asks for another keeper.
 _REPLACED_SECONDS = 3600.0
 _MODULE = "ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.main"

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The states of snapshots and volumes that are waited for: one request for all hosts of a run, not one each."""
+"""Snapshots, volumes and instances that are waited for: one request for all hosts of a run, not one each."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,6 +15,7 @@ from . import aws
 from .errors import KeeperError
 
 _KINDS = {
+    "instance": ("describe_instances", "Reservations", "InstanceId", "running"),
     "snapshot": ("describe_snapshots", "Snapshots", "SnapshotId", "completed"),
     "volume": ("describe_volumes", "Volumes", "VolumeId", "available"),
     "image": ("describe_images", "Images", "ImageId", "available"),
@@ -24,10 +26,11 @@ _FAILED = ("error", "failed", "invalid", "deleting", "deleted", "deregistered")
 
 Client = Callable[[str, str, str], Any]
 Place = tuple[str, str, str]
+Description = Mapping[str, Any]
 
 
 class Watching:
-    """Waits for states. ``client`` gives the client of a service for (account, Region, service).
+    """Waits for states, and looks. ``client`` gives the client of a service for (account, Region, service).
 
     ``pause`` sleeps so many seconds, and raises KeeperError when the run is ending.
     """
@@ -36,7 +39,7 @@ class Watching:
         self._client = client
         self._pause = pause
         self._wanted: dict[Place, dict[str, int]] = {}
-        self._states: dict[Place, dict[str, str]] = {}
+        self._seen: dict[Place, dict[str, Description | None]] = {}
         self._asked: dict[Place, float] = {}
         self._lock = threading.Lock()
         self._asking: dict[Place, threading.Lock] = {}
@@ -51,20 +54,17 @@ class Watching:
         """
         key, state = (*place, kind), _KINDS[kind][3]
         wanted = sorted(ids)
-        with self._lock:
-            counts = self._wanted.setdefault(key, {})
-            for each in wanted:
-                counts[each] = counts.get(each, 0) + 1
         ends = time.monotonic() + timeout
         pause = _FIRST_SECONDS
-        try:
+        with self._wanting(key, wanted):
             while True:
-                states = self._look(key, pause)
-                failed = [each for each in wanted if states.get(each) in _FAILED]
+                seen = self._look(key, pause)
+                states = {each: (seen.get(each) or {}).get("State") for each in wanted}
+                failed = [each for each in wanted if states[each] in _FAILED]
                 if failed:
                     message = f"{what}: {', '.join(failed)} failed on AWS's side."
                     raise KeeperError(f"{kind.capitalize()}Failed", message)
-                missing = [each for each in wanted if states.get(each) != state]
+                missing = [each for each in wanted if states[each] != state]
                 if not missing:
                     return
                 if time.monotonic() > ends:
@@ -72,6 +72,27 @@ class Watching:
                     raise KeeperError(f"{kind.capitalize()}Timeout", message, f"See {setting}.")
                 self._pause(pause)
                 pause = min(_LONGEST_SECONDS, pause * 1.5)
+
+    @contextmanager
+    def instance(self, place: tuple[str, str], instance_id: str) -> Iterator[Callable[[float], Description | None]]:
+        """What gives AWS's description of an instance, at most so many seconds old, while it is looked at.
+
+        None when AWS gives none at the moment: too young to be known, or throttled. Raises botocore's errors.
+        """
+        key = (*place, "instance")
+        with self._wanting(key, [instance_id]):
+            yield lambda fresh: self._look(key, fresh).get(instance_id)
+
+    @contextmanager
+    def _wanting(self, key: Place, ids: Iterable[str]) -> Iterator[None]:
+        """Meanwhile, whoever asks for anything there asks for these as well."""
+        wanted = list(ids)
+        with self._lock:
+            counts = self._wanted.setdefault(key, {})
+            for each in wanted:
+                counts[each] = counts.get(each, 0) + 1
+        try:
+            yield
         finally:
             with self._lock:
                 for each in wanted:
@@ -79,31 +100,32 @@ class Watching:
                     if not counts[each]:
                         del counts[each]
 
-    def _look(self, key: Place, fresh: float) -> Mapping[str, str]:
-        """The states of all that is waited for there, at most ``fresh`` seconds old."""
+    def _look(self, key: Place, fresh: float) -> Mapping[str, Description | None]:
+        """All that is waited for there, at most ``fresh`` seconds old; None for what AWS does not tell."""
         with self._lock:
             asking = self._asking.setdefault(key, threading.Lock())
         with asking:
             with self._lock:
                 wanted = sorted(self._wanted[key])
-            known = self._states.get(key, {})
+            known = self._seen.get(key, {})
             if time.monotonic() - self._asked.get(key, 0.0) < fresh and set(wanted) <= set(known):
                 return known
-            self._states[key] = self._describe(key, wanted)
+            self._seen[key] = self._describe(key, wanted)
             self._asked[key] = time.monotonic()
-            return self._states[key]
+            return self._seen[key]
 
-    def _describe(self, key: Place, ids: list[str]) -> dict[str, str]:
+    def _describe(self, key: Place, ids: list[str]) -> dict[str, Description | None]:
         account, region, kind = key
         call, listed, name, _ = _KINDS[kind]
-        states = dict.fromkeys(ids, "")
+        seen: dict[str, Description | None] = dict.fromkeys(ids)
         try:
             ec2 = self._client(account, region, "ec2")
             for chunk in aws.chunks(ids):  # as a filter: an id that is not known yet is left out, not an error
                 filters = [{"Name": f"{kind}-id", "Values": chunk}]
-                for each in aws.pages(ec2, call, listed, Filters=filters):
-                    states[each[name]] = each["State"]
+                for page in aws.pages(ec2, call, listed, Filters=filters):
+                    for each in page["Instances"] if kind == "instance" else [page]:
+                        seen[each[name]] = each
         except (BotoCoreError, ClientError) as error:
             if not aws.is_passing(error):
                 raise
-        return states
+        return seen

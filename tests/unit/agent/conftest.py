@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import botocore.session
 import pytest
+from botocore.config import Config
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import keys, repository
+from mayfly_agent.s3 import CONFIG, S3Objects
 
 from tests.unit.agent.hostile import FastClock, Hostile
 from tests.unit.agent.memory import MemoryObjects
@@ -35,3 +38,17 @@ def clock() -> FastClock:
 @pytest.fixture
 def progress(clock: FastClock) -> Progress:
     return Progress(clock)
+
+
+@pytest.fixture(scope="session")
+def session() -> botocore.session.Session:
+    """It keeps what it has read of S3's description: a second each time."""
+    return botocore.session.Session()
+
+
+@pytest.fixture
+def s3(hostile: Hostile, progress: Progress, session: botocore.session.Session) -> S3Objects:
+    """A bucket of the server that is hostile."""
+    config = CONFIG.merge(Config(s3={"addressing_style": "path"}))
+    client = session.create_client("s3", region_name="us-east-1", endpoint_url=hostile.url, config=config)
+    return S3Objects(client, "bucket", "prefix", "444455556666", progress)

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from mayfly_agent.ebs import NotComparable
-from mayfly_agent.job import JobVolume
+from mayfly_agent.health import UNIT, HealthCheck
+from mayfly_agent.job import Checked, HealthCheckJob, JobVolume
 from mayfly_agent.repository import layout, repository
 from mayfly_agent.repository.layout import ResourceName
 from mayfly_agent.repository.manifest import Manifest
 from mayfly_agent.repository.trees import TreeReader
+from mayfly_agent.status import Status
 
 from tests.unit.agent.memory import MemoryObjects
 from tests.unit.agent.repository.points import block
-from tests.unit.agent.transfers import RUN, Snapshots, back_up, restore
+from tests.unit.agent.transfers import RUN, Snapshots, back_up, job, restore
 
 KEY = b"k" * 32
 NAME = ResourceName("444455556666", "us-east-1", "ec2", "i-1")
@@ -94,6 +96,15 @@ class Points:
         restore(self.store, sink, self.folder, point)
         return sink.written
 
+    def check(self, mode: str = "full", **parts: Any) -> dict[str, Any]:
+        """A health check of the resource: its result, and what was counted."""
+        resource = {"account": "444455556666", "region": "us-east-1", "kind": "repository", "id": "bucket"}
+        common = job(resource=resource, **{"resources": (Checked(NAME, KEY),), "mode": mode, **parts})
+        del common["resource_key"]
+        with Status(self.folder / "status.json") as status:
+            result = HealthCheck(HealthCheckJob(**common), self.store, status).run()
+            return {**result, **{name: status.unit(UNIT)[name] for name in ("blocks_done", "bytes_read", "nodes_done")}}
+
     def referenced(self, point: str) -> set[str]:
         """Keys of the nodes and packs that a point stands on."""
         manifest, found = self.manifest(point), set()
@@ -113,3 +124,8 @@ def volume(snapshot: str, before: str = "", **parts: Any) -> JobVolume:
 def blocks(content: Content) -> dict[int, bytes]:
     """What a restore writes of a snapshot."""
     return {index: block(number) for index, number in content.items() if number}
+
+
+def flipped(body: bytes, at: int) -> bytes:
+    """With another byte at an offset."""
+    return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]

@@ -45,6 +45,8 @@ CHECK = {
     "ports": [{"host": "10.0.0.9", "port": 2049}],
     "snapshot_id": "snap-0",
 }
+CHECKED = {"account": "444455556666", "region": "us-east-1", "kind": "ec2", "id": "i-1", "key": COMMON["resource_key"]}
+HEALTH = {"operation": "health_check", "resources": [CHECKED], "mode": "sample", "percent": 5, "seed": "run"}
 RESTORE = {"operation": "restore", "restore_point": "point", "target": {"region": "us-east-1"}, "attempt": 1}
 
 
@@ -114,8 +116,8 @@ class TestCarryOut:
 
     @pytest.mark.parametrize(
         ("parts", "kind"),
-        [(BACKUP, "BackupJob"), (RESTORE, "RestoreJob"), (CHECK, "CheckJob")],
-        ids=["backup", "restore", "check"],
+        [(BACKUP, "BackupJob"), (RESTORE, "RestoreJob"), (CHECK, "CheckJob"), (HEALTH, "HealthCheckJob")],
+        ids=["backup", "restore", "check", "health_check"],
     )
     def test_each_operation_has_its_own_job(
         self, ran: list[tuple[Job, Status]], status: Status, parts: dict[str, Any], kind: str
@@ -145,6 +147,10 @@ class TestCarryOut:
             {**CHECK, "services": None},
             {**CHECK, "services": [{"name": "ebs"}]},
             *({**CHECK, "ports": [{"host": "a", "port": each}]} for each in (0, 65536, "ssh", None)),
+            *({**HEALTH, "percent": each} for each in (0, -1, 100.5, float("nan"), None)),
+            {**HEALTH, "seed": ""},
+            *({**HEALTH, "mode": each} for each in ("all", "", None)),
+            *({**HEALTH, "resources": [{**CHECKED, name: ".."}]} for name in ("key", "account", "id")),
             {**BACKUP, "operation": "restore"},
             {**RESTORE, "operation": "backup"},
             {**BACKUP, "restore_point_time": None},

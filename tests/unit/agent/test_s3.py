@@ -10,7 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import pytest
 from botocore.config import Config
 from mayfly_agent.credentials import FileCredentials, session_of
@@ -30,17 +29,10 @@ GOOD = Reply(200, BODY, ABOUT)
 DONE = Reply(200)
 
 
-@pytest.fixture(scope="module")
-def session() -> botocore.session.Session:
-    """It keeps what it has read of S3's description: a second each time."""
-    return botocore.session.Session()
-
-
 @pytest.fixture
-def store(hostile: Hostile, progress: Progress, session: botocore.session.Session) -> S3Objects:
-    config = CONFIG.merge(Config(s3={"addressing_style": "path"}))
-    client = session.create_client("s3", region_name="us-east-1", endpoint_url=hostile.url, config=config)
-    return S3Objects(client, "bucket", "prefix", "444455556666", progress)
+def store(s3: S3Objects) -> S3Objects:
+    """Here it is S3's."""
+    return s3
 
 
 def test_bodies_come_over_one_connection(hostile: Hostile, store: S3Objects) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mayfly_agent.errors import AgentError
 from mayfly_agent.job import LONGEST_RUN
-from mayfly_agent.repository import repository
+from mayfly_agent.repository import layout, repository
 from mayfly_agent.sweep import GRACE
 
 from tests.unit.agent.lines import NAME, Line, Points, volume
@@ -36,7 +36,9 @@ LONGEST = timedelta(seconds=LONGEST_RUN)
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> tuple[AgingObjects, dict]:
-    """Three points; of a fourth, which went a week ago, all that is due; something to condemn and to move."""
+    """Three points, the first marked twice; of a fourth, which went a week ago, all that is due; something to condemn
+    and to move.
+    """
     folder = tmp_path_factory.mktemp("busy")
     store, contents = three_points(folder)
     points = Points(store, folder)
@@ -44,6 +46,8 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> tuple[AgingObjects, dict]:
     sweep(store, gone.id)
     store.now += GRACE + SECOND
     store.put(f"{NAME.path}/packs/aa/{'a' * 32}", b"of a writer that was killed")
+    for digits in ("0123abcd", "4567abcd"):
+        store.put(layout.damaged_key(NAME, next(iter(contents)), digits), b"found by a health check")
     return store, contents
 
 

@@ -11,7 +11,7 @@ import pytest
 from mayfly_agent.errors import AgentError
 from mayfly_agent.objects import Lock
 from mayfly_agent.repository import layout, repository
-from mayfly_agent.repository.marks import read_condemned
+from mayfly_agent.repository.condemned import read_condemned
 from mayfly_agent.sweep import GRACE
 
 from tests.unit.agent.lines import KEY, NAME

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.workers import Worker
@@ -104,6 +105,13 @@ class Ec2:
                 [value] = [each for key, each in arguments.items() if key.endswith(("Id", "Ids", "Resources"))]
                 listed += [value] if isinstance(value, str) else value
         return listed
+
+
+class Shown(Ec2):
+    """Answers as Ec2 does, each call in one page, whatever it is asked for."""
+
+    def get_paginator(self, call: str) -> Any:
+        return SimpleNamespace(paginate=lambda **arguments: [getattr(self, call)(**arguments)])
 
 
 def _listed(call: str) -> str:

@@ -13,9 +13,10 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors impor
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.lease import Renewer
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import worker as operations
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.watching import Watching
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
 
-from tests.unit.plugins.keeper.fakes import HOST, Clients, Ec2, worker
+from tests.unit.plugins.keeper.fakes import HOST, Clients, Shown, worker
 
 pytestmark = pytest.mark.usefixtures("quick")
 UNREACHABLE = KeeperError("WorkerUnreachable", "ssh: no route to host")
@@ -61,9 +62,10 @@ class Situation:
         ready: bool = True,
     ) -> None:
         shown = {"InstanceId": "i-worker", "State": {"Name": state}, "StateReason": {"Code": code, "Message": "Why."}}
-        ec2 = Ec2(describe_instances={"Reservations": [{"Instances": [shown]}]})
+        ec2 = Shown(describe_instances={"Reservations": [{"Instances": [shown]}]})
         self.run = Run("the-run", folder, folder, Report(folder, "the-run"))
         self.run.clients = self.run.workers._clients = Clients(lambda: ec2)  # type: ignore[assignment]
+        self.run.watching = Watching(self.run.clients.client, self.run.pause)
         self.ec2 = ec2
         self.run.workers.add(worker(), Connection(answer))  # type: ignore[arg-type]
         if ready:

@@ -17,10 +17,11 @@ import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import launch, ready
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.ssh import Route, SshError, port_answers
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.watching import Watching
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.workers import Launching, Worker
 from botocore.exceptions import ClientError
 
-from tests.unit.plugins.keeper.fakes import HOST, UNREACHABLE, Ec2, Script, refused, worker
+from tests.unit.plugins.keeper.fakes import HOST, UNREACHABLE, Script, Shown, refused, worker
 
 FOLDER = "/etc/ssh"
 NEW_KEY = "ssh-ed25519 AAAAnew mayfly@worker"
@@ -84,10 +85,11 @@ class Boot:
         self.worker = Worker(**{**worker().as_dict(), "address": LOCAL, "port": port})
         self.connection = Connection(port, *logins)
         self.workers = Workers(self.connection)
-        self.ec2 = Ec2(**{"describe_instances": Script(shown("running")), **answers})
+        self.ec2 = Shown(**{"describe_instances": Script(shown("running")), **answers})
         self.launching = Launching(HOST, 1)
-        run, settings = SimpleNamespace(workers=self.workers), SimpleNamespace(lease=600)
-        self.context: Any = SimpleNamespace(host=HOST, run=run, settings=settings, ec2=lambda *_place: self.ec2)
+        watching = Watching(lambda *_place: self.ec2, self.launching.pause)
+        run, settings = SimpleNamespace(workers=self.workers, watching=watching), SimpleNamespace(lease=600)
+        self.context: Any = SimpleNamespace(host=HOST, run=run, settings=settings)
 
     def await_ready(self) -> None:
         ready.await_ready(self.context, self.worker, self.launching)
@@ -129,7 +131,7 @@ class TestAWorkerThatComesUp:
 
     @pytest.mark.parametrize(
         "answer",
-        [shown("pending"), refused("InvalidInstanceID.NotFound"), refused("RequestLimitExceeded", 503), UNREACHABLE],
+        [shown("pending"), {"Reservations": []}, refused("RequestLimitExceeded", 503), UNREACHABLE],
         ids=["pending", "not known yet", "throttled", "no answer"],
     )
     def test_may_be_anything_to_aws_but_ended(self, answers: int, answer: Any) -> None:

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Marks of restore points that are damaged: what a health check has found, and the next backup copies anew."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ..objects import ObjectStore
+from . import layout, seal
+from .layout import ResourceName
+from .marks import open_mark, write_mark
+
+# Of objects and of ranges in one mark; what is more goes into further ones.
+MAXIMUM_NAMED = 10_000
+
+
+@dataclass(frozen=True, order=True)
+class BlockRange:
+    """Blocks of a volume, from index ``first`` to index ``last``; some of them may be holes."""
+
+    volume_id: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is damaged of a restore point: keys of objects that are gone or were changed, and the blocks in them."""
+
+    objects: tuple[str, ...] = ()
+    blocks: tuple[BlockRange, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.objects or self.blocks)
+
+    def of(self, volume_id: str) -> tuple[BlockRange, ...]:
+        """The blocks of one volume, ascending."""
+        return tuple(sorted(each for each in self.blocks if each.volume_id == volume_id))
+
+
+def mark_damaged(
+    store: ObjectStore, resource: ResourceName, resource_key: bytes, point: str, *, damage: Damage, run: str
+) -> int:
+    """Say of a restore point what is damaged of it, and was not said yet; how many marks were written.
+
+    Raises as read_damage.
+    """
+    known = read_damage(store, resource, resource_key, point)
+    objects = sorted(set(damage.objects) - set(known.objects))
+    blocks = sorted(set(damage.blocks) - set(known.blocks))
+    written = 0
+    for at in range(0, max(len(objects), len(blocks)), MAXIMUM_NAMED):
+        value = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "run": run,
+            "objects": objects[at : at + MAXIMUM_NAMED],
+            "blocks": [asdict(each) for each in blocks[at : at + MAXIMUM_NAMED]],
+        }
+        write_mark(store, resource_key, layout.damaged_key(resource, point, secrets.token_hex(4)), value)
+        written += 1
+    return written
+
+
+def read_damage(store: ObjectStore, resource: ResourceName, resource_key: bytes, point: str) -> Damage:
+    """All that marks say of a restore point; raises as open_mark."""
+    objects: list[str] = []
+    blocks: list[BlockRange] = []
+    for found in store.list(layout.damaged_key(resource, point, "")):
+        value = open_mark(store, resource_key, found.key)
+        try:
+            objects += [str(each) for each in value["objects"]]
+            blocks += [_range(each) for each in value["blocks"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise seal.SealBroken(found.key, f"is no mark: {error!r}") from error
+    return Damage(tuple(objects), tuple(blocks))
+
+
+def joined(ranges: Iterable[BlockRange]) -> Iterator[BlockRange]:
+    """Ranges that follow on one another become one; they come ascending, volume by volume."""
+    held: BlockRange | None = None
+    for each in ranges:
+        if held and each.volume_id == held.volume_id and each.first == held.last + 1:
+            held = BlockRange(held.volume_id, held.first, each.last)
+            continue
+        if held:
+            yield held
+        held = each
+    if held:
+        yield held
+
+
+def _range(value: dict[str, Any]) -> BlockRange:
+    return BlockRange(str(value["volume_id"]), int(value["first"]), int(value["last"]))
