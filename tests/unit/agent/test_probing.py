@@ -135,15 +135,23 @@ def oks(findings: dict[str, Finding]) -> dict[str, bool | None]:
     return {name: each.ok for name, each in findings.items()}
 
 
+FOLDER = "prefix/111122223333/us-east-1/subnet/subnet-1/"
+
+
 def answers(**by_service: Reply) -> Callable[[Request], Reply]:
-    """A script over all three services: the list and the object of S3, EBS, STS."""
+    """A script over all three services: the list and the object of S3, EBS, STS.
+
+    Of S3, a worker may list the folder of its resource and nothing else.
+    """
 
     def script(request: Request) -> Reply:
         if request.method == "POST":
             return by_service["sts"]
         if request.path.startswith("/snapshots/"):
             return by_service["ebs"]
-        return by_service["list" if "list-type" in request.query else "object"]
+        if "list-type" not in request.query:
+            return by_service["object"]
+        return by_service["list"] if request.query["prefix"] == FOLDER else s3_error(403, "AccessDenied")
 
     return script
 
@@ -177,7 +185,7 @@ def test_it_asks_for_what_a_transfer_asks_for(rights: Rights, hostile: Hostile, 
         ("POST", "/"),
     }
     (listed,) = [each for each in hostile.requests if each.path == "/bucket"]
-    assert listed.query["prefix"] == "prefix/111122223333/us-east-1/subnet/subnet-1/"
+    assert listed.query["prefix"] == FOLDER
 
 
 # What a service answers, whether that is right, and a word of the reason and of the remedy.
