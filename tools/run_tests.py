@@ -37,6 +37,7 @@ PARTS: dict[str, list[tuple[list[str], int]]] = {
     "end_to_end": [([*TWO_AT_ONCE, "tests/end_to_end"], 1500)],
     "campaign": [([sys.executable, "-m", "tests.faults", "--fast", "--seed", "1", "--labs", "2"], 400)],
     "faults": [([sys.executable, "-m", "tests.faults", "--table", "build/faults.md"], 7200)],
+    "invariants": [([sys.executable, "-m", "tests.invariants"], 7200)],
     "newest": [([*PYTEST, "tests/newest"], 900)],
     "bench": [([*PYTEST, "-s", "-m", "bench", "tests/benchmarks"], 900)],
 }
@@ -46,6 +47,8 @@ def main(names: list[str]) -> int:
     """Run the named parts; 0 when every command of them came through."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0"}
+    # Tests start Python some thousand times, which takes twice as long where nothing may be kept compiled.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     lines: list[str] = []
     failed = False
     for name in names:
