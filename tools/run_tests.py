@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -51,6 +52,8 @@ def main(names: list[str]) -> int:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     lines: list[str] = []
     failed = False
+    # A shell that starts this in the background ignores SIGINT, and whatever a test interrupts would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in names:
         print(f"=== {name}", flush=True)
         for command, limit in PARTS[name]:

@@ -82,6 +82,7 @@ def run(calls: Calls) -> Session:
         "Bucket": BUCKET,
         "Prefix": "mayfly/",
         "RepositoryKey": key,
+        "SessionManagerRoleName": "session-manager",
         "WorkerRoleName": "worker",
     }
     rights = {"run": permissions.RUN, "worker": permissions.WORKER, "admin": None}
