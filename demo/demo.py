@@ -96,7 +96,9 @@ def _change(seed: dict[str, Any]) -> None:
 
 def _truth(ec2: Any, backup: mayfly.ResourceResult) -> Truth:
     assert backup.restore_point
-    filters = [{"Name": "tag:mayfly:reference", "Values": [backup.restore_point]}]
+    # Points of one run bear the same id when their snapshots began in the same second.
+    tags = {"mayfly:reference": backup.restore_point, "mayfly:resource": backup.resource["id"]}
+    filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
     found = ec2.describe_snapshots(OwnerIds=["self"], Filters=filters)["Snapshots"]
     changed = next(each["SnapshotId"] for each in found if each["VolumeSize"] == _CHANGED_GIB)
     digests = {each["VolumeId"]: _digest(each["SnapshotId"]) for each in found}
