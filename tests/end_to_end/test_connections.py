@@ -27,6 +27,8 @@ AWS = """\
 #!{python}
 import json, os, re, sys
 words = ["aws", *sys.argv[1:]]
+if words[1] != "ssm":
+    os.execv({cli!r}, words)
 with open({log!r}, "a") as log:
     print(json.dumps({{"words": words, "key": os.environ["AWS_ACCESS_KEY_ID"]}}), file=log)
 match = re.fullmatch(
@@ -139,7 +141,7 @@ def sessions(ready: Site, bastion: dict[str, Any], tmp_path: Path, monkeypatch: 
     jump = ["ssh", "-F", "none", "-i", ready.seed["source_key"], "-o", "BatchMode=yes"]
     jump += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
     jump += ["-o", "LogLevel=ERROR", f"{bastion['user']}@{bastion['host']}"]
-    text = AWS.format(python=sys.executable, log=str(tmp_path / "sessions"), profile=PROFILE, jump=jump)
+    text = AWS.format(python=sys.executable, cli=str(CLI), log=str(tmp_path / "sessions"), profile=PROFILE, jump=jump)
     for name, content in (("aws", text), ("session-manager-plugin", "#!/bin/sh\n")):
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(0o755)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -30,6 +31,8 @@ def test_spot_takes_the_third_candidate_back_and_the_backup_goes_on_on_demand(ba
         first = backup.worker(backed_up.web)
         # So long a notice that nothing but the notice itself can have been noticed.
         assert backed_up.lab.run("spot", "interrupt", first, "--notice", "600").returncode == 0
+        while backup.worker(backed_up.web) == first:
+            time.sleep(0.2)
         backup.full_speed()
         code, said = backup.ended()
     assert code == 0, said[-6000:]

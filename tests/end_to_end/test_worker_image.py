@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import time
 from typing import Any
@@ -109,13 +111,13 @@ def test_what_a_killed_bake_has_left_is_removed_and_old_ones_when_asked(backed_u
     with faulty(site, "slow", "--call", "CreateImage", "--seconds", "8"):
         playbook = subprocess.Popen(
             site.lab.words("exec", "--", *command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, cwd=ROOT, env=site.lab.variables(),
+            stderr=subprocess.DEVNULL, cwd=ROOT, env=site.lab.variables(), start_new_session=True,
         )  # fmt: skip
         ends = time.monotonic() + 240
         while len(images(site)) < 2:
             assert time.monotonic() < ends, "no image is being made"
             time.sleep(0.5)
-        playbook.kill()
+        os.killpg(playbook.pid, signal.SIGKILL)
         playbook.wait(30)
     site.lab.report("worker_image")  # its keeper has ended
     assert site.workers() == site.temporary() == []
