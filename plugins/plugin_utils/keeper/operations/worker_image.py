@@ -185,6 +185,7 @@ def _await(context: Context, arguments: Mapping[str, Any], made: Mapping[Place, 
     for place, image in made.items():
         timeout = float(arguments["timeout"])
         context.run.watching.wait(context.host, place, "image", [image], timeout, setting=_TIMEOUT)
+        context.run.check_open()  # nobody waits for the image of a run that ends
         context.run.temporaries.hand_over(context.ec2(*place), [image, *_note_snapshots(context, place, image)])
 
 
