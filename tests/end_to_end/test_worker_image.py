@@ -104,7 +104,8 @@ def test_a_worker_of_it_skips_what_it_brings_and_installs_what_differs(
 @pytest.mark.faults
 def test_what_a_killed_bake_has_left_is_removed_and_old_ones_when_asked(backed_up: Site, baked: str) -> None:
     site = backed_up
-    retag(site, baked, mayfly__worker_image="0" * 64)
+    for each in (baked, *snapshots(site)):
+        retag(site, each, mayfly__worker_image="0" * 64)
     done = site.lab.playbook("ec2_backup", "--check", "--limit", site.web)
     assert f"configured live: {baked}, baked from it, has another transfer agent" in done.stdout
     command = ["ansible-playbook", "-i", "inventories/lab/worker_images.yml", "playbooks/worker_image.yml", *ONE]

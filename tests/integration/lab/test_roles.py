@@ -32,6 +32,7 @@ TRUST = json.dumps(
         "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": ACCOUNT}}],
     }
 )
+NO_REFERENCES = policies.Snapshots([], {})
 OURS = {"mayfly:deployment": "default", "mayfly:temporary": "true"}
 OF_ANOTHER = {**OURS, "mayfly:deployment": "another"}
 HANDED_OVER = {"mayfly:deployment": "default"}
@@ -152,14 +153,15 @@ def test_a_run_assumes_the_role_of_workers_alone(run: Session) -> None:
 
 def test_a_worker_reads_its_own_snapshots_alone(run: Session, calls: Calls) -> None:
     mine, neighbours, foreign = (snapshot(calls, tags) for tags in (OURS, OURS, OF_ANOTHER))
-    narrow = policies.read_policy("aws", REGION, [mine], [], {})
+    narrow = policies.read_policy("aws", REGION, policies.Snapshots([mine], {}), NO_REFERENCES, [])
     worker = run.assume("worker", narrow)
     assert worker.may("ebs", "list_snapshot_blocks", SnapshotId=mine)
     assert not worker.may("ebs", "list_snapshot_blocks", SnapshotId=neighbours)
     assert not worker.may("ebs", "list_changed_blocks", FirstSnapshotId=neighbours, SecondSnapshotId=mine)
     assert not worker.may("ebs", "start_snapshot", VolumeSize=1)
     # Nor could a mistake in the policy that narrows it give it what is not of this deployment.
-    wide = run.assume("worker", policies.read_policy("aws", REGION, [neighbours, foreign], [], {}))
+    both = policies.Snapshots([neighbours, foreign], {})
+    wide = run.assume("worker", policies.read_policy("aws", REGION, both, NO_REFERENCES, []))
     assert wide.may("ebs", "list_snapshot_blocks", SnapshotId=neighbours)
     assert not wide.may("ebs", "list_snapshot_blocks", SnapshotId=foreign)
 
