@@ -38,7 +38,6 @@ PARTS: dict[str, list[tuple[list[str], int]]] = {
     "end_to_end": [([*TWO_AT_ONCE, "tests/end_to_end"], 1500)],
     "campaign": [([sys.executable, "-m", "tests.faults", "--fast", "--seed", "1", "--labs", "2"], 400)],
     "faults": [([sys.executable, "-m", "tests.faults", "--table", "build/faults.md"], 7200)],
-    "invariants": [([sys.executable, "-m", "tests.invariants"], 7200)],
     "newest": [([*PYTEST, "tests/newest"], 900)],
     "bench": [([*PYTEST, "-s", "-m", "bench", "tests/benchmarks"], 2700)],
 }

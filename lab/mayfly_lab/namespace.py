@@ -17,6 +17,7 @@ from mayfly_lab.paths import Paths
 
 _NAMESPACES = ("net", "mnt", "pid")
 _MAKING_SECONDS = 10.0
+_DOWN = "the lab of {} is down: `lab up` starts it"
 
 
 class LabDown(RuntimeError):
@@ -82,7 +83,7 @@ def first_process(where: Paths) -> int:
     """The process id (as this machine sees it) of the lab's process 1; raises LabDown."""
     alive = _processes(where)[1:]
     if not alive:
-        raise LabDown(f"the lab of {where.state} is down: `lab up` starts it")
+        raise LabDown(_DOWN.format(where.state))
     return alive[0]
 
 
@@ -106,7 +107,11 @@ def destroy(where: Paths) -> None:
 def execute(where: Paths, command: list[str], environment: dict[str, str]) -> int:
     """Run a command in the lab, in the current folder; its exit code (128 + n for signal n). Signals are passed on."""
     first = first_process(where)
-    handles = [os.open(f"/proc/{first}/ns/{name}", os.O_RDONLY) for name in _NAMESPACES]
+    try:
+        handles = [os.open(f"/proc/{first}/ns/{name}", os.O_RDONLY) for name in _NAMESPACES]
+    except (FileNotFoundError, ProcessLookupError):
+        # It was on its way out when it was looked for.
+        raise LabDown(_DOWN.format(where.state)) from None
     folder = Path.cwd()
     libc = ctypes.CDLL(None, use_errno=True)
     for handle in handles:

@@ -142,3 +142,12 @@ def test_a_holder_that_could_not_be_written_down_is_ended(tmp_path, monkeypatch)
         namespace.create(where)
     assert started[0].wait(5) != 0
     assert (where.logs / "supervisor.log").read_text() == ""
+
+
+def test_a_lab_that_ends_just_now_is_down(tmp_path, monkeypatch):
+    with subprocess.Popen(["true"]) as ended:
+        while lives(ended.pid):
+            time.sleep(0.01)
+        monkeypatch.setattr(namespace, "first_process", lambda _: ended.pid)
+        with pytest.raises(namespace.LabDown, match="is down"):
+            namespace.execute(Paths(tmp_path, tmp_path), ["true"], {})

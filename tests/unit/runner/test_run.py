@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,13 +18,21 @@ import ansible_runner
 import pytest
 
 import mayfly
-from mayfly import execution, memory, playing, settling, stopping
+from mayfly import execution, playing, settling, stopping
 from mayfly.playing import Order, Output
 from mayfly.progress import Watch
 
 
+@pytest.fixture(autouse=True)
+def own_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder in memory that no other run on this machine uses."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
+
+
 def left_in_memory() -> set[Path]:
-    return {path for place in memory.memory_folders() for path in place.glob("mayfly-run-*")}
+    return set(Path(os.environ["XDG_RUNTIME_DIR"]).glob("mayfly-run-*"))
 
 
 def test_every_host_has_a_result(small_project: Path) -> None:
