@@ -64,6 +64,7 @@ def default_inventory(operation: str) -> Path:
     """The lab's own inventory for an operation: what was lost is found in the repository, all else in the accounts."""
     files = {
         "repository_create": "repositories.yml",
+        "repository_keys": "repositories.yml",
         "retention": "repositories.yml",
         "volume_restore": "restore_points.yml",
         "worker_check": "worker_networks.yml",

@@ -101,7 +101,7 @@ class HealthCheck:
         except ObjectNotFound:  # retention has taken it meanwhile
             return Damage()
         except AgentError as error:
-            if error.code != "RestorePointDamaged":
+            if error.code not in ("RestorePointDamaged", "RepositoryKeyMissing"):
                 raise
             return Damage(objects=(key,))
         found = [looked.volume(manifest, each) for each in manifest.volumes]
