@@ -31,6 +31,8 @@ DELETE_OBJECTS = (
     "s3:GetObjectRetention",
     "s3:GetObjectVersion",
 )
+# Locks are made and made longer, and read to see whether they are long enough; none is ever lifted.
+LOCK_OBJECTS = ("s3:PutObjectRetention", "s3:GetObjectRetention")
 LIST_OBJECTS = ("s3:ListBucket", "s3:ListBucketVersions")
 USE_REPOSITORY_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
 # Of the key of an encrypted snapshot (https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html).
@@ -190,6 +192,7 @@ _REPOSITORY = (
     Right("Find restore points, and what is not there", LIST_OBJECTS, _BUCKET),
     Right("Read the bucket's Object Lock", ("s3:GetBucketObjectLockConfiguration",), _BUCKET),
     Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS, "s3:DeleteObject"), _OBJECTS),
+    Right("Lock what opens the repository, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _BACKUPS),
     Right(
         "Wrap and open the repository's key",
         ("kms:DescribeKey", "kms:Encrypt", *USE_REPOSITORY_KEY),
@@ -308,6 +311,7 @@ WORKER = Role(
         Right("Use the keys of encrypted volumes", USE_VOLUME_KEY, condition=_THROUGH_EC2),
         Right("Find what is in the repository", LIST_OBJECTS, _BUCKET, {"StringLike": {"s3:prefix": ["${Prefix}*"]}}),
         Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS), _OBJECTS),
+        Right("Lock restore points, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _BACKUPS),
         Right(
             "Delete what retention has found unneeded, of resources alone",
             DELETE_OBJECTS,

@@ -16,6 +16,8 @@ from .wraps import SEE, means_of, opened
 ensure_agent_library()
 
 from mayfly_agent.errors import AgentError  # noqa: E402
+from mayfly_agent.job import LockJob  # noqa: E402
+from mayfly_agent.locking import lock_repository  # noqa: E402
 from mayfly_agent.objects import ObjectNotFound  # noqa: E402
 from mayfly_agent.repository import keys, layout, repository  # noqa: E402
 from mayfly_agent.repository.layout import ResourceName  # noqa: E402
@@ -27,6 +29,7 @@ from mayfly_agent.s3 import S3Objects  # noqa: E402
 
 __all__ = [
     "AgentError",
+    "LockJob",
     "Manifest",
     "ObjectNotFound",
     "Opened",
@@ -35,6 +38,7 @@ __all__ = [
     "TreeReader",
     "keys",
     "layout",
+    "lock_repository",
     "open_repository",
     "open_with",
     "read_marks",

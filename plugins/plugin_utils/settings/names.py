@@ -37,6 +37,8 @@ _BY_FILE = {
         "retention_yearly",
         "retention_time_zone",
         "retention_live_share",
+        "object_lock",
+        "object_lock_days",
     ),
     "workers": (
         "worker_image",

@@ -128,6 +128,10 @@ class Settings(Setting):
         "UTC", description="the name of a time zone, as Europe/Berlin"
     )
     retention_live_share: int = _number(1, 90, 60)
+    object_lock: Literal["none", "governance", "compliance"] = Field(
+        "none", description="none, governance or compliance"
+    )
+    object_lock_days: int = _number(1, 36_500, 30)
     worker_image: Image | None = Field(None, description="a dictionary with id, or with owner and name")
     image_copies: tuple[Text, ...] = Field((), description="a list of Regions")
     image_timeout: int = _seconds(60, _DAY, 7200)

@@ -46,12 +46,12 @@ def key_fields(key: ResourceKey, newest: str = "resource_key") -> dict[str, Any]
     return {newest: first, "keys_before": before}
 
 
-def repository_session(context: Context, arguments: dict[str, Any], *, write: bool) -> Session:
+def repository_session(context: Context, arguments: dict[str, Any], *, write: bool, lock: bool = False) -> Session:
     """Credentials for the resource's part of the repository."""
     setting, name = arguments["repository"], ResourceName.from_dict(arguments["resource"])
     account = str(setting["account"])
     policy = repository_policy(
-        partition(context, account), setting["bucket"], setting.get("prefix") or "", name.path, write=write
+        partition(context, account), setting["bucket"], setting.get("prefix") or "", name.path, write=write, lock=lock
     )
     return Session(account, policy)
 

@@ -38,7 +38,10 @@ def create(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
 @operation("repository.check")
 def check(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{changed, repository: {id}}; raises what would stop a backup, before anything is launched."""
-    opened = open_repository(context, arguments["repository"])
+    setting = arguments["repository"]
+    opened = open_repository(context, setting)
+    if arguments.get("object_lock") not in (None, "none"):
+        context.run.once(f"lockable {opened.info.id}", lambda: _lockable(context, setting))
     if not context.check:
         context.run.once(f"writable {opened.info.id}", lambda: _writable(opened.store))
     return {"changed": False, "repository": {"id": opened.info.id}}
@@ -124,7 +127,18 @@ def _writable(store: Any) -> bool:
     return True
 
 
-def _refuse_default_retention(context: Context, setting: dict[str, Any]) -> None:
+def _lockable(context: Context, setting: dict[str, Any]) -> bool:
+    """Raises KeeperError NoObjectLock for a bucket whose objects cannot be locked."""
+    if not _refuse_default_retention(context, setting):
+        message = f"The bucket {setting['bucket']} has no Object Lock, which mayfly_object_lock asks for."
+        raise KeeperError(
+            "NoObjectLock", message, "Enable it on the bucket, with versions, or set the setting to none."
+        )
+    return True
+
+
+def _refuse_default_retention(context: Context, setting: dict[str, Any]) -> bool:
+    """Whether the bucket has Object Lock; raises KeeperError DefaultRetention when it locks whatever is written."""
     s3 = context.run.clients.client(str(setting["account"]), str(setting["region"]), "s3")
     place = {"Bucket": setting["bucket"], "ExpectedBucketOwner": str(setting["account"])}
     try:
@@ -132,7 +146,7 @@ def _refuse_default_retention(context: Context, setting: dict[str, Any]) -> None
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code == "ObjectLockConfigurationNotFoundError":
-            return
+            return False
         if code in ("NoSuchBucket", "404"):
             message = f"There is no bucket {setting['bucket']}."
             raise KeeperError("NoSuchBucket", message, "Make it first, or mend bucket of mayfly_repository.") from error
@@ -140,3 +154,4 @@ def _refuse_default_retention(context: Context, setting: dict[str, Any]) -> None
     if lock.get("Rule", {}).get("DefaultRetention"):
         message = f"The bucket {setting['bucket']} has a default retention, which would lock leases too."
         raise KeeperError("DefaultRetention", message, "Take the bucket's default retention away.")
+    return lock.get("ObjectLockEnabled") == "Enabled"

@@ -36,7 +36,7 @@ cat {status} 2>/dev/null || echo '{{}}'
 """
 _LAST_WORDS = f"journalctl -u {_UNIT} -n 5 -o cat --no-pager 2>/dev/null | tail -c 500"
 # What the report tells of an agent's result.
-_REPORTED = ("digests", "restore_point", "checks", "retention")
+_REPORTED = ("digests", "restore_point", "locked_until", "checks", "retention")
 _ALIVE = ("active", "activating", "deactivating", "reloading")
 
 
@@ -81,8 +81,9 @@ def _maker(context: Context, session: Session, region: str) -> Make:
 def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{state, stage, volumes, swept}: at once when the agent has ended, else after ``timeout`` seconds.
 
-    With its result in the end. The result of a backup is {restore_point, manifest_sha256, digests}, and of each volume
-    the method and its reason; of a restore {snapshots, digests}, of a check {checks}, of a retention {retention}.
+    With its result in the end. The result of a backup is {restore_point, locked_until, manifest_sha256, digests}, and
+    of each volume the method and its reason; of a restore {snapshots, digests}, of a check {checks}, of a retention
+    {retention}.
     Raises KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
     """
     seconds = int(arguments["timeout"])
