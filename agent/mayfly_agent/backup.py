@@ -124,7 +124,9 @@ class Backup:
                 self._status.stage("Extending locks")
                 extend_locks(self._store, manifest, job.resource_key, self._lock.objects, self._at_once(readers))
         self._status.stage("Committing")
-        key, digest = repository.commit(self._store, manifest, job.resource_key, self._lock and self._lock.point)
+        key, digest = repository.commit(
+            self._store, manifest, job.resource_key, self._lock.point if self._lock else None
+        )
         return _result(manifest, key, digest)
 
     def _check(self, points: Mapping[str, str]) -> dict[str, object] | None:
@@ -229,7 +231,7 @@ class Backup:
         place = parent.place if parent else Place(job.name, name)
 
         def put(key: str, body: bytes) -> None:
-            self._store.put(key, body, lock=self._lock and self._lock.objects)
+            self._store.put(key, body, lock=self._lock.objects if self._lock else None)
             status.count(name, bytes_stored=len(body))
 
         writer = VolumeWriter(place, job.resource_key, volume.size_gib * BLOCKS_PER_GIB, put, writers)

@@ -154,4 +154,4 @@ def _refuse_default_retention(context: Context, setting: dict[str, Any]) -> bool
     if lock.get("Rule", {}).get("DefaultRetention"):
         message = f"The bucket {setting['bucket']} has a default retention, which would lock leases too."
         raise KeeperError("DefaultRetention", message, "Take the bucket's default retention away.")
-    return lock.get("ObjectLockEnabled") == "Enabled"
+    return bool(lock.get("ObjectLockEnabled") == "Enabled")
