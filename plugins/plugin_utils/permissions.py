@@ -92,6 +92,7 @@ _LAUNCHED = ("instance", "volume", "network-interface", "spot-instances-request"
 _OBJECTS = ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*",)
 _BUCKET = ("arn:${AWS::Partition}:s3:::${Bucket}",)
 _BACKUPS = ("ec2_backup",)
+_LOCKS = (*_BACKUPS, "retention")
 _RESTORES = ("volume_restore",)
 _IMAGES = ("worker_image",)
 
@@ -192,7 +193,7 @@ _REPOSITORY = (
     Right("Find restore points, and what is not there", LIST_OBJECTS, _BUCKET),
     Right("Read the bucket's Object Lock", ("s3:GetBucketObjectLockConfiguration",), _BUCKET),
     Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS, "s3:DeleteObject"), _OBJECTS),
-    Right("Lock what opens the repository, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _BACKUPS),
+    Right("Lock what opens the repository, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _LOCKS),
     Right(
         "Wrap and open the repository's key",
         ("kms:DescribeKey", "kms:Encrypt", *USE_REPOSITORY_KEY),

@@ -85,7 +85,8 @@ def _resource(opened: Opened, name: ResourceName, policy: Policy, now: datetime)
     remove, locked = [], []
     for each in removable(policy, points, now):
         manifest = _manifest(opened, name, listed[each.id])
-        lock = manifest.lock if manifest else None
+        # Somebody may have lifted the lock that the manifest tells of: the store knows.
+        lock = opened.store.lock(listed[each.id], None) if manifest and manifest.lock else None
         if lock and lock.until and lock.until > now:
             locked.append({"id": each.id, "until": lock.until.isoformat(), "mode": lock.mode})
         else:
