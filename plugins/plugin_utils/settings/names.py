@@ -34,6 +34,7 @@ _BY_FILE = {
         "retention_time_zone",
         "retention_live_share",
     ),
+    "health_checks": ("health_check_mode", "health_check_percent"),
     "workers": (
         "worker_image",
         "image_copies",
