@@ -65,6 +65,7 @@ def default_inventory(operation: str) -> Path:
     files = {
         "health_check": "repositories.yml",
         "repository_create": "repositories.yml",
+        "repository_keys": "repositories.yml",
         "retention": "repositories.yml",
         "volume_restore": "restore_points.yml",
         "worker_check": "worker_networks.yml",

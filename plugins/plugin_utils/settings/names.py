@@ -15,6 +15,10 @@ _BY_FILE = {
     "tags": ("worker_tags",),
     "repositories": (
         "repository",
+        "new_kms_key_id",
+        "new_passphrase",
+        "new_recovery_key",
+        "rotate_key",
         "full_backup",
         "restore_point",
         "restore_account",
