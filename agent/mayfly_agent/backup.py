@@ -35,7 +35,7 @@ from .repository.trees import Entry, Place, Root
 from .status import Status
 from .volumes import UPLOADS_AT_ONCE, VolumeWriter
 
-_ZSTD_LEVEL = 3
+_ZSTD_LEVEL = 1
 _LEAVES_AHEAD = 4
 _COUNTERS = ("blocks_total", "blocks_done", "blocks_read", "blocks_stored", "bytes_read", "bytes_stored")
 

@@ -9,15 +9,19 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.config import Config
-from mayfly_agent.credentials import FileCredentials, session_of
+from botocore.credentials import Credentials
+from mayfly_agent.clients import CONFIG, client_of, session_of
+from mayfly_agent.credentials import FileCredentials
 from mayfly_agent.errors import AgentError
 from mayfly_agent.objects import IfMatch, IfNoneMatch, Lock, ObjectChanged, ObjectExists, ObjectInfo, ObjectNotFound
 from mayfly_agent.progress import Progress
+from mayfly_agent.quick import QuickClient, at_home
 from mayfly_agent.repository import repository
-from mayfly_agent.s3 import CONFIG, S3Objects
+from mayfly_agent.s3 import S3Objects
 
 from tests.unit.agent.hostile import LOST, FastClock, Hostile, Reply, Request, s3_error
 from tests.unit.agent.repository.points import KEY, manifest
@@ -251,9 +255,10 @@ def test_credentials_that_have_ended_are_read_again(
         return GOOD
 
     hostile.script = script
-    config = CONFIG.merge(Config(s3={"addressing_style": "path"}))
-    session = session_of(FileCredentials(path))
-    client = session.create_client("s3", region_name="us-east-1", endpoint_url=hostile.url, config=config)
+    others = client_of(FileCredentials(path), "us-east-1")
+    client = QuickClient(
+        FileCredentials(path), "us-east-1", "bucket", lambda: others, clock=progress.clock, url=hostile.url
+    )
     assert S3Objects(client, "bucket", "prefix", None, progress).get("key").body == BODY
     assert len(hostile.requests) == 2
 
@@ -383,3 +388,21 @@ def test_what_is_to_be_replaced_and_is_gone_is_told(hostile: Hostile, store: S3O
     hostile.replies(s3_error(404, "NoSuchKey"))
     with pytest.raises(ObjectNotFound):
         store.put("key", b"body", IfMatch('"tag"'))
+
+
+@pytest.mark.parametrize(
+    ("region", "bucket", "host"),
+    [
+        ("eu-central-1", "backups", "backups.s3.eu-central-1.amazonaws.com"),
+        ("cn-north-1", "backups", "backups.s3.cn-north-1.amazonaws.com.cn"),
+        ("us-east-1", "with.dots", "s3.us-east-1.amazonaws.com"),
+    ],
+)
+def test_a_bucket_of_aws_is_asked_at_its_own_name(region: str, bucket: str, host: str) -> None:
+    """Where botocore's client would ask as well."""
+    config = CONFIG.merge(Config(signature_version="s3v4", s3={"us_east_1_regional_endpoint": "regional"}))
+    session = session_of(Credentials("access", "secret"))
+    client = session.create_client("s3", region_name=region, config=config)
+    url = urlsplit(client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "a/b"}))
+    assert (url.netloc, url.path) == (host, at_home(region, bucket)[1] + "a/b")
+    assert at_home(region, bucket)[0] == f"https://{host}"
