@@ -7,11 +7,12 @@ import base64
 import zlib
 from datetime import UTC, datetime
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.credentials import Credentials
 from mayfly_agent.clients import CONFIG, client_of, session_of
@@ -22,6 +23,7 @@ from mayfly_agent.progress import Progress
 from mayfly_agent.quick import QuickClient, at_home
 from mayfly_agent.repository import repository
 from mayfly_agent.s3 import S3Objects
+from urllib3 import HTTPResponse
 
 from tests.unit.agent.hostile import LOST, FastClock, Hostile, Reply, Request, s3_error
 from tests.unit.agent.repository.points import KEY, manifest
@@ -400,9 +402,16 @@ def test_what_is_to_be_replaced_and_is_gone_is_told(hostile: Hostile, store: S3O
 )
 def test_a_bucket_of_aws_is_asked_at_its_own_name(region: str, bucket: str, host: str) -> None:
     """Where botocore's client would ask as well."""
-    config = CONFIG.merge(Config(signature_version="s3v4", s3={"us_east_1_regional_endpoint": "regional"}))
-    session = session_of(Credentials("access", "secret"))
-    client = session.create_client("s3", region_name=region, config=config)
-    url = urlsplit(client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "a/b"}))
-    assert (url.netloc, url.path) == (host, at_home(region, bucket)[1] + "a/b")
-    assert at_home(region, bucket)[0] == f"https://{host}"
+    asked: list[str] = []
+
+    def answered(request: Any, **_more: Any) -> AWSResponse:
+        asked.append(request.url)
+        return AWSResponse(request.url, 200, {}, HTTPResponse(BytesIO(), preload_content=False))
+
+    config = CONFIG.merge(Config(s3={"us_east_1_regional_endpoint": "regional"}))
+    client = session_of(Credentials("access", "secret")).create_client("s3", region_name=region, config=config)
+    client.meta.events.register("before-send.s3", answered)
+    client.put_object(Bucket=bucket, Key="a/b", Body=b"")
+    url, path = at_home(region, bucket)
+    assert asked == [f"{url}{path}a/b"]
+    assert url == f"https://{host}"
