@@ -43,12 +43,15 @@ class QuickClient:
         others: Callable[[], Any],
         *,
         clock: Clock,
+        before: Callable[[], None] = lambda: None,
         url: str = "",
     ) -> None:
-        """``url``: of the store, "" for AWS's; buckets stand in the path there."""
+        """``before`` as of SignedRequests. ``url``: of the store, "" for AWS's; buckets stand in the path there."""
         self._aws = not url
         host, self._path = (url, f"/{bucket}/") if url else at_home(region, bucket)
-        self._http = SignedRequests(credentials, "s3", region, host, connections=_CONNECTIONS, clock=clock)
+        self._http = SignedRequests(
+            credentials, "s3", region, host, connections=_CONNECTIONS, clock=clock, before=before
+        )
         self._others = others
         self._client: Any = None
 

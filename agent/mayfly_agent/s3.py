@@ -88,11 +88,6 @@ class S3Objects:
     def __init__(
         self, client: Any, bucket: str, prefix: str, owner: str | None, progress: Progress | None = None
     ) -> None:
-        if progress is not None:
-            # Again when a request is signed: a worker may have stood still since the last look. One that is sent much
-            # later than that S3 refuses, by the time in its signature.
-            given = progress
-            client.meta.events.register_last("before-send.s3", lambda **_request: given.check_deadline())
         progress = progress or Progress()
         self._clock = progress.clock
         self._retries = Retries(progress)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -97,12 +97,18 @@ class SignedRequests:
         *,
         connections: int,
         clock: Clock,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
+        """``before`` is called when a request is signed, and may raise what keeps it from being sent.
+
+        A worker may have stood still until then; what is sent much later AWS refuses, by the time in the signature.
+        """
         self._credentials = credentials
         self._service = service
         self._region = region
         self._host = urlsplit(url).netloc
         self._clock = clock
+        self._before = before
         more = {"ssl_context": _context()} if url.startswith("https:") else {}
         self._http = urllib3.connection_from_url(
             url, maxsize=connections, block=True, retries=False, timeout=_TIMEOUT, **more
@@ -133,6 +139,7 @@ class SignedRequests:
             headers=headers,
             payload=payload,
         )
+        self._before()
         _limit.begin(self._clock)
         target = f"{at}?{asked}" if asked else at
         response = self._http.urlopen(method, target, body=body, headers=ready, preload_content=False)

@@ -257,7 +257,7 @@ def test_credentials_that_have_ended_are_read_again(
         return GOOD
 
     hostile.script = script
-    others = client_of(FileCredentials(path), "us-east-1")
+    others = client_of(FileCredentials(path), "us-east-1", progress.check_deadline)
     client = QuickClient(
         FileCredentials(path), "us-east-1", "bucket", lambda: others, clock=progress.clock, url=hostile.url
     )

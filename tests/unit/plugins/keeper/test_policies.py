@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies import (
+    MARKED,
     Snapshots,
     check_policy,
-    MARKED,
     folders_policy,
     partition_of,
     read_policy,
