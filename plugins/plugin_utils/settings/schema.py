@@ -106,6 +106,7 @@ class Settings(Setting):
     capacity_timeout: int = _seconds(1, _DAY, 900)
     worker_tags: OwnTags = Field(default_factory=dict, description="a dictionary of keys and values")
     repository: Repository | None = Field(None, description="a dictionary that names a bucket")
+    snapshot_access: Literal["session", "share"] = Field("session", description="session or share")
     full_backup: bool = Field(False, description="true or false")
     restore_point: Annotated[str, BeforeValidator(str)] = Field("latest", description="latest, an id or a time")
     restore_account: AccountId | None = Field(None, description="an account id of 12 digits in quotes")
