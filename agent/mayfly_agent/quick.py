@@ -19,10 +19,9 @@ from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 from botocore.exceptions import ClientError, FlexibleChecksumError
-from urllib3.exceptions import HTTPError
 
 from .progress import Clock
-from .signed import Answer, SignedRequests
+from .signed import Answer, NoAnswer, SignedRequests
 from .signing import CONTENT, UNSIGNED, Credentials, payload_hash
 
 _CONNECTIONS = 32
@@ -109,7 +108,7 @@ class QuickClient:
         try:
             page = _page(ET.fromstring(answer.body))  # noqa: S314 - expat expands no entities that grow without bounds
         except (ET.ParseError, KeyError, ValueError) as error:
-            raise HTTPError(f"the list is none: {error!r}") from error
+            raise NoAnswer(f"the list is none: {error!r}") from error
         return {**page, "ResponseMetadata": _metadata(answer)}
 
     def _ask(
@@ -123,7 +122,7 @@ class QuickClient:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
     ) -> Answer:
-        """Raises ClientError when S3 refuses, HTTPError when no whole answer came."""
+        """Raises ClientError when S3 refuses, NoAnswer when no whole answer came."""
         owner = about.get("ExpectedBucketOwner")
         more = {"x-amz-expected-bucket-owner": owner} if owner else {}
         common = {CONTENT: payload_hash(b""), **more}

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 from botocore.credentials import Credentials
-from mayfly_agent.signed import ANSWER_SECONDS, SignedRequests
+from mayfly_agent.signed import ANSWER_SECONDS, NoAnswer, SignedRequests
 from mayfly_lab import certificates
-from urllib3.exceptions import HTTPError
 
 from tests.unit.agent.hostile import FastClock
 
@@ -112,7 +111,7 @@ def test_an_answer_in_small_pieces_comes_whole(server: Dripping, requests: Signe
 @pytest.mark.parametrize("start", [len(HEAD), 5], ids=["body", "head"])
 def test_an_answer_that_drips_ends_with_its_time(server: Dripping, requests: SignedRequests, start: int) -> None:
     server.start, server.seconds, server.pause = start, 0.1 * ANSWER_SECONDS, 0.01
-    with pytest.raises(HTTPError):
+    with pytest.raises(NoAnswer):
         ask(requests)
     assert server.sent < SIZE / 2
     server.start, server.seconds, server.pause = len(HEAD), 0.0, 0.0
@@ -120,7 +119,7 @@ def test_an_answer_that_drips_ends_with_its_time(server: Dripping, requests: Sig
 
 
 def test_a_server_of_another_name_is_not_asked(server: Dripping, requests: SignedRequests) -> None:
-    with pytest.raises(HTTPError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(NoAnswer, match="CERTIFICATE_VERIFY_FAILED"):
         ask(asking(server, "127.0.0.1"))
 
 
@@ -129,5 +128,5 @@ def test_a_server_that_nobody_vouches_for_is_not_asked(
 ) -> None:
     (tmp_path / "none.pem").touch()
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-    with pytest.raises(HTTPError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(NoAnswer, match="CERTIFICATE_VERIFY_FAILED"):
         ask(asking(server, "localhost"))
