@@ -26,9 +26,11 @@ def open_store(job: Job, progress: Progress) -> S3Objects:
     def others() -> Any:
         from .clients import client_of
 
-        return client_of(credentials, place.region)
+        return client_of(credentials, place.region, progress.check_deadline)
 
-    client = QuickClient(credentials, place.region, place.bucket, others, clock=progress.clock)
+    client = QuickClient(
+        credentials, place.region, place.bucket, others, clock=progress.clock, before=progress.check_deadline
+    )
     return S3Objects(client, place.bucket, place.prefix, place.owner, progress)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import botocore.session
@@ -42,6 +43,8 @@ def session_of(credentials: Credentials) -> botocore.session.Session:
     return session
 
 
-def client_of(credentials: Credentials, region: str) -> Any:
-    """A client of AWS's S3."""
-    return session_of(credentials).create_client("s3", region_name=region, config=CONFIG)
+def client_of(credentials: Credentials, region: str, before: Callable[[], None]) -> Any:
+    """A client of AWS's S3; ``before`` as of SignedRequests."""
+    client = session_of(credentials).create_client("s3", region_name=region, config=CONFIG)
+    client.meta.events.register_last("before-send.s3", lambda **_request: before())
+    return client

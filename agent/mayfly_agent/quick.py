@@ -42,17 +42,20 @@ class QuickClient:
         others: Callable[[], Any],
         *,
         clock: Clock,
+        before: Callable[[], None] = lambda: None,
         url: str = "",
         checksums: bool = True,
     ) -> None:
-        """``url``: of the store, "" for AWS's; buckets stand in the path there.
+        """``before`` as of SignedRequests. ``url``: of the store, "" for AWS's; buckets stand in the path there.
 
         ``checksums``: whether it verifies those that AWS does. All stores verify what is signed, so a body's SHA-256 is
         signed where they do not, which takes longer.
         """
         self._checksums = checksums
         host, self._path = (url, f"/{bucket}/") if url else at_home(region, bucket)
-        self._http = SignedRequests(credentials, "s3", region, host, connections=_CONNECTIONS, clock=clock)
+        self._http = SignedRequests(
+            credentials, "s3", region, host, connections=_CONNECTIONS, clock=clock, before=before
+        )
         self._others = others
         self._client: Any = None
 

@@ -8,7 +8,7 @@ import select
 import ssl
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -100,13 +100,19 @@ class SignedRequests:
         *,
         connections: int,
         clock: Clock,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
+        """``before`` is called when a request is signed, and may raise what keeps it from being sent.
+
+        A worker may have stood still until then; what is sent much later AWS refuses, by the time in the signature.
+        """
         self._credentials = credentials
         self._service = service
         self._region = region
         self._host = urlsplit(url).netloc
         self._clock = clock
         self._connections = _Connections(url, connections)
+        self._before = before
 
     def once(
         self,
@@ -133,6 +139,7 @@ class SignedRequests:
             headers=headers,
             payload=payload,
         )
+        self._before()
         try:
             with self._connections.one() as connection:
                 _limit.begin(self._clock)
@@ -155,9 +162,8 @@ class _Connections:
 
     def __init__(self, url: str, most: int) -> None:
         parts = urlsplit(url)
-        self._tls = parts.scheme == "https"
         self._where = (parts.hostname or "", parts.port)
-        self._context = _context() if self._tls else None
+        self._context = _context() if parts.scheme == "https" else None
         self._free: deque[HTTPConnection] = deque()
         self._left = threading.BoundedSemaphore(most)
 
@@ -180,9 +186,9 @@ class _Connections:
             if connection.sock is not None and not _is_readable(connection.sock):
                 return connection
             connection.close()
-        kind = _Https if self._tls else _Http
-        more = {"context": self._context} if self._tls else {}
-        return kind(*self._where, timeout=_CONNECT_SECONDS, **more)
+        if self._context is None:
+            return _Http(*self._where, timeout=_CONNECT_SECONDS)
+        return _Https(*self._where, timeout=_CONNECT_SECONDS, context=self._context)
 
 
 class _Http(HTTPConnection):

@@ -52,7 +52,7 @@ def _opened(setting: dict[str, Any]) -> tuple[S3Objects, bytes]:
         answer = kms.decrypt(CiphertextBlob=sealed, EncryptionContext=about, KeyId=setting["kms_key_id"])
         return bytes(answer["Plaintext"])
 
-    (wrap,) = repository.read_wraps(store, info)
+    ((wrap,),) = repository.read_wraps(store, info).values()
     return store, keys.unwrap_with_kms(wrap, decrypt, info.id)
 
 

@@ -57,6 +57,7 @@ def s3(
     """A bucket of the server that is hostile, by the client of the controller and by that of a worker."""
     config = CONFIG.merge(Config(s3={"addressing_style": "path"}))
     client = session.create_client("s3", region_name="us-east-1", endpoint_url=hostile.url, config=config)
+    client.meta.events.register_last("before-send.s3", lambda **_request: progress.check_deadline())
     if request.param == "quick":
         keys = FileKeys("access", "secret", None)
         client = QuickClient(
@@ -65,6 +66,7 @@ def s3(
             "bucket",
             lambda made=client: made,
             clock=progress.clock,
+            before=lambda: progress.check_deadline(),  # noqa: PLW0108 - one that a test has replaced
             url=hostile.url,
         )
     return S3Objects(client, "bucket", "prefix", "444455556666", progress)

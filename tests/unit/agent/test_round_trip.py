@@ -56,7 +56,7 @@ def test_a_changed_object_is_told_and_no_snapshot_is_completed(store: MemoryObje
 def test_another_resources_key_opens_nothing(store: MemoryObjects, tmp_path: Path) -> None:
     snapshots = Snapshots()
     made = back_up(store, snapshots, tmp_path)
-    with pytest.raises(AgentError, match="damaged"):
+    with pytest.raises(AgentError, match="no key that opens"):
         restore(store, snapshots, tmp_path, made["restore_point"], resource_key=b"o" * 32)
 
 

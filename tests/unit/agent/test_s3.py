@@ -257,7 +257,7 @@ def test_credentials_that_have_ended_are_read_again(
         return GOOD
 
     hostile.script = script
-    others = client_of(FileCredentials(path), "us-east-1")
+    others = client_of(FileCredentials(path), "us-east-1", progress.check_deadline)
     client = QuickClient(
         FileCredentials(path), "us-east-1", "bucket", lambda: others, clock=progress.clock, url=hostile.url
     )
@@ -390,6 +390,24 @@ def test_what_is_to_be_replaced_and_is_gone_is_told(hostile: Hostile, store: S3O
     hostile.replies(s3_error(404, "NoSuchKey"))
     with pytest.raises(ObjectNotFound):
         store.put("key", b"body", IfMatch('"tag"'))
+
+
+def test_a_request_that_is_signed_after_the_deadline_is_not_sent(
+    hostile: Hostile, store: S3Objects, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker has stood still between the look at the clock and the signature."""
+    looks = []
+
+    def passes() -> None:
+        looks.append(1)
+        if len(looks) == 2:
+            raise AgentError("DeadlinePassed", "It has passed.")
+
+    monkeypatch.setattr(progress, "check_deadline", passes)
+    with pytest.raises(AgentError) as raised:
+        store.put("key", b"body")
+    assert raised.value.code == "DeadlinePassed"
+    assert hostile.requests == []
 
 
 @pytest.mark.parametrize(
