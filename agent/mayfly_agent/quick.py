@@ -44,9 +44,14 @@ class QuickClient:
         clock: Clock,
         before: Callable[[], None] = lambda: None,
         url: str = "",
+        checksums: bool = True,
     ) -> None:
-        """``before`` as of SignedRequests. ``url``: of the store, "" for AWS's; buckets stand in the path there."""
-        self._aws = not url
+        """``before`` as of SignedRequests. ``url``: of the store, "" for AWS's; buckets stand in the path there.
+
+        ``checksums``: whether it verifies those that AWS does. All stores verify what is signed, so a body's SHA-256 is
+        signed where they do not, which takes longer.
+        """
+        self._checksums = checksums
         host, self._path = (url, f"/{bucket}/") if url else at_home(region, bucket)
         self._http = SignedRequests(
             credentials, "s3", region, host, connections=_CONNECTIONS, clock=clock, before=before
@@ -82,13 +87,10 @@ class QuickClient:
         IfMatch: str = "",
         **about: str,
     ) -> dict[str, Any]:
-        """{ETag, ResponseMetadata}.
-
-        AWS verifies a checksum; other stores may not know it, but all of them verify what is signed.
-        """
+        """{ETag, ResponseMetadata}."""
         conditions = {"if-none-match": IfNoneMatch, "if-match": IfMatch}
         headers = {name: value for name, value in conditions.items() if value}
-        headers |= {CONTENT: UNSIGNED, _CHECKSUM: _crc32(Body)} if self._aws else {CONTENT: payload_hash(Body)}
+        headers |= {CONTENT: UNSIGNED, _CHECKSUM: _crc32(Body)} if self._checksums else {CONTENT: payload_hash(Body)}
         answer = self._ask("PutObject", "PUT", about, key=Key, headers=headers, body=Body)
         return {"ETag": answer.headers.get("etag", ""), "ResponseMetadata": _metadata(answer)}
 

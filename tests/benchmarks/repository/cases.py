@@ -41,7 +41,7 @@ class Sizes:
     unchanged_gib: int
 
 
-FULL = Sizes(4 * _GIB, 0.01, 30, 7, 1000, 1 << 20, 1024)
+FULL = Sizes(4 * _GIB, 0.01, 30, 7, 1000, 1 << 19, 1024)
 SMALL = Sizes(64 << 20, 0.05, 4, 2, 10, 3000, 1)
 
 
