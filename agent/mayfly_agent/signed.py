@@ -162,9 +162,8 @@ class _Connections:
 
     def __init__(self, url: str, most: int) -> None:
         parts = urlsplit(url)
-        self._tls = parts.scheme == "https"
         self._where = (parts.hostname or "", parts.port)
-        self._context = _context() if self._tls else None
+        self._context = _context() if parts.scheme == "https" else None
         self._free: deque[HTTPConnection] = deque()
         self._left = threading.BoundedSemaphore(most)
 
@@ -187,9 +186,10 @@ class _Connections:
             if connection.sock is not None and not _is_readable(connection.sock):
                 return connection
             connection.close()
-        kind = _Https if self._tls else _Http
-        more = {"context": self._context} if self._tls else {}
-        return kind(*self._where, timeout=_CONNECT_SECONDS, **more)
+        host, port = self._where
+        if self._context is None:
+            return _Http(host, port, timeout=_CONNECT_SECONDS)
+        return _Https(host, port, timeout=_CONNECT_SECONDS, context=self._context)
 
 
 class _Http(HTTPConnection):
