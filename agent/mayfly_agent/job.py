@@ -163,11 +163,15 @@ class BackupJob(TransferJob):
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreJob(TransferJob):
-    """A restore of a restore point, named by its id. Each ``attempt`` of a run makes snapshots of its own."""
+    """A restore of a restore point, named by its id. Each ``attempt`` of a run makes snapshots of its own.
+
+    ``volumes`` are those of its volumes that are wanted; empty for all.
+    """
 
     restore_point: str
     target: Target
     attempt: int
+    volumes: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> RestoreJob:
@@ -177,6 +181,7 @@ class RestoreJob(TransferJob):
             restore_point=value["restore_point"],
             target=Target(**value["target"]),
             attempt=int(value["attempt"]),
+            volumes=frozenset(map(str, value.get("volumes") or ())),
         )
 
 

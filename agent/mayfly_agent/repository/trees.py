@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, TypeVar
@@ -178,6 +179,13 @@ class TreeWriter:
         for level in range(1, self._levels):
             self._end_inner(level)
         return Root(self._root, self._size)
+
+    def so_far(self) -> Root:
+        """A tree of what was added until now, whose last leaf ends with it; the nodes above leaves are its own."""
+        self._end_leaf()
+        made = copy(self)
+        made._inner = [list(each) for each in self._inner]
+        return made.finish()
 
     def _go_to(self, first: int, last: int) -> None:
         if not self._last < first < self._size:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 PREFIX = "mayfly_"
 _BY_FILE = {
-    "accounts": ("deployment", "accounts", "worker_account"),
+    "accounts": ("deployment", "accounts", "worker_account", "snapshot_access"),
     "networks": ("networks", "control_node_cidr", "check_operations", "check_ports"),
     "connections": ("worker_connection", "bastion"),
     "instance_types": ("instance_types", "worker_market", "worker_order", "max_workers", "capacity_timeout"),
@@ -40,6 +40,7 @@ _BY_FILE = {
         "object_lock",
         "object_lock_days",
     ),
+    "health_checks": ("health_check_mode", "health_check_percent"),
     "workers": (
         "worker_image",
         "image_copies",

@@ -106,6 +106,7 @@ class Settings(Setting):
     capacity_timeout: int = _seconds(1, _DAY, 900)
     worker_tags: OwnTags = Field(default_factory=dict, description="a dictionary of keys and values")
     repository: Repository | None = Field(None, description="a dictionary that names a bucket")
+    snapshot_access: Literal["session", "share"] = Field("session", description="session or share")
     new_kms_key_id: Text | None = Field(None, description="the id, alias or ARN of a KMS key")
     new_passphrase: Text | None = Field(None, description="a text", json_schema_extra=SECRET)
     new_recovery_key: bool = Field(False, description="true or false")
@@ -132,6 +133,8 @@ class Settings(Setting):
         "none", description="none, governance or compliance"
     )
     object_lock_days: int = _number(1, 36_500, 30)
+    health_check_mode: Literal["quick", "sample", "full"] = Field("quick", description="quick, sample or full")
+    health_check_percent: float = Field(5, gt=0, le=100, description="a share in percent, above 0 and up to 100")
     worker_image: Image | None = Field(None, description="a dictionary with id, or with owner and name")
     image_copies: tuple[Text, ...] = Field((), description="a list of Regions")
     image_timeout: int = _seconds(60, _DAY, 7200)

@@ -104,8 +104,9 @@ class Points:
         common = job(resource=resource, **{"resources": (Checked(NAME, self.key),), "mode": mode, **parts})
         del common["resource_key"]
         with Status(self.folder / "status.json") as status:
-            result = HealthCheck(HealthCheckJob(**common), self.store, status).run()
-            return {**result, **{name: status.unit(UNIT)[name] for name in ("blocks_done", "bytes_read", "nodes_done")}}
+            made: dict[str, Any] = HealthCheck(HealthCheckJob(**common), self.store, status).run()
+            counted = {name: status.unit(UNIT)[name] for name in ("blocks_done", "bytes_read", "nodes_done")}
+            return {**made["health_check"], "warnings": made["warnings"], **counted}
 
     def referenced(self, point: str) -> set[str]:
         """Keys of the nodes and packs that a point stands on."""

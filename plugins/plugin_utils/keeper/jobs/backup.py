@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from ...permissions import REFERENCE
-from .. import aws, references
+from .. import aws, references, shares
 from ..context import Context
 from ..errors import KeeperError
 from ..policies import Snapshots, read_policy
@@ -48,16 +48,18 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
     kept = references.of_point(found, point)
     context.report.set(parent=point or None)
     keys = sorted({key for each in volumes if (key := each["attributes"].get("kms_key_id"))})
+    compared = [kept[each["volume_id"]] for each in volumes if each["volume_id"] in kept]
     account, tag = str(resource["account"]), {"mayfly:resource": str(resource["id"])}
+    reader = _reader(context, arguments, account)
     policy = read_policy(
-        partition(context, account),
+        partition(context, reader),
         resource["region"],
         Snapshots(ids, {"mayfly:run": context.run.id, **tag}),
-        Snapshots(
-            [kept[each["volume_id"]] for each in volumes if each["volume_id"] in kept], {REFERENCE: point, **tag}
-        ),
+        Snapshots(compared, {REFERENCE: point, **tag}),
         keys,
     )
+    if reader != account:
+        _share(context, resource, [*ids, *compared], reader, policy)
     return Part(
         fields={
             **fields,
@@ -69,8 +71,31 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
             "lock": lock,
         },
         repository=repository_session(context, arguments, write=True, lock=lock is not None),
-        source=Session(account, policy),
+        source=Session(reader, policy),
     )
+
+
+def _reader(context: Context, arguments: dict[str, Any], owner: str) -> str:
+    """The account whose session reads the snapshots: their owner's, or the worker's that they are shared with."""
+    if arguments.get("snapshot_access") != "share":
+        return owner
+    worker = context.run.workers.get(context.host)
+    if worker is None:
+        raise KeeperError("NoWorker", f"{context.host} has no worker that its snapshots could be shared with.")
+    return worker.account
+
+
+def _share(context: Context, resource: dict[str, Any], ids: list[str], reader: str, policy: dict[str, Any]) -> None:
+    """Share the snapshots with the reader until the host's snapshot set is released.
+
+    Raises KeeperError TooManySnapshots: their tags, which stand for many, are their owner's alone.
+    """
+    if any("Condition" in each for each in policy["Statement"]):
+        message = f"{context.host}: the {len(ids)} snapshots to share are more than one session policy can name."
+        raise KeeperError("TooManySnapshots", message, "Set mayfly_snapshot_access to session for this host.")
+    ec2 = context.making(str(resource["account"]), str(resource["region"]))
+    context.state.shared = True
+    shares.share(ec2, ids, reader, context.run.id, context.tags()["mayfly:deadline"])
 
 
 def _lock(context: Context, arguments: dict[str, Any]) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ ARGUMENTS: dict[str, Any] = {
     "repository": {"bucket": "backups", "prefix": "mayfly", "region": NAME.region, "account": NAME.account},
     "concurrency": 4,
 }
+READER = "111111111111"
 TAKEN = datetime(2026, 11, 25, 1, 30, tzinfo=UTC)
 
 
@@ -71,7 +73,8 @@ class World:
         opened = Opened(points.store, RepositoryInfo("of-this-id", ""), {})  # type: ignore[arg-type]
         self.run.once("repository backups/mayfly", lambda: opened)
         role = {"worker_role_arn": "arn:aws:iam::1:role/worker"}
-        settings = Settings.from_call({"accounts": {"production": {"id": NAME.account, **role}}})
+        accounts = {"production": {"id": NAME.account, **role}, "backup": {"id": READER, **role}}
+        settings = Settings.from_call({"accounts": accounts})
         self.context = Context(self.run, "web-1", False, settings, RESOURCE)
         self.context.state.instance = {}
         self.context.state.volumes = [
@@ -111,6 +114,42 @@ def test_a_backup_goes_on_from_the_newest_point_and_compares_with_its_references
     assert [each.parent_snapshot_id for each in job.volumes] == ["snap-1", ""]
     assert rights == {"ebs:GetSnapshotBlock": ["snap-2", "snap-8"], "ebs:ListChangedBlocks": ["snap-1"]}
     assert world.context.report.as_dict()["parent"] == second
+
+
+class TestSharing:
+    """What a worker of another account reads is shared with it."""
+
+    @pytest.fixture
+    def shared(self, world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+        world.snapshots.append(kept("vol-1", "snap-1", world.ids[-1]))
+        monkeypatch.setattr(world.run.workers, "get", lambda _: SimpleNamespace(account=READER))
+        return world
+
+    def test_the_set_and_its_references_are_shared_and_read_with_the_workers_own_rights(self, shared: World) -> None:
+        part = BUILD["backup"](shared.context, {**ARGUMENTS, "snapshot_access": "share"})
+        assert part.source.account == READER
+        calls = shared.run.clients.client(NAME.account, NAME.region).asked
+        done = [(call, words.get("SnapshotId"), words.get("CreateVolumePermission")) for call, words in calls]
+        added = {"Add": [{"UserId": READER}]}
+        shared_with = [("modify_snapshot_attribute", each, added) for each in ("snap-1", "snap-2", "snap-8")]
+        assert [each for each in done if "describe" not in each[0]] == [("create_tags", None, None), *shared_with]
+        assert shared.context.state.shared
+
+    def test_nothing_is_shared_with_its_own_account_nor_where_a_session_reads(
+        self, shared: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert BUILD["backup"](shared.context, ARGUMENTS).source.account == NAME.account
+        monkeypatch.setattr(shared.run.workers, "get", lambda _: SimpleNamespace(account=NAME.account))
+        BUILD["backup"](shared.context, {**ARGUMENTS, "snapshot_access": "share"})
+        calls = [call for call, _ in shared.run.clients.client(NAME.account, NAME.region).asked]
+        assert "modify_snapshot_attribute" not in calls
+
+    def test_more_than_a_policy_can_name_are_not_shared(self, shared: World) -> None:
+        shared.context.state.volumes *= 30
+        with pytest.raises(KeeperError, match="more than one session policy can name") as caught:
+            BUILD["backup"](shared.context, {**ARGUMENTS, "snapshot_access": "share"})
+        assert "mayfly_snapshot_access" in caught.value.remedy
+        assert not shared.context.state.shared
 
 
 def test_a_reference_of_another_point_is_not_compared_with(world: World) -> None:
