@@ -52,7 +52,7 @@ def create(store: ObjectStore, wraps: Wraps) -> tuple[RepositoryInfo, bool]:
         head = {"format": FORMAT, "created": now, "id": identity, "cipher": CIPHER}
         write_once(store, layout.REPOSITORY, _json(head))
     except ObjectExists:
-        store.delete(key)
+        _delete(store, key)
         return open_info(store), False
     return RepositoryInfo(identity, now), True
 
@@ -148,7 +148,7 @@ def check_writable(store: ObjectStore) -> None:
     """Write and delete a small object; raises what the store says."""
     key = _check_key()
     write_once(store, key, b"")
-    store.delete(key)
+    _delete(store, key)
 
 
 def list_resources(store: ObjectStore) -> list[ResourceName]:
@@ -234,9 +234,15 @@ def _check_create_only(store: ObjectStore) -> None:
     except ObjectExists:
         return
     finally:
-        store.delete(key)
+        _delete(store, key)
     message = "The store overwrites objects although it was asked to create them only (If-None-Match)."
     raise AgentError("StoreUnfit", message, "Use a store that has conditional writes.")
+
+
+def _delete(store: ObjectStore, key: str) -> None:
+    """Delete all versions of an object; where that is not allowed, hide it as a bucket with versions does."""
+    if store.delete_many((each.key, each.version) for each in store.list(key, versions=True) if each.key == key):
+        store.delete(key)
 
 
 def _check_key() -> str:
