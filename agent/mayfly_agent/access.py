@@ -5,23 +5,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .credentials import FileCredentials, session_of
+from .credentials import FileCredentials
 from .ebs import DirectSnapshots
-from .job import CheckJob, Job
+from .job import CheckJob, Job, RepositoryPlace
 from .probing import Rights
 from .progress import Progress
-from .s3 import CONFIG, S3Objects
+from .s3 import S3Objects
 from .signed import SignedRequests
+from .stores import client_of
 
 _CREDENTIALS = Path("/run/mayfly/credentials")
+_TRUSTED = Path("/run/mayfly/transfer")
 
 
 def open_store(job: Job, progress: Progress) -> S3Objects:
     """The job's repository; raises AgentError NoCredentials."""
-    place = job.repository
-    session = session_of(FileCredentials(_CREDENTIALS / "repository.json"))
-    client = session.create_client("s3", region_name=place.region, config=CONFIG)
-    return S3Objects(client, place.bucket, place.prefix, place.owner, progress)
+    return _store(job.repository, "repository", progress)
+
+
+def _store(place: RepositoryPlace, name: str, progress: Progress) -> S3Objects:
+    """What is at a place, with the credentials of that name."""
+    credentials, endpoint, trusted = FileCredentials(_CREDENTIALS / f"{name}.json"), place.endpoint, None
+    if endpoint is not None and endpoint.authorities:
+        trusted = _TRUSTED / f"{name}.pem"  # botocore takes a file alone
+        trusted.write_text(endpoint.authorities)
+    client = client_of(credentials, place.region, endpoint, trusted)
+    return S3Objects(
+        client, place.bucket, place.prefix, place.owner, progress, endpoint_url=endpoint.url if endpoint else ""
+    )
 
 
 def open_snapshots(region: str, concurrency: int, progress: Progress) -> DirectSnapshots:

@@ -14,6 +14,7 @@ from typing import Any
 from .errors import AgentError
 from .progress import RETRY_TIMEOUT
 from .repository.layout import ResourceName
+from .stores import Endpoint
 
 VERSION = 1
 # The longest that one request may be repeated, in seconds: what AWS puts off for longer is no throttling.
@@ -21,16 +22,25 @@ LONGEST_RETRY = 900.0
 # Seven days, in seconds: deletion from repositories rests on it.
 LONGEST_RUN = 604_800.0
 HEALTH_CHECKS = ("quick", "sample", "full")
+# A repository's store that is not AWS's, among the services of a check.
+STORE = "store"
 
 
 @dataclass(frozen=True)
 class RepositoryPlace:
-    """Where the repository is."""
+    """Where the repository is: ``region`` is what requests are signed for, ``endpoint`` None for AWS's own S3."""
 
     bucket: str
     prefix: str
     region: str
     owner: str | None = None
+    endpoint: Endpoint | None = None
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> RepositoryPlace:
+        """From what was sent; raises TypeError for what is none."""
+        endpoint = value.get("endpoint")
+        return cls(**{**value, "endpoint": Endpoint(**endpoint) if endpoint else None})
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ class Job:
             "run": value["run"],
             "seconds_left": float(value["seconds_left"]),
             "resource": value["resource"],
-            "repository": RepositoryPlace(**value["repository"]),
+            "repository": RepositoryPlace.parse(value["repository"]),
             "retry_timeout": float(value["retry_timeout"]),
         }
 
@@ -207,12 +217,16 @@ class RetentionJob(Job):
 
 @dataclass(frozen=True)
 class Service:
-    """An AWS service in a Region, by the host name that answers for it. ``private``: a VPC endpoint has that name."""
+    """A service in a Region, by the host name that answers for it. ``private``: a VPC endpoint has that name.
+
+    STORE is the repository's, where that is not AWS's.
+    """
 
     name: str
     region: str
     host: str
     private: bool = False
+    port: int = 443
 
 
 @dataclass(frozen=True)

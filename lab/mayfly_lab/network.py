@@ -21,6 +21,7 @@ def set_up() -> None:
         addresses.GATEWAY,
         addresses.METADATA,
         addresses.RESOLVER,
+        addresses.ELSEWHERE,
         *addresses.all_addresses(),
     ]
     batch = ["link set lo up", *(f"addr add {address}/32 dev lo scope global" for address in own)]
@@ -66,7 +67,7 @@ def remove_host(instance_id: str) -> None:
 
 
 def resolver_configuration() -> str:
-    """dnsmasq's settings: AWS's names and nothing else."""
+    """dnsmasq's settings: AWS's names, that of the one place elsewhere, and nothing else."""
     lines = [
         "no-resolv",
         "no-hosts",
@@ -75,7 +76,7 @@ def resolver_configuration() -> str:
         "user=root",
         "cache-size=0",
     ]
-    lines.append("pid-file=")
+    lines += ["pid-file=", f"address=/{addresses.ELSEWHERE_NAME}/{addresses.ELSEWHERE}"]
     for service in addresses.SERVICES:
         for region in addresses.REGIONS:
             address = addresses.service_address(service, region)

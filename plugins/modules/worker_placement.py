@@ -133,6 +133,11 @@ options:
     description: Region of the repository that the worker must reach.
     type: str
     required: true
+  repository_endpoint_url:
+    description:
+      - The repository's store, as C(mayfly_repository.endpoint_url), where that is not AWS's S3.
+      - AWS's S3 need not be reached then, and its port must be let out.
+    type: str
 attributes:
   check_mode:
     description: Whether it can run in check mode and say what it would do.

@@ -28,7 +28,8 @@ class Request:
     and in one of them. ``callers`` of SSH and of the operation's own port are CIDRs; SSH comes from ``bastion``, by all
     that rules may call it, where there is one, and over Session Manager to no port at all. ``market`` is spot or
     on-demand; after spot, on-demand is fallen back to. ``by_price`` puts the cheapest of each market first. ``images``
-    is the worker's machine image by architecture.
+    is the worker's machine image by architecture. ``store_port`` is the TCP port of the repository's store where that
+    is not AWS's S3.
     """
 
     operation: str
@@ -48,6 +49,7 @@ class Request:
     ssh_port: int = SSH_PORT
     bastion: tuple[str, ...] = ()
     session_manager: bool = False
+    store_port: int | None = None
 
     @property
     def markets(self) -> tuple[str, ...]:
@@ -81,7 +83,7 @@ class Reason:
 class Candidate:
     """One way to launch the worker. Without ``security_group_ids``, the run's temporary group is meant.
 
-    ``price`` is in USD an hour, None where it is not known.
+    ``price`` is in USD an hour, None where it is not known. ``store_port`` is let out beside HTTPS by the run's group.
     """
 
     account: str
@@ -98,6 +100,7 @@ class Candidate:
     public_address: bool
     market: str = ON_DEMAND
     price: float | None = None
+    store_port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,7 @@ def services(region: str, request: Request) -> tuple[Service, ...]:
         request.repository_region,
         more=request.more_services,
         session_manager=request.session_manager,
+        own_store=request.store_port is not None,
     )
 
 
@@ -251,7 +255,8 @@ def _usable(picture: Picture, request: Request, reasons: list[Reason]) -> list[S
         if request.vpc_id is not None and request.zones and subnet.zone_id not in request.zones:
             found = [f"zone {subnet.zone_id} is none that the resource is in"]
         else:
-            found = reach.faults(picture, site, needed, reach.Callers(tuple(callers)), request.peers)
+            reached_by = reach.Callers(tuple(callers))
+            found = reach.faults(picture, site, needed, reached_by, request.peers, store_port=request.store_port)
         if found:
             faults.setdefault(subnet.id, {}).update(dict.fromkeys(found))
         else:
@@ -297,4 +302,5 @@ def _candidates(
                 public_address=site.public_address,
                 market=market,
                 price=picture.prices.get((name, zone, market)),
+                store_port=request.store_port,
             )

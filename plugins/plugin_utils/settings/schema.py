@@ -14,6 +14,7 @@ from .instance_types import InstanceTypes, InstanceTypesSetting
 from .model import SECRET, Setting, read, read_all
 from .names import PREFIX
 from .networks import AccountId, Network, Text
+from .repository import Repository
 from .tags import OwnTags
 from .zones import time_zone
 
@@ -66,18 +67,6 @@ class Image(Setting):
         if bool(self.id) == bool(self.owner or self.name) or bool(self.owner) != bool(self.name):
             raise ValueError("it is either {id} or {owner, name}")
         return self
-
-
-class Repository(Setting):
-    """``mayfly_repository``: where restore points are kept, and what opens its key."""
-
-    bucket: Text = Field(description="the name of a bucket")
-    prefix: str = Field("", description="a prefix in the bucket")
-    region: Text = Field(description="the Region of the bucket")
-    account: AccountId = Field(description="the id of the account that owns the bucket, 12 digits in quotes")
-    kms_key_id: Text | None = Field(None, description="the id, alias or ARN of a KMS key")
-    passphrase: Text | None = Field(None, description="a text", json_schema_extra=SECRET)
-    recovery_key: Text | None = Field(None, description="a text", json_schema_extra=SECRET)
 
 
 class Hooks(Setting):

@@ -127,7 +127,8 @@ def service(name: str, host: str = "localhost", *, private: bool = False) -> Ser
 
 def found(rights: Rights, port: int, *services: Service) -> dict[str, Finding]:
     """The findings for services, by "service check"."""
-    findings = Probe(replace(JOB, services=services), rights, port).run()
+    at_port = tuple(replace(each, port=port) for each in services)
+    findings = Probe(replace(JOB, services=at_port), rights).run()
     return {f"{each.service} {each.check}": each for each in findings}
 
 

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..context import Context
@@ -21,6 +22,14 @@ class Session:
 
 
 @dataclass(frozen=True)
+class Keys:
+    """Credentials for the agent at a store that is not AWS's: those of the settings, which nothing narrows."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Part:
     """``fields`` of the job, which come before those that all jobs have.
 
@@ -28,8 +37,8 @@ class Part:
     """
 
     fields: dict[str, Any]
-    repository: Session
-    source: Session
+    repository: Session | Keys
+    source: Session | Keys
 
 
 def data_fields(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -40,9 +49,18 @@ def data_fields(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     return {"resource_key": base64.b64encode(key).decode(), "concurrency": arguments["concurrency"]}
 
 
-def repository_session(context: Context, arguments: dict[str, Any], *, write: bool) -> Session:
+def keys_of(setting: Mapping[str, Any]) -> Keys | None:
+    """The credentials of a repository's own store, None for AWS's."""
+    if not setting.get("endpoint_url"):
+        return None
+    return Keys(str(setting.get("access_key_id") or ""), str(setting.get("secret_access_key") or ""))
+
+
+def repository_session(context: Context, arguments: dict[str, Any], *, write: bool) -> Session | Keys:
     """Credentials for the resource's part of the repository."""
     setting, name = arguments["repository"], ResourceName.from_dict(arguments["resource"])
+    if (keys := keys_of(setting)) is not None:
+        return keys
     account = str(setting["account"])
     policy = repository_policy(
         partition(context, account), setting["bucket"], setting.get("prefix") or "", name.path, write=write

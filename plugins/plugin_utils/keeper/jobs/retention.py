@@ -10,7 +10,7 @@ from ..context import Context
 from ..errors import KeeperError
 from ..policies import retention_policy
 from ..repositories import ResourceName, open_repository
-from .part import Part, Session, partition
+from .part import Keys, Part, Session, keys_of, partition
 
 
 def build(context: Context, arguments: dict[str, Any]) -> Part:
@@ -20,9 +20,11 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
     setting = arguments["repository"]
     opened = open_repository(context, setting)
     context.state.repository = opened.info.id
-    account = str(setting["account"])
-    policy = retention_policy(partition(context, account), setting["bucket"], setting.get("prefix") or "")
-    session = Session(account, policy)
+    session: Session | Keys | None = keys_of(setting)
+    if session is None:
+        account = str(setting["account"])
+        policy = retention_policy(partition(context, account), setting["bucket"], setting.get("prefix") or "")
+        session = Session(account, policy)
     return Part(
         fields={
             "resources": [

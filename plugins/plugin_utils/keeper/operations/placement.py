@@ -19,8 +19,9 @@ from ...placement.types import quota_class
 from ...settings.checks import CheckOperations
 from ...settings.connection import Way
 from ...settings.instance_types import InstanceTypesSetting
-from ...settings.model import read
+from ...settings.model import SettingError, read
 from ...settings.networks import Network
+from ...settings.repository import port_of
 from ...settings.schema import Account
 from ...settings.tags import OwnTags
 from .. import baked
@@ -95,7 +96,16 @@ def _request(context: Context, arguments: dict[str, Any]) -> Request:
         ssh_port=arguments["ssh_port"],
         bastion=_bastion(context),
         session_manager=context.settings.worker_connection is Way.SESSION_MANAGER,
+        store_port=_store_port(arguments.get("repository_endpoint_url")),
     )
+
+
+def _store_port(endpoint_url: str | None) -> int | None:
+    """Of a repository that is not in AWS's S3; raises SettingError for what is no address of a store."""
+    try:
+        return port_of(endpoint_url) if endpoint_url else None
+    except ValueError as error:
+        raise SettingError("mayfly_repository", f"endpoint_url of mayfly_repository: {error}.") from error
 
 
 def _bastion(context: Context) -> tuple[str, ...]:

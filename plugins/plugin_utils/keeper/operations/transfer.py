@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..context import Context
 from ..credentials import Make
 from ..errors import KeeperError
 from ..jobs import BUILD
-from ..jobs.part import Session
+from ..jobs.part import Keys, Session
 from ..losses import lost, reach
+from ..repositories import place_of
 from ..watchdog import Watchdog
 from . import operation
 
@@ -37,6 +38,8 @@ cat {status} 2>/dev/null || echo '{{}}'
 _LAST_WORDS = f"journalctl -u {_UNIT} -n 5 -o cat --no-pager 2>/dev/null | tail -c 500"
 # What the report tells of an agent's result.
 _REPORTED = ("digests", "restore_point", "checks", "retention")
+# Longer than any run: keys of settings do not end by themselves.
+_KEYS_LAST = timedelta(days=30)
 _ALIVE = ("active", "activating", "deactivating", "reloading")
 
 
@@ -50,12 +53,7 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         "operation": arguments["operation"],
         "run": context.run.id,
         "resource": {**resource, "host": context.host},
-        "repository": {
-            "bucket": setting["bucket"],
-            "prefix": setting.get("prefix") or "",
-            "region": setting["region"],
-            "owner": str(setting["account"]),
-        },
+        "repository": place_of(setting),
         "retry_timeout": arguments["retry_timeout"],
         **part.fields,
     }
@@ -71,9 +69,12 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     return {"started": True}
 
 
-def _maker(context: Context, session: Session, region: str) -> Make:
+def _maker(context: Context, session: Session | Keys, region: str) -> Make:
     """What makes a session, again and again until the worker is gone."""
     clients = context.run.clients
+    if isinstance(session, Keys):
+        keys = {"access_key": session.access_key, "secret_key": session.secret_key, "token": None}
+        return lambda: {**keys, "expiry_time": (datetime.now(UTC) + _KEYS_LAST).isoformat()}
     return lambda: clients.session_credentials(session.account, region, session.policy)
 
 
