@@ -61,7 +61,7 @@ class ResourceResult:
     ``blocks_stored`` too, and its ``method``, "full", "changed" or "compared", with the ``reason`` why it was not
     "changed"). ``parent`` is the restore point that a backup went on from. ``restored_volumes`` maps an original
     volume's id to the new one's; ``digests`` maps a volume's id to the digest over its blocks. ``retention`` is what
-    was deleted, as the module ``transfer`` returns it.
+    was deleted and ``copied`` what was copied, as the module ``transfer`` returns it.
     """
 
     status: Status
@@ -75,6 +75,7 @@ class ResourceResult:
     volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     retention: Mapping[str, Any] = field(default_factory=dict)
+    copied: Mapping[str, Any] = field(default_factory=dict)
     errors: tuple[Failure, ...] = ()
 
 
@@ -127,6 +128,7 @@ def resource_result(entry: Mapping[str, Any], status: Status, errors: Iterable[F
         volumes=volumes,
         digests=entry.get("digests") or {},
         retention=entry.get("retention") or {},
+        copied=entry.get("copied") or {},
         errors=tuple(errors),
     )
 

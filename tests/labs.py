@@ -66,6 +66,7 @@ class Lab:
         """Run a playbook of the project; the inventory is the one that fits it, unless another is given."""
         fitting = {
             "repository_create": "repositories.yml",
+            "repository_copy": "repositories.yml",
             "retention": "repositories.yml",
             "volume_restore": "restore_points.yml",
             "worker_check": "worker_networks.yml",

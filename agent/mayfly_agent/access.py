@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .credentials import FileCredentials
 from .ebs import DirectSnapshots
-from .job import CheckJob, Job, RepositoryPlace
+from .job import CheckJob, CopyJob, Job, RepositoryPlace
 from .probing import Rights
 from .progress import Progress
 from .s3 import S3Objects
@@ -21,6 +21,11 @@ _TRUSTED = Path("/run/mayfly/transfer")
 def open_store(job: Job, progress: Progress) -> S3Objects:
     """The job's repository; raises AgentError NoCredentials."""
     return _store(job.repository, "repository", progress)
+
+
+def open_target(job: CopyJob, progress: Progress) -> S3Objects:
+    """The repository that a job copies to; raises as open_store."""
+    return _store(job.target, "target", progress)
 
 
 def _store(place: RepositoryPlace, name: str, progress: Progress) -> S3Objects:

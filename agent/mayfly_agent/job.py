@@ -216,6 +216,41 @@ class RetentionJob(Job):
 
 
 @dataclass(frozen=True)
+class Copied:
+    """A resource, the keys of its data in both repositories, and the ids of the restore points to copy."""
+
+    resource: ResourceName
+    key: bytes = field(repr=False)
+    target_key: bytes = field(repr=False)
+    points: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Copied:
+        """From what was sent; raises as Job.common does."""
+        key, target = (base64.b64decode(value[name], validate=True) for name in ("resource_key", "target_key"))
+        return cls(ResourceName.from_dict(value), key, target, frozenset(map(str, value["points"])))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyJob(Job):
+    """A copy of restore points from the job's repository, which is its ``resource``, to another one."""
+
+    resources: tuple[Copied, ...]
+    target: RepositoryPlace
+    concurrency: int
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> CopyJob:
+        """From what was sent; raises as common does."""
+        return cls(
+            **cls.common(value),
+            resources=tuple(Copied.parse(each) for each in value["resources"]),
+            target=RepositoryPlace.parse(value["target"]),
+            concurrency=int(value["concurrency"]),
+        )
+
+
+@dataclass(frozen=True)
 class Service:
     """A service in a Region, by the host name that answers for it. ``private``: a VPC endpoint has that name.
 

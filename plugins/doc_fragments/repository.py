@@ -57,3 +57,9 @@ options:
         description: The key's secret.
         type: str
 """
+
+    TARGET = (
+        DOCUMENTATION.replace("  repository:\n", "  target_repository:\n", 1)
+        .replace("The repository that holds restore points.", "For a copy, the repository that it goes to.", 1)
+        .replace("    required: true\n    suboptions", "    suboptions", 1)
+    )

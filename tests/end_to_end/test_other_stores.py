@@ -66,3 +66,42 @@ def test_a_backup_goes_to_another_store_and_comes_back(
         if path.is_file():
             assert stores.KEYS["secret_access_key"].encode() not in path.read_bytes(), path
     assert site.temporary() == []
+
+
+def test_restore_points_are_copied_to_it_once_and_restore_from_there(
+    backed_up: Site, folder: Path, settings: Any, tmp_path: Path
+) -> None:
+    site, host = backed_up, backed_up.db
+    second = stores.setting(folder, prefix="copies", passphrase=PASSPHRASE)
+    done = site.lab.playbook("repository_create", *settings(mayfly_repository=second))
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    done = site.lab.playbook("ec2_backup", "--limit", host)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    points, words = site.points(host), settings(mayfly_copy_repository=second)
+
+    done = site.lab.playbook("repository_copy", "--check", *words)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert all(each in done.stdout for each in points)
+    assert "c5.large" in done.stdout
+    before = stores.keys_in(site.lab, folder)
+    assert not [each for each in before if each.startswith("copies/") and host.rpartition("_")[2] in each]
+
+    done = site.lab.playbook("repository_copy", *words)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    (entry,) = site.lab.report("repository_copy")["resources"].values()
+    told = entry["copied"]
+    assert (told["failed"], told["blocks_reused"]) == (0, 0)
+    path = next(each for each in told["resources"] if each.endswith(host.rpartition("_")[2]))
+    assert sorted(told["resources"][path]["points"]) == sorted(points)
+    first, *later = (site.lab.report("ec2_backup")["resources"][host]["volumes"].values(),)
+    assert later == []
+    # Of the incremental point, what has changed is there once more, and nothing else.
+    assert told["resources"][path]["blocks_copied"] < 2 * sum(each["blocks_total"] for each in first) + 10_000
+    assert site.temporary() == []
+
+    copied = stores.keys_in(site.lab, folder)
+    done = site.lab.playbook("repository_copy", *words)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "in the second repository already" in done.stdout
+    assert stores.keys_in(site.lab, folder) == copied
+    restore(site, host, second, tmp_path)

@@ -7,7 +7,7 @@ import hashlib
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -26,7 +26,7 @@ _LOOKS = 6
 
 
 class TemporaryGroups:
-    """The groups of a run: one for each VPC, port and place that SSH comes from, and port of a store."""
+    """The groups of a run: one for each VPC, port and place that SSH comes from, and the ports of stores."""
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
@@ -42,16 +42,16 @@ class TemporaryGroups:
         cidr: str | None,
         tags: Mapping[str, str],
         made: Callable[[str], None],
-        store_port: int | None = None,
+        store_ports: Iterable[int] = (),
     ) -> str:
-        """The id of the group that lets ``port`` in from ``cidr``, and HTTPS and ``store_port`` out.
+        """The id of the group that lets ``port`` in from ``cidr``, and HTTPS and ``store_ports`` out.
 
         ``made`` is told of a new one. Without ``cidr`` nothing is let in. Raises PlacementError when it is not the
         address of a control node, botocore's errors otherwise.
         """
         if cidr is not None:
             check_control_node(cidr)
-        more = () if store_port is None or store_port == _HTTPS else (store_port,)
+        more = tuple(sorted(set(store_ports) - {_HTTPS}))
         key = (vpc_id, port, cidr, *more)
         with self._locks[key]:
             if key not in self._made:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from .checks import DEFAULT_OPERATIONS, CheckOperations, CheckPorts
 from .connection import Bastion, Way
+from .copies import NEW, CopyPoints
 from .instance_types import InstanceTypes, InstanceTypesSetting
 from .model import SECRET, Setting, read, read_all
 from .names import PREFIX
@@ -103,6 +104,8 @@ class Settings(Setting):
     restore_kms_key_id: Text | None = Field(None, description="the id, alias or ARN of a KMS key")
     restore_tags: OwnTags = Field(default_factory=dict, description="a dictionary of keys and values")
     restore_timeout: int = _seconds(60, _WEEK, 14400)
+    copy_repository: Repository | None = Field(None, description="a dictionary that names a bucket")
+    copy_points: CopyPoints = Field(NEW, description="new, missing, latest or a list of ids")
     retention_count: int = _number(0, 100_000, 0)
     retention_days: int = _number(0, 36_500, 0)
     retention_daily: int = _number(0, 36_500, 0)

@@ -33,12 +33,14 @@ class Keys:
 class Part:
     """``fields`` of the job, which come before those that all jobs have.
 
-    ``repository`` is the session for the repository, ``source`` the one for everything else.
+    ``repository`` is the session for the repository, ``source`` the one for everything else, ``target`` that for a
+    second repository, where there is one.
     """
 
     fields: dict[str, Any]
     repository: Session | Keys
     source: Session | Keys
+    target: Session | Keys | None = None
 
 
 def data_fields(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ cat {status} 2>/dev/null || echo '{{}}'
 """
 _LAST_WORDS = f"journalctl -u {_UNIT} -n 5 -o cat --no-pager 2>/dev/null | tail -c 500"
 # What the report tells of an agent's result.
-_REPORTED = ("digests", "restore_point", "checks", "retention")
+_REPORTED = ("digests", "restore_point", "checks", "retention", "copied")
 # Longer than any run: keys of settings do not end by themselves.
 _KEYS_LAST = timedelta(days=30)
 _ALIVE = ("active", "activating", "deactivating", "reloading")
@@ -58,8 +58,9 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         **part.fields,
     }
     context.report.begin("Transferring")
-    for name, session in (("repository", part.repository), ("source", part.source)):
-        context.run.credentials.keep(context.host, name, _maker(context, session, str(setting["region"])))
+    for name, session in (("repository", part.repository), ("source", part.source), ("target", part.target)):
+        if session is not None:
+            context.run.credentials.keep(context.host, name, _maker(context, session, str(setting["region"])))
     context.run.check_open()
     # The worker counts them from the job's arrival: its clock may be another one.
     job["seconds_left"] = max(0.0, (context.deadline - datetime.now(UTC)).total_seconds())
@@ -80,10 +81,11 @@ def _maker(context: Context, session: Session | Keys, region: str) -> Make:
 
 @operation("transfer.poll")
 def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{state, stage, volumes, swept}: at once when the agent has ended, else after ``timeout`` seconds.
+    """{state, stage, volumes, swept, copying}: at once when the agent has ended, else after ``timeout`` seconds.
 
     With its result in the end. The result of a backup is {restore_point, manifest_sha256, digests}, and of each volume
-    the method and its reason; of a restore {snapshots, digests}, of a check {checks}, of a retention {retention}.
+    the method and its reason; of a restore {snapshots, digests}, of a check {checks}, of a retention {retention}, of
+    a copy {copied}.
     Raises KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
     """
     seconds = int(arguments["timeout"])
@@ -99,6 +101,8 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     result = {"state": status["state"], "stage": status.get("stage", ""), "volumes": volumes}
     if swept := units.get("repository"):
         result["swept"] = swept
+    if copying := units.get("copy"):
+        result["copying"] = copying
     if status["state"] == "running":
         if why := context.run.workers.why_lost(context.host):
             raise lost(context, why)

@@ -57,6 +57,9 @@ def flattened(spec: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+SECRETS = ("passphrase", "secret_access_key")
+
+
 @pytest.mark.parametrize("name", NAMES)
 class TestThePlugin:
     def test_is_called_as_its_documentation(self, name: str) -> None:
@@ -72,7 +75,7 @@ class TestThePlugin:
 
     def test_marks_what_may_not_be_logged(self, name: str) -> None:
         secret = {option for option, spec in flattened(_spec(name)) if spec["no_log"]}
-        assert secret == {option for option, _ in flattened(_spec(name)) if option == "passphrase"}
+        assert secret == {option for option, _ in flattened(_spec(name)) if option in SECRETS}
 
     def test_says_of_check_mode_what_it_does(self, name: str) -> None:
         module = importlib.import_module(f"ansible_collections.mayfly.workers.plugins.action.{name}")
@@ -118,7 +121,8 @@ class TestRunning:
         result = it.run(task_vars=VARIABLES)
         assert (result["changed"], result["answer"]) == (True, 42)
         assert it.told["state"] == "present"
-        assert it.told["repository"] == {**REPOSITORY, "prefix": "", "kms_key_id": None}
+        given = {name: value for name, value in it.told["repository"].items() if value is not None}
+        assert given == {**REPOSITORY, "prefix": "", "addressing_style": "path"}
 
     @pytest.mark.parametrize(
         ("arguments", "named"),

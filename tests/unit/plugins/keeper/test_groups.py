@@ -35,9 +35,9 @@ class Account:
         self.groups = TemporaryGroups("the-run")
         self.made: list[str] = []
 
-    def ensure(self, vpc: str = "vpc-1", port: int = 22, cidr: str | None = NODE, store_port: int | None = None) -> str:
+    def ensure(self, vpc: str = "vpc-1", port: int = 22, cidr: str | None = NODE, *store_ports: int) -> str:
         return self.groups.ensure(
-            self.ec2, vpc, port=port, cidr=cidr, tags=TAGS, made=self.made.append, store_port=store_port
+            self.ec2, vpc, port=port, cidr=cidr, tags=TAGS, made=self.made.append, store_ports=store_ports
         )
 
     def asked(self, call: str) -> list[dict[str, Any]]:
@@ -54,8 +54,8 @@ def test_lets_nothing_in_where_ssh_comes_from_nowhere() -> None:
 
 def test_lets_the_port_of_a_store_out_where_there_is_one() -> None:
     account = Account()
-    assert account.ensure() == account.ensure(store_port=443) == "sg-1"
-    assert account.ensure(store_port=9000) == "sg-2"
+    assert account.ensure() == account.ensure("vpc-1", 22, NODE, 443) == "sg-1"
+    assert account.ensure("vpc-1", 22, NODE, 9000) == "sg-2"
     rules = [each["IpPermissions"][0]["ToPort"] for each in account.asked("authorize_security_group_egress")]
     assert rules == [443, 443, 9000]
 
