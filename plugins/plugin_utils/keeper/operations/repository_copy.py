@@ -84,7 +84,7 @@ def _resource(opened: Opened, second: Opened, name: ResourceName, wanted: str | 
     """What a resource has, and what of it is copied; points that are marked damaged are not."""
     listed = repository.list_points(opened.store, name)
     there = repository.list_points(second.store, name)
-    damaged = read_marks(opened.store, name).damaged & listed.keys()
+    damaged = _damaged(opened, name) & listed.keys()
     good = [each for each in listed if each not in damaged]
     chosen = _chosen(good, there, wanted)
     copies, known = [], set(there)
@@ -94,6 +94,16 @@ def _resource(opened: Opened, second: Opened, name: ResourceName, wanted: str | 
     already = [{"id": each} for each in good if each in there]
     told = [each for each in sorted(damaged) if each not in there]
     return {"points": len(listed), "chosen": copies, "damaged": told, "there": already}
+
+
+def _damaged(opened: Opened, name: ResourceName) -> frozenset[str]:
+    """The points that a health check has found damaged; marks of other kinds are passed over, as readers do."""
+    try:
+        return frozenset(read_marks(opened.store, name).damaged)
+    except AgentError as error:
+        if error.code != "RepositoryFormat":
+            raise
+        return frozenset()
 
 
 def _chosen(good: list[str], there: Collection[str], wanted: str | tuple[str, ...]) -> list[str]:
