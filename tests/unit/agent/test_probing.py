@@ -25,6 +25,7 @@ from mayfly_agent.probing import Finding, Probe, Rights
 from mayfly_agent.progress import Progress
 from mayfly_agent.s3 import CONFIG, S3Objects
 from mayfly_agent.signed import SignedRequests
+from mayfly_agent.stores import Endpoint
 from mayfly_lab import certificates
 
 from tests.unit.agent.hostile import Hostile, Reply, Request, ebs_error, s3_error
@@ -350,3 +351,19 @@ def test_all_steps_of_a_service_together_take_less_than_a_minute() -> None:
     limits = (probing._NAME_SECONDS, probing._TLS_SECONDS, probing._RIGHT_SECONDS)
     assert sum(limits) < 60
     assert probing._PORT_SECONDS < 60
+
+
+@pytest.mark.parametrize("trusted", [True, False], ids=["its authority", "another one"])
+def test_a_store_is_looked_at_with_the_authorities_of_its_own(
+    *, trusted: bool, hostile: Hostile, rights: Rights, server: TlsServer, folder: Path, tmp_path: Path
+) -> None:
+    hostile.script = lambda request: Reply(200, EMPTY) if request.query else Reply(200, b"{}", FOUND)
+    if not trusted:
+        certificates.ensure_authority(tmp_path)
+    authorities = ((folder if trusted else tmp_path) / "ca.pem").read_text()
+    place = RepositoryPlace("bucket", "prefix", REGION, None, Endpoint("https://localhost", authorities=authorities))
+    asked = Service("store", REGION, "localhost", port=server.port)
+    name, tls, right = Probe(replace(JOB, repository=place, services=(asked,)), rights).run()
+    assert (name.ok, tls.ok, right.ok) == ((True, True, True) if trusted else (True, False, None))
+    if not trusted:
+        assert "ca_file" in tls.remedy
