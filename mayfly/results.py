@@ -58,10 +58,11 @@ class ResourceResult:
 
     ``bytes`` has ``read`` and ``stored``, summed over ``volumes`` (by volume id, as the transfer agent counted them:
     ``blocks_total``, ``blocks_done``, ``bytes_read``, ``bytes_stored``, ``seconds``; of a backup ``blocks_read`` and
-    ``blocks_stored`` too, and its ``method``, "full", "changed" or "compared", with the ``reason`` why it was not
-    "changed"). ``parent`` is the restore point that a backup went on from. ``restored_volumes`` maps an original
-    volume's id to the new one's; ``digests`` maps a volume's id to the digest over its blocks. ``retention`` is what
-    was deleted and ``copied`` what was copied, as the module ``transfer`` returns it.
+    ``blocks_stored`` too, ``blocks_resumed``, which an attempt that died had stored and were used again, and its
+    ``method``, "full", "changed" or "compared", with the ``reason`` why it was not "changed"). ``parent`` is the
+    restore point that a backup went on from. ``restored_volumes`` maps an original volume's id to the new one's;
+    ``digests`` maps a volume's id to the digest over its blocks. ``retention`` is what was deleted, ``health_check``
+    what was found, both as the module ``transfer`` returns them.
     """
 
     status: Status
@@ -76,6 +77,7 @@ class ResourceResult:
     digests: Mapping[str, str] = field(default_factory=dict)
     retention: Mapping[str, Any] = field(default_factory=dict)
     copied: Mapping[str, Any] = field(default_factory=dict)
+    health_check: Mapping[str, Any] = field(default_factory=dict)
     errors: tuple[Failure, ...] = ()
 
 
@@ -129,6 +131,7 @@ def resource_result(entry: Mapping[str, Any], status: Status, errors: Iterable[F
         digests=entry.get("digests") or {},
         retention=entry.get("retention") or {},
         copied=entry.get("copied") or {},
+        health_check=entry.get("health_check") or {},
         errors=tuple(errors),
     )
 

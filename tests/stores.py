@@ -20,7 +20,8 @@ from typing import Any
 
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
-from mayfly_agent.stores import Endpoint, client_of
+from mayfly_agent.clients import client_at
+from mayfly_agent.job import Endpoint
 from mayfly_lab import addresses, certificates
 
 from tests.labs import ROOT, Lab
@@ -88,12 +89,8 @@ def _wait(folder: Path, server: subprocess.Popen[bytes]) -> None:
 
 def _make_ready(folder: Path) -> None:
     """Make the bucket, and write into it: the port answers before anything can be written."""
-    client = client_of(
-        Credentials(KEYS["access_key_id"], KEYS["secret_access_key"]),
-        "us-east-1",
-        Endpoint(URL),
-        folder / "ca.pem",
-    )
+    keys = Credentials(KEYS["access_key_id"], KEYS["secret_access_key"])
+    client = client_at(Endpoint(URL), keys, "us-east-1", lambda: None, folder / "ca.pem")
     while True:
         try:
             with suppress(client.exceptions.BucketAlreadyOwnedByYou):

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from .credentials import FileCredentials
 from .ebs import DirectSnapshots
 from .job import CheckJob, CopyJob, Job, RepositoryPlace
 from .probing import Rights
 from .progress import Progress
+from .quick import QuickClient
 from .s3 import S3Objects
 from .signed import SignedRequests
-from .stores import client_of
 
 _CREDENTIALS = Path("/run/mayfly/credentials")
 _TRUSTED = Path("/run/mayfly/transfer")
@@ -30,14 +31,24 @@ def open_target(job: CopyJob, progress: Progress) -> S3Objects:
 
 def _store(place: RepositoryPlace, name: str, progress: Progress) -> S3Objects:
     """What is at a place, with the credentials of that name."""
-    credentials, endpoint, trusted = FileCredentials(_CREDENTIALS / f"{name}.json"), place.endpoint, None
-    if endpoint is not None and endpoint.authorities:
-        trusted = _TRUSTED / f"{name}.pem"  # botocore takes a file alone
-        trusted.write_text(endpoint.authorities)
-    client = client_of(credentials, place.region, endpoint, trusted)
-    return S3Objects(
-        client, place.bucket, place.prefix, place.owner, progress, endpoint_url=endpoint.url if endpoint else ""
-    )
+    credentials = FileCredentials(_CREDENTIALS / f"{name}.json")
+    endpoint, before = place.endpoint, progress.check_deadline
+    if endpoint is not None:
+        from .clients import client_at
+
+        trusted = _TRUSTED / f"{name}.pem" if endpoint.authorities else None  # botocore takes a file alone
+        if trusted:
+            trusted.write_text(endpoint.authorities)
+        elsewhere = client_at(endpoint, credentials, place.region, before, trusted)
+        return S3Objects(elsewhere, place.bucket, place.prefix, None, progress, endpoint_url=endpoint.url)
+
+    def others() -> Any:
+        from .clients import client_of
+
+        return client_of(credentials, place.region, before)
+
+    client = QuickClient(credentials, place.region, place.bucket, others, clock=progress.clock, before=before)
+    return S3Objects(client, place.bucket, place.prefix, place.owner, progress)
 
 
 def open_snapshots(region: str, concurrency: int, progress: Progress) -> DirectSnapshots:

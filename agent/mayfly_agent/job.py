@@ -14,7 +14,7 @@ from typing import Any
 from .errors import AgentError
 from .progress import RETRY_TIMEOUT
 from .repository.layout import ResourceName
-from .stores import Endpoint
+from .repository.seal import ResourceKey
 
 VERSION = 1
 # The longest that one request may be repeated, in seconds: what AWS puts off for longer is no throttling.
@@ -24,6 +24,19 @@ LONGEST_RUN = 604_800.0
 HEALTH_CHECKS = ("quick", "sample", "full")
 # A repository's store that is not AWS's, among the services of a check.
 STORE = "store"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A store that is not AWS's: its ``url``, https and without a path.
+
+    ``path_style``: buckets stand in the path of a request and not in the name of the host. ``authorities``: the
+    certificates that its own must come from, PEM; "" for those that the machine trusts.
+    """
+
+    url: str
+    path_style: bool = True
+    authorities: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,7 +137,7 @@ class TransferJob(Job):
         """The fields above and those of every job; raises as there."""
         return {
             **super().common(value),
-            "resource_key": base64.b64decode(value["resource_key"], validate=True),
+            "resource_key": _key(value),
             "concurrency": int(value["concurrency"]),
         }
 
@@ -157,11 +170,15 @@ class BackupJob(TransferJob):
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreJob(TransferJob):
-    """A restore of a restore point, named by its id. Each ``attempt`` of a run makes snapshots of its own."""
+    """A restore of a restore point, named by its id. Each ``attempt`` of a run makes snapshots of its own.
+
+    ``volumes`` are those of its volumes that are wanted; empty for all.
+    """
 
     restore_point: str
     target: Target
     attempt: int
+    volumes: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> RestoreJob:
@@ -171,6 +188,7 @@ class RestoreJob(TransferJob):
             restore_point=value["restore_point"],
             target=Target(**value["target"]),
             attempt=int(value["attempt"]),
+            volumes=frozenset(map(str, value.get("volumes") or ())),
         )
 
 
@@ -185,8 +203,7 @@ class Chosen:
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Chosen:
         """From what was sent; raises as Job.common does."""
-        key = base64.b64decode(value["resource_key"], validate=True)
-        return cls(ResourceName.from_dict(value), key, frozenset(map(str, value["remove"])))
+        return cls(ResourceName.from_dict(value), _key(value), frozenset(map(str, value["remove"])))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,15 +237,15 @@ class Copied:
     """A resource, the keys of its data in both repositories, and the ids of the restore points to copy."""
 
     resource: ResourceName
-    key: bytes = field(repr=False)
-    target_key: bytes = field(repr=False)
+    key: ResourceKey = field(repr=False)
+    target_key: ResourceKey = field(repr=False)
     points: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Copied:
         """From what was sent; raises as Job.common does."""
-        key, target = (base64.b64decode(value[name], validate=True) for name in ("resource_key", "target_key"))
-        return cls(ResourceName.from_dict(value), key, target, frozenset(map(str, value["points"])))
+        keys = _key(value), _key(value["target_keys"])
+        return cls(ResourceName.from_dict(value), *keys, points=frozenset(map(str, value["points"])))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,15 +349,19 @@ class HealthCheckJob(Job):
         """From what was sent; raises as common does."""
         return cls(
             **cls.common(value),
-            resources=tuple(
-                Checked(ResourceName.from_dict(each), base64.b64decode(each["key"], validate=True))
-                for each in value["resources"]
-            ),
+            resources=tuple(Checked(ResourceName.from_dict(each), _key(each, "key")) for each in value["resources"]),
             mode=value["mode"],
             concurrency=int(value["concurrency"]),
             percent=float(value.get("percent") or 0),
             seed=str(value.get("seed") or ""),
         )
+
+
+def _key(value: Mapping[str, Any], newest: str = "resource_key") -> ResourceKey:
+    """A resource's keys: the newest, and ``keys_before`` it from before rotations, oldest first."""
+    texts = value[newest], *value.get("keys_before", ())
+    first, *before = (base64.b64decode(each, validate=True) for each in texts)
+    return ResourceKey(first, before)
 
 
 def read_job(path: Path) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -20,7 +19,6 @@ from botocore.exceptions import (
     IncompleteReadError,
     SSLError,
 )
-from urllib3.exceptions import HTTPError
 
 from .credentials import expired
 from .errors import AgentError
@@ -40,16 +38,9 @@ from .objects import (
 )
 from .progress import Progress
 from .retries import Broken, Busy, Retries
+from .signed import NoAnswer
 
 T = TypeVar("T")
-# The client tries once: it would not repeat what breaks in mid-body, and stops six tries after the first 503.
-CONFIG = Config(
-    connect_timeout=5,
-    read_timeout=60,
-    max_pool_connections=32,
-    retries={"mode": "standard", "total_max_attempts": 1},
-    user_agent_extra="mayfly",
-)
 _MISSING = ("NoSuchKey", "404", "NotFound")
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _LATER = (
@@ -78,7 +69,7 @@ _BROKEN = (
     ConnectionError,
     FlexibleChecksumError,
     HTTPClientError,
-    HTTPError,
+    NoAnswer,
     IncompleteReadError,
 )
 _REMEDIES = {
@@ -290,7 +281,7 @@ class S3Objects:
         with closing(answer["Body"]) as body:  # unread, it must not come before the answer to another request
             while piece := body.read(_PIECE_BYTES):
                 if self._clock.now() > ends:
-                    raise HTTPError(f"no whole body within {_BODY_SECONDS:.0f} seconds")
+                    raise NoAnswer(f"no whole body within {_BODY_SECONDS:.0f} seconds")
                 pieces.append(piece)
         return answer, b"".join(pieces)
 

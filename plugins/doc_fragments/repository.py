@@ -56,6 +56,9 @@ options:
       secret_access_key:
         description: The key's secret.
         type: str
+      recovery_key:
+        description: Recovery key that wraps the repository's key.
+        type: str
 """
 
     TARGET = (

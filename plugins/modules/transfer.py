@@ -19,13 +19,15 @@ description:
     needs any more.
   - A copy brings what M(mayfly.workers.repository_copy) has found for the same host in the same run to a second
     repository. Each block is verified by its SHA-256 and sealed anew with that repository's key.
+  - A health check looks at what M(mayfly.workers.health_check) has planned for the same host in the same run, and marks
+    restore points that are damaged. It succeeds when everything was looked at, whatever was found.
   - A check moves nothing. It succeeds when everything was tried, whatever was found.
   - A connection that breaks meanwhile is made again; the agent goes on.
 options:
   operation:
     description: What to do.
     type: str
-    choices: [backup, restore, check, retention, repository_copy]
+    choices: [backup, restore, check, retention, health_check, repository_copy]
     required: true
   restore_point:
     description: For a restore, id of the restore point.
@@ -34,6 +36,14 @@ options:
     description: For a backup, whether all blocks are read and stored, whatever restore points there are.
     type: bool
     default: false
+  snapshot_access:
+    description:
+      - For a backup whose worker runs in another account than the snapshots, how it reads them. With V(session), by
+        credentials of the snapshots' account. With V(share), by those of its own account, with which the snapshots are
+        shared until M(mayfly.workers.snapshot_set) releases them.
+    type: str
+    choices: [session, share]
+    default: session
   stall_timeout:
     description: Seconds that nothing may move, unless AWS makes the agent wait; then the transfer fails.
     type: int
@@ -158,6 +168,17 @@ copied:
       not ended), and C(bytes_stored) of all that was copied.
     - C(resources) tells the same of single ones by their path, with C(points), C(failed) and C(error).
   returned: when O(operation=repository_copy)
+  type: dict
+health_check:
+  description:
+    - C(mode), C(percent) and C(seed) of the sample; how many C(resources) and restore C(points) were looked at, and how
+      many C(blocks) and bytes (C(bytes_read)) were read of them.
+    - How many points are damaged (C(damaged_points)), and how many of these in a way that no mark had told before
+      (C(new_damaged_points)); how many C(marks) were written, and how many cannot be read (C(unreadable_marks)).
+    - C(damage) lists it, up to 1,000 ranges of blocks, by C(resource) and C(restore_point). C(objects) are keys of what
+      is gone or was changed. Each of C(blocks) has C(volume_id), the indexes C(first) and C(last), and C(offset) and
+      C(length) in the volume, in bytes.
+  returned: when O(operation=health_check)
   type: dict
 checks:
   description:

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from botocore.credentials import Credentials
 from mayfly_agent import access
+from mayfly_agent.clients import client_at
 from mayfly_agent.errors import AgentError
-from mayfly_agent.job import RepositoryPlace
+from mayfly_agent.job import Endpoint, RepositoryPlace
 from mayfly_agent.objects import Kept
 from mayfly_agent.progress import Progress
 from mayfly_agent.s3 import S3Objects
-from mayfly_agent.stores import Endpoint, client_of
 from mayfly_lab import certificates
 
 from tests.unit.agent.hostile import FastClock, Hostile, Reply, s3_error
@@ -30,7 +30,7 @@ BODY = b"a body"
 
 def store_at(url: str, *, path_style: bool = True, trusted: Path | None = None) -> S3Objects:
     """Of a bucket there, with a clock that does not wait."""
-    client = client_of(KEYS, "here-1", Endpoint(url, path_style), trusted)
+    client = client_at(Endpoint(url, path_style), KEYS, "here-1", lambda: None, trusted)
     return S3Objects(client, "bucket", "prefix", None, Progress(FastClock()), endpoint_url=url)
 
 

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..context import Context
 from ..policies import partition_of, repository_policy
-from ..repositories import ResourceName, open_repository
+from ..repositories import ResourceKey, ResourceName, open_repository
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,13 @@ def data_fields(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     opened = open_repository(context, arguments["repository"])
     context.state.repository = opened.info.id
     key = opened.resource_key(ResourceName.from_dict(arguments["resource"]))
-    return {"resource_key": base64.b64encode(key).decode(), "concurrency": arguments["concurrency"]}
+    return {**key_fields(key), "concurrency": arguments["concurrency"]}
+
+
+def key_fields(key: ResourceKey, newest: str = "resource_key") -> dict[str, Any]:
+    """A resource's keys as the agent takes them: the ``newest`` under that name, and those before it."""
+    first, *before = (base64.b64encode(each).decode() for each in (key, *key.before))
+    return {newest: first, "keys_before": before}
 
 
 def keys_of(setting: Mapping[str, Any]) -> Keys | None:
@@ -68,6 +74,16 @@ def repository_session(context: Context, arguments: dict[str, Any], *, write: bo
         partition(context, account), setting["bucket"], setting.get("prefix") or "", name.path, write=write
     )
     return Session(account, policy)
+
+
+def whole_session(
+    context: Context, setting: Mapping[str, Any], policy: Callable[[str, str, str], dict[str, Any]]
+) -> Session | Keys:
+    """Credentials for all resources of a repository; ``policy`` is made of partition, bucket and prefix."""
+    if (keys := keys_of(setting)) is not None:
+        return keys
+    account = str(setting["account"])
+    return Session(account, policy(partition(context, account), setting["bucket"], setting.get("prefix") or ""))
 
 
 def partition(context: Context, account_id: str) -> str:

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from ..context import Context
 from ..errors import KeeperError
 from ..policies import copy_policy
 from ..repositories import ResourceName, open_repository, place_of
-from .part import Keys, Part, Session, keys_of, partition
+from .part import Part, key_fields, whole_session
 
 
 def build(context: Context, arguments: dict[str, Any]) -> Part:
@@ -22,14 +21,14 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
     source, target = arguments["repository"], arguments["target_repository"]
     opened, second = open_repository(context, source), open_repository(context, target)
     context.state.repository = opened.info.id
-    session = _session(context, source, write=False)
+    session = whole_session(context, source, partial(copy_policy, write=False))
     return Part(
         fields={
             "resources": [
                 {
                     **each,
-                    "resource_key": base64.b64encode(opened.resource_key(name)).decode(),
-                    "target_key": base64.b64encode(second.resource_key(name)).decode(),
+                    **key_fields(opened.resource_key(name)),
+                    "target_keys": key_fields(second.resource_key(name)),
                 }
                 for each in planned
                 for name in [ResourceName.from_dict(each)]
@@ -39,13 +38,5 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
         },
         repository=session,
         source=session,
-        target=_session(context, target, write=True),
+        target=whole_session(context, target, partial(copy_policy, write=True)),
     )
-
-
-def _session(context: Context, setting: Mapping[str, Any], *, write: bool) -> Session | Keys:
-    if (keys := keys_of(setting)) is not None:
-        return keys
-    account = str(setting["account"])
-    bucket, prefix = setting["bucket"], setting.get("prefix") or ""
-    return Session(account, copy_policy(partition(context, account), bucket, prefix, write=write))

@@ -18,6 +18,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors impor
 ROOT = Path(__file__).parents[4]
 NAMES = sorted(path.stem for path in (ROOT / "plugins/action").glob("*.py"))
 PASSPHRASE = "correct horse battery staple"
+_SECRET = ("passphrase", "new_passphrase", "recovery_key", "secret_access_key")
 REPOSITORY = {"bucket": "backups", "region": "eu-central-1", "account": "111122223333", "passphrase": PASSPHRASE}
 
 DOCUMENTED = [
@@ -57,9 +58,6 @@ def flattened(spec: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-SECRETS = ("passphrase", "secret_access_key")
-
-
 @pytest.mark.parametrize("name", NAMES)
 class TestThePlugin:
     def test_is_called_as_its_documentation(self, name: str) -> None:
@@ -75,7 +73,7 @@ class TestThePlugin:
 
     def test_marks_what_may_not_be_logged(self, name: str) -> None:
         secret = {option for option, spec in flattened(_spec(name)) if spec["no_log"]}
-        assert secret == {option for option, _ in flattened(_spec(name)) if option in SECRETS}
+        assert secret == {option for option, _ in flattened(_spec(name)) if option in _SECRET}
 
     def test_says_of_check_mode_what_it_does(self, name: str) -> None:
         module = importlib.import_module(f"ansible_collections.mayfly.workers.plugins.action.{name}")

@@ -19,6 +19,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report impor
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
 from mayfly_agent.job import Copied, CopyJob
 from mayfly_agent.repository import keys, layout, repository
+from mayfly_agent.repository.seal import ResourceKey
 
 from tests.unit.agent.memory import MemoryObjects
 from tests.unit.agent.repository.points import MASTER, OTHER, RESOURCE, key_of, manifest, record, write_point
@@ -39,7 +40,7 @@ HOST = "example_repository"
 def made(master: bytes) -> repositories.Opened:
     store = MemoryObjects()
     info, _ = repository.create(store, lambda identity: [keys.wrap_with_recovery_key(master, b"r" * 32, identity)])
-    return repositories.Opened(store, info, master)  # type: ignore[arg-type]
+    return repositories.Opened(store, info, {1: master})  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -128,8 +129,8 @@ def test_the_agent_is_told_both_keys_of_every_resource(opened: Any, context: Con
         "repository": repositories.place_of(SETTING),
     }
     job = CopyJob.parse({**common, **part.fields})
-    second_key = keys.resource_key(SECOND_MASTER, RESOURCE)
-    assert job.resources == (Copied(RESOURCE, key_of(RESOURCE), second_key, frozenset(ids(1, 2))),)
+    second_key = keys.resource_keys({1: SECOND_MASTER}, RESOURCE)
+    assert job.resources == (Copied(RESOURCE, ResourceKey(key_of(RESOURCE)), second_key, frozenset(ids(1, 2))),)
     assert part.repository == part.source
     assert part.repository == Session(ACCOUNT, copy_policy("aws", "backups", "mayfly", write=False))
     assert (job.target.bucket, job.repository.endpoint) == ("copies", None)
