@@ -40,7 +40,7 @@ PARTS: dict[str, list[tuple[list[str], int]]] = {
     "campaign": [([sys.executable, "-m", "tests.faults", "--fast", "--seed", "1", "--labs", "2"], 400)],
     "faults": [([sys.executable, "-m", "tests.faults", "--table", "build/faults.md"], 7200)],
     "newest": [([*PYTEST, "tests/newest"], 900)],
-    "bench": [([*PYTEST, "-s", "-m", "bench", "tests/benchmarks"], 2700)],
+    "bench": [([*PYTEST, "-s", "-m", "bench", "tests/benchmarks"], 4500)],
 }
 
 

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from .credentials import FileCredentials, session_of
+from .credentials import FileCredentials
 from .ebs import DirectSnapshots
 from .job import CheckJob, Job
 from .probing import Rights
 from .progress import Progress
-from .s3 import CONFIG, S3Objects
+from .quick import QuickClient
+from .s3 import S3Objects
 from .signed import SignedRequests
 
 _CREDENTIALS = Path("/run/mayfly/credentials")
@@ -19,8 +21,16 @@ _CREDENTIALS = Path("/run/mayfly/credentials")
 def open_store(job: Job, progress: Progress) -> S3Objects:
     """The job's repository; raises AgentError NoCredentials."""
     place = job.repository
-    session = session_of(FileCredentials(_CREDENTIALS / "repository.json"))
-    client = session.create_client("s3", region_name=place.region, config=CONFIG)
+    credentials = FileCredentials(_CREDENTIALS / "repository.json")
+
+    def others() -> Any:
+        from .clients import client_of
+
+        return client_of(credentials, place.region, progress.check_deadline)
+
+    client = QuickClient(
+        credentials, place.region, place.bucket, others, clock=progress.clock, before=progress.check_deadline
+    )
     return S3Objects(client, place.bucket, place.prefix, place.owner, progress)
 
 

@@ -38,7 +38,7 @@ from .repository.trees import Entry, Place, Root
 from .status import Status
 from .volumes import UPLOADS_AT_ONCE, VolumeWriter
 
-_ZSTD_LEVEL = 3
+_ZSTD_LEVEL = 1
 _LEAVES_AHEAD = 4
 _COUNTERS = (
     "blocks_total",

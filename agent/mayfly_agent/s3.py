@@ -10,7 +10,6 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -19,7 +18,6 @@ from botocore.exceptions import (
     HTTPClientError,
     IncompleteReadError,
 )
-from urllib3.exceptions import HTTPError
 
 from .credentials import expired
 from .errors import AgentError
@@ -38,16 +36,9 @@ from .objects import (
 )
 from .progress import Progress
 from .retries import Broken, Busy, Retries
+from .signed import NoAnswer
 
 T = TypeVar("T")
-# The client tries once: it would not repeat what breaks in mid-body, and stops six tries after the first 503.
-CONFIG = Config(
-    connect_timeout=5,
-    read_timeout=60,
-    max_pool_connections=32,
-    retries={"mode": "standard", "total_max_attempts": 1},
-    user_agent_extra="mayfly",
-)
 _MISSING = ("NoSuchKey", "404", "NotFound")
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _LATER = (
@@ -76,7 +67,7 @@ _BROKEN = (
     ConnectionError,
     FlexibleChecksumError,
     HTTPClientError,
-    HTTPError,
+    NoAnswer,
     IncompleteReadError,
 )
 _REMEDIES = {
@@ -97,11 +88,6 @@ class S3Objects:
     def __init__(
         self, client: Any, bucket: str, prefix: str, owner: str | None, progress: Progress | None = None
     ) -> None:
-        if progress is not None:
-            # Again when a request is signed: a worker may have stood still since the last look. One that is sent much
-            # later than that S3 refuses, by the time in its signature.
-            given = progress
-            client.meta.events.register_last("before-send.s3", lambda **_request: given.check_deadline())
         progress = progress or Progress()
         self._clock = progress.clock
         self._retries = Retries(progress)
@@ -246,7 +232,7 @@ class S3Objects:
         with closing(answer["Body"]) as body:  # unread, it must not come before the answer to another request
             while piece := body.read(_PIECE_BYTES):
                 if self._clock.now() > ends:
-                    raise HTTPError(f"no whole body within {_BODY_SECONDS:.0f} seconds")
+                    raise NoAnswer(f"no whole body within {_BODY_SECONDS:.0f} seconds")
                 pieces.append(piece)
         return answer, b"".join(pieces)
 

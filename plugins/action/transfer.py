@@ -55,6 +55,9 @@ def _told(status: dict[str, Any]) -> str:
         done = f"{swept['resources_done']} of {swept['resources_total']} resources"
         deleted = f"{swept['points_deleted']} restore points and {swept['objects_deleted']} objects deleted"
         return f"{status['stage']}, {done}, {deleted}"
+    if checked := status.get("checked"):
+        done = f"{checked['points_done']} of {checked['points_total']} restore points"
+        return f"{status['stage']}, {done}, {checked['blocks_done']} blocks and {checked['nodes_done']} nodes read"
     if not volumes:
         return str(status["stage"])
     done, total = (sum(volume[name] for volume in volumes) for name in ("blocks_done", "blocks_total"))

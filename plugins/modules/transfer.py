@@ -17,13 +17,15 @@ description:
     gone, all of that volume is read, and what is not in the restore point before is stored.
   - A retention removes what M(mayfly.workers.retention) has found for the same host in the same run, and what nothing
     needs any more.
+  - A health check looks at what M(mayfly.workers.health_check) has planned for the same host in the same run, and marks
+    restore points that are damaged. It succeeds when everything was looked at, whatever was found.
   - A check moves nothing. It succeeds when everything was tried, whatever was found.
   - A connection that breaks meanwhile is made again; the agent goes on.
 options:
   operation:
     description: What to do.
     type: str
-    choices: [backup, restore, check, retention]
+    choices: [backup, restore, check, retention, health_check]
     required: true
   restore_point:
     description: For a restore, id of the restore point.
@@ -32,6 +34,14 @@ options:
     description: For a backup, whether all blocks are read and stored, whatever restore points there are.
     type: bool
     default: false
+  snapshot_access:
+    description:
+      - For a backup whose worker runs in another account than the snapshots, how it reads them. With V(session), by
+        credentials of the snapshots' account. With V(share), by those of its own account, with which the snapshots are
+        shared until M(mayfly.workers.snapshot_set) releases them.
+    type: str
+    choices: [session, share]
+    default: session
   stall_timeout:
     description: Seconds that nothing may move, unless AWS makes the agent wait; then the transfer fails.
     type: int
@@ -148,6 +158,17 @@ retention:
       later run deletes), C(locked) (objects), C(packs_rewritten) and C(failed) (resources) of the whole repository.
     - C(resources) tells the same of single ones by their path, with C(locked_until), C(points_damaged) and C(error).
   returned: when O(operation=retention)
+  type: dict
+health_check:
+  description:
+    - C(mode), C(percent) and C(seed) of the sample; how many C(resources) and restore C(points) were looked at, and how
+      many C(blocks) and bytes (C(bytes_read)) were read of them.
+    - How many points are damaged (C(damaged_points)), and how many of these in a way that no mark had told before
+      (C(new_damaged_points)); how many C(marks) were written, and how many cannot be read (C(unreadable_marks)).
+    - C(damage) lists it, up to 1,000 ranges of blocks, by C(resource) and C(restore_point). C(objects) are keys of what
+      is gone or was changed. Each of C(blocks) has C(volume_id), the indexes C(first) and C(last), and C(offset) and
+      C(length) in the volume, in bytes.
+  returned: when O(operation=health_check)
   type: dict
 checks:
   description:

@@ -24,6 +24,7 @@ _ATTEMPT = re.compile(
     r"(?P<point>[0-9TZ]{16}-[A-Za-z0-9-]{1,64})\.(?P<writer>[0-9a-f]{8})\.(?P<number>[1-9][0-9]{0,8})"
 )
 _CONDEMNED = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
+_WRAPS = re.compile(r"(?P<number>[1-9][0-9]{0,8})(?:\.[0-9a-f]{8})?")
 _DIGITS = re.compile(r"[0-9a-f]{8}")
 _TIME = "%Y%m%dT%H%M%SZ"
 
@@ -72,6 +73,20 @@ def parse_resource(folder: str) -> ResourceName | None:
         return ResourceName(*parts) if len(parts) == 4 else None
     except ValueError:
         return None
+
+
+def wraps_key(repository_id: str, number: int, digits: str = "") -> str:
+    """Key of an object with wraps of the repository's key of that number.
+
+    ``digits``: "" of the first such object, of further ones 8, hexadecimal and random.
+    """
+    return f"{KEYS}{repository_id}.{number}" + (f".{digits}" if digits else "")
+
+
+def parse_key(key: str, repository_id: str) -> int | None:
+    """The number of the key that an object below ``keys/`` wraps, None when it is none of this repository's."""
+    match = _WRAPS.fullmatch(key.removeprefix(f"{KEYS}{repository_id}."))
+    return int(match["number"]) if match else None
 
 
 def pack_key(resource: ResourceName, pack_id: bytes) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from http.client import NOT_FOUND, OK
 from http.client import responses as reasons
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
 
 from moto.core.request import Request
@@ -23,11 +23,11 @@ from mayfly_lab.faults import Request as Asked
 from mayfly_lab.gate import Gate
 from mayfly_lab.iam.guard import Guard
 from mayfly_lab.iam.s3 import Asked as Action
-from mayfly_lab.s3 import deletions, operations, policy
+from mayfly_lab.s3 import deletions, operations, policy, retrievals
 from mayfly_lab.s3.body import Upload
 from mayfly_lab.s3.content import Content, Spool
 from mayfly_lab.s3.errors import S3Error, access_denied
-from mayfly_lab.s3.keys import TaggedContent, patch_moto
+from mayfly_lab.s3.keys import DiskKey, TaggedContent, patch_moto
 from mayfly_lab.s3.permission import Permission, Subject, source_of
 from mayfly_lab.s3.uploads import UploadResponse
 from mayfly_lab.web import NoAnswer
@@ -139,8 +139,11 @@ class Application:
         action = Action(asked.call, call.key, call.query, call.headers)
         subject = Subject(asked, call.access_key_id, action, call.bucket, bucket, environ)
         self._admit(call, subject)
+        answer: tuple[int, dict[str, Any], Content | bytes]
         if bucket is not None and asked.call == "DeleteObjects" and self._permission.enforced:
             answer = self._delete_allowed(call, subject, owner)
+        elif bucket is not None and asked.call == "RestoreObject":
+            answer = self._restore(call, subject, bucket), {}, b""
         else:
             answer = self._do(call, subject, owner)
         self._gate.leave(asked, answer[0])
@@ -166,6 +169,15 @@ class Application:
         if int(status) == NOT_FOUND:
             self._permission.check_seeing(subject)
         return int(status), headers, body.encode() if isinstance(body, str) else body
+
+    def _restore(self, call: Call, subject: Subject, bucket: FakeBucket) -> int:
+        """Begin the retrieval of an archived object; the HTTP status."""
+        body = _read_document(subject.environ)
+        quick = self._gate.faults.take("retrieval-time", call.asked)
+        with self._lock:
+            backend = s3_backends[bucket.account_id]["aws"]
+            found = backend.get_object(bucket.name, call.key, version_id=call.query.get("versionId"))
+            return retrievals.restore(cast(DiskKey | None, found), body, quick.seconds if quick else None)
 
     def _delete_allowed(self, call: Call, subject: Subject, owner: str) -> tuple[int, dict[str, Any], Content | bytes]:
         """DeleteObjects of what may be deleted; the rest is told in the answer."""

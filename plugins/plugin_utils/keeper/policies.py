@@ -51,6 +51,25 @@ def retention_policy(partition: str, bucket: str, prefix: str) -> dict[str, Any]
     )
 
 
+# Folders of resources that the marks of a health check are written to.
+MARKED = ("marks/damaged",)
+
+
+def folders_policy(partition: str, bucket: str, prefix: str, folders: Sequence[str]) -> dict[str, Any]:
+    """Read what lies in the folders of resources, and write to these of each; nothing can be deleted."""
+    base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    objects = f"arn:{partition}:s3:::{bucket}/{base}"
+    listed = {"StringLike": {"s3:prefix": [f"{base}{_ANY_ACCOUNT}/*"]}}
+    through_s3 = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}
+    written = [f"{objects}{_ANY_ACCOUNT}/*/*/*/{folder}/*" for folder in folders]
+    return _policy(
+        _allow(permissions.READ_OBJECTS, [f"{objects}repository.json", f"{objects}{_ANY_ACCOUNT}/*"]),
+        _allow(permissions.WRITE_OBJECTS, written),
+        _allow(permissions.LIST_OBJECTS, [f"arn:{partition}:s3:::{bucket}"], listed),
+        _allow(permissions.USE_REPOSITORY_KEY, ["*"], through_s3),
+    )
+
+
 @dataclass(frozen=True)
 class Snapshots:
     """Some of a Region: by their ids, and by tags that all of them carry and no others."""

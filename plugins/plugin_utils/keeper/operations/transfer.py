@@ -36,7 +36,7 @@ cat {status} 2>/dev/null || echo '{{}}'
 """
 _LAST_WORDS = f"journalctl -u {_UNIT} -n 5 -o cat --no-pager 2>/dev/null | tail -c 500"
 # What the report tells of an agent's result.
-_REPORTED = ("digests", "restore_point", "checks", "retention")
+_REPORTED = ("digests", "restore_point", "checks", "retention", "health_check")
 _ALIVE = ("active", "activating", "deactivating", "reloading")
 
 
@@ -79,10 +79,11 @@ def _maker(context: Context, session: Session, region: str) -> Make:
 
 @operation("transfer.poll")
 def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{state, stage, volumes, swept}: at once when the agent has ended, else after ``timeout`` seconds.
+    """{state, stage, volumes, swept, checked}: at once when the agent has ended, else after ``timeout`` seconds.
 
     With its result in the end. The result of a backup is {restore_point, manifest_sha256, digests}, and of each volume
-    the method and its reason; of a restore {snapshots, digests}, of a check {checks}, of a retention {retention}.
+    the method and its reason; of a restore {snapshots, digests}, of a check {checks}, of a retention {retention},
+    of a health check {health_check}. What its ``warnings`` say, the report tells.
     Raises KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
     """
     seconds = int(arguments["timeout"])
@@ -91,13 +92,16 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     properties = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     status: dict[str, Any] = json.loads(text) or {"state": "running"}
     context.state.status = status
-    units = status.get("units") or {}
+    units = dict(status.get("units") or {})
+    checked = units.pop("restore points", None)
     volumes = {name: counted for name, counted in units.items() if "blocks_total" in counted}
     context.report.set(volumes=volumes)
     _register_snapshots(context, status)
     result = {"state": status["state"], "stage": status.get("stage", ""), "volumes": volumes}
     if swept := units.get("repository"):
         result["swept"] = swept
+    if checked:
+        result["checked"] = checked
     if status["state"] == "running":
         if why := context.run.workers.why_lost(context.host):
             raise lost(context, why)
@@ -112,6 +116,8 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         raise KeeperError(error["code"], f"{context.host}: {error['message']}", error.get("remedy", ""))
     made: dict[str, Any] = status["result"]
     methods = made.pop("methods", {})
+    for each in made.pop("warnings", ()):
+        context.report.warning(KeeperError(each["code"], f"{context.host}: {each['message']}", each["remedy"]))
     result["volumes"] = {volume: {**counted, **methods.get(volume, {})} for volume, counted in volumes.items()}
     context.report.set(volumes=result["volumes"], **{name: made[name] for name in _REPORTED if name in made})
     return {**result, **made}

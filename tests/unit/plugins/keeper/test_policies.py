@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies import (
+    MARKED,
     Snapshots,
     check_policy,
+    folders_policy,
     partition_of,
     read_policy,
     repository_policy,
@@ -348,4 +350,22 @@ def test_retention_lists_folders_of_resources_alone() -> None:
     policy = retention_policy("aws", "backups", "mayfly")
     assert allows(policy, "s3:ListBucketVersions", BUCKET, s3__prefix=f"mayfly/{RESOURCE}/points/")
     assert not allows(policy, "s3:ListBucketVersions", BUCKET, s3__prefix="mayfly/keys/")
+    assert len(text_of(policy)) <= LONGEST
+
+
+CHECKS = [
+    ("s3:GetObject", f"{RETAINED}/packs/00/0", True),
+    ("s3:GetObject", f"{BUCKET}/mayfly/repository.json", True),
+    ("s3:GetObject", f"{BUCKET}/mayfly/keys/{'0' * 32}.1", False),
+    ("s3:PutObject", f"{RETAINED}/marks/damaged/x", True),
+    ("s3:PutObject", f"{RETAINED}/marks/keep/x", False),
+    ("s3:PutObject", f"{RETAINED}/packs/00/0", False),
+    ("s3:DeleteObject", f"{RETAINED}/marks/damaged/x", False),
+]
+
+
+@pytest.mark.parametrize(("action", "resource", "allowed"), CHECKS)
+def test_a_health_check_reads_and_marks_alone(action: str, resource: str, allowed: bool) -> None:
+    policy = folders_policy("aws", "backups", "mayfly", MARKED)
+    assert allows(policy, action, resource) is allowed
     assert len(text_of(policy)) <= LONGEST

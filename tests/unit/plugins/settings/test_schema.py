@@ -117,6 +117,8 @@ GOOD: dict[str, list[Any]] = {
     "retention_daily": [0, 7, "7", 36500],
     "retention_time_zone": ["UTC", "Europe/Berlin"],
     "retention_live_share": [1, 60, 90],
+    "health_check_mode": ["quick", "sample", "full"],
+    "health_check_percent": [0.001, 5, "2.5", 100],
     "check_operations": [["ec2_backup"], ["rds_backup", "efs_index"]],
     "check_ports": [[{"host": "10.0.0.1", "port": 2049}], [{"host": "a", "port": "443"}], PORTS[:32]],
 }
@@ -153,6 +155,8 @@ BAD: dict[str, list[Any]] = {
     "retention_count": [-1, "all", 100_001],
     "retention_time_zone": ["Berlin", "../UTC", "Europe", "/etc/localtime"],
     "retention_live_share": [91, 0],
+    "health_check_mode": ["all", True],
+    "health_check_percent": [0, -1, 101, "5%"],
     "instance_types": [["c5.large"], {"smal": ["c5.large"]}, {"eu-central-1": {"small": "c5.large"}}],
     "worker_tags": [["a"], {"aws:x": "1"}],
     "restore_tags": [["a"], {"mayfly:x": "1"}],
