@@ -38,21 +38,20 @@ class RepositoryInfo:
 def create(store: ObjectStore, wraps: Wraps) -> tuple[RepositoryInfo, bool]:
     """Make the repository; (what it is, whether it was made now). ``wraps`` gives the key's wraps for an id.
 
-    The key goes first, so that a repository without one is never seen. Raises AgentError when another format is there,
-    or when the store does not keep the promise that an object is created once.
+    The key goes first, so that a repository without one is never seen. Raises AgentError when another format is there.
+    Whether the store is fit for one, fitness.check_fit says.
     """
     try:
         return open_info(store), False
     except ObjectNotFound:
         pass
-    _check_create_only(store)
     identity, now = secrets.token_hex(16), datetime.now(UTC).isoformat(timespec="seconds")
     key = _write_key(store, identity, FIRST_KEY, wraps(identity))
     try:
         head = {"format": FORMAT, "created": now, "id": identity, "cipher": CIPHER}
         write_once(store, layout.REPOSITORY, _json(head))
     except ObjectExists:
-        _delete(store, key)
+        forget(store, key)
         return open_info(store), False
     return RepositoryInfo(identity, now), True
 
@@ -146,9 +145,9 @@ def _wraps_in(name: str, body: bytes, info: RepositoryInfo, number: int) -> list
 
 def check_writable(store: ObjectStore) -> None:
     """Write and delete a small object; raises what the store says."""
-    key = _check_key()
+    key = check_key()
     write_once(store, key, b"")
-    _delete(store, key)
+    forget(store, key)
 
 
 def list_resources(store: ObjectStore) -> list[ResourceName]:
@@ -225,27 +224,14 @@ def write_once(store: ObjectStore, key: str, body: bytes, lock: Lock | None = No
             raise
 
 
-def _check_create_only(store: ObjectStore) -> None:
-    """A store without conditional writes would let two writers overwrite each other."""
-    key = _check_key()
-    write_once(store, key, b"first")
-    try:
-        store.put(key, b"second", IfNoneMatch())
-    except ObjectExists:
-        return
-    finally:
-        _delete(store, key)
-    message = "The store overwrites objects although it was asked to create them only (If-None-Match)."
-    raise AgentError("StoreUnfit", message, "Use a store that has conditional writes.")
-
-
-def _delete(store: ObjectStore, key: str) -> None:
+def forget(store: ObjectStore, key: str) -> None:
     """Delete all versions of an object; where that is not allowed, hide it as a bucket with versions does."""
     if store.delete_many((each.key, each.version) for each in store.list(key, versions=True) if each.key == key):
         store.delete(key)
 
 
-def _check_key() -> str:
+def check_key() -> str:
+    """The key of a new object that tests the store, and that anybody may delete."""
     return f"{layout.CHECKS}{secrets.token_hex(8)}"
 
 
