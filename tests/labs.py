@@ -67,6 +67,7 @@ class Lab:
         fitting = {
             "health_check": "repositories.yml",
             "repository_create": "repositories.yml",
+            "repository_copy": "repositories.yml",
             "repository_keys": "repositories.yml",
             "retention": "repositories.yml",
             "volume_restore": "restore_points.yml",

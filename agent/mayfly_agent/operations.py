@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 
 from . import access
 from .backup import Backup
+from .copies import Copies
 from .health import HealthCheck
-from .job import BackupJob, CheckJob, HealthCheckJob, Job, RestoreJob, RetentionJob, bad_job
+from .job import BackupJob, CheckJob, CopyJob, HealthCheckJob, Job, RestoreJob, RetentionJob, bad_job
 from .probing import Probe
 from .restore import Restore
 from .retention import Retention
@@ -69,10 +70,16 @@ def _check_health(job: HealthCheckJob, status: Status) -> Result:
     return HealthCheck(job, access.open_store(job, status.progress), status).run()
 
 
+def _copy(job: CopyJob, status: Status) -> Result:
+    source, target = access.open_store(job, status.progress), access.open_target(job, status.progress)
+    return Copies(job, source, target, status).run()
+
+
 OPERATIONS: dict[str, Operation[Any]] = {
     "backup": Operation(BackupJob.parse, _back_up),
     "restore": Operation(RestoreJob.parse, _restore),
     "check": Operation(CheckJob.parse, _check),
     "retention": Operation(RetentionJob.parse, _retain),
     "health_check": Operation(HealthCheckJob.parse, _check_health),
+    "repository_copy": Operation(CopyJob.parse, _copy),
 }
