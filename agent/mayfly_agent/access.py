@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from .archives import Sets
 from .credentials import FileCredentials, session_of
 from .ebs import DirectSnapshots
-from .job import CheckJob, Job
+from .job import ArchiveJob, CheckJob, Job, RepositoryPlace
 from .probing import Rights
 from .progress import Progress
 from .s3 import CONFIG, S3Objects
@@ -19,9 +21,23 @@ _CREDENTIALS = Path("/run/mayfly/credentials")
 def open_store(job: Job, progress: Progress) -> S3Objects:
     """The job's repository; raises AgentError NoCredentials."""
     place = job.repository
+    return S3Objects(_s3(place), place.bucket, place.prefix, place.owner, progress)
+
+
+def open_sets(job: ArchiveJob, progress: Progress) -> Sets:
+    """What opens the archived sets of the job's repository; raises AgentError NoCredentials."""
+    place, client = job.repository, _s3(job.repository)
+
+    def open_set(folder: str) -> S3Objects:
+        prefix = "/".join(part for part in (place.prefix.strip("/"), folder) if part)
+        return S3Objects(client, place.bucket, prefix, place.owner, progress, packs_class=job.storage_class)
+
+    return open_set
+
+
+def _s3(place: RepositoryPlace) -> Any:
     session = session_of(FileCredentials(_CREDENTIALS / "repository.json"))
-    client = session.create_client("s3", region_name=place.region, config=CONFIG)
-    return S3Objects(client, place.bucket, place.prefix, place.owner, progress)
+    return session.create_client("s3", region_name=place.region, config=CONFIG)
 
 
 def open_snapshots(region: str, concurrency: int, progress: Progress) -> DirectSnapshots:

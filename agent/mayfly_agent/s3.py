@@ -37,6 +37,7 @@ from .objects import (
     Stored,
 )
 from .progress import Progress
+from .repository.layout import is_pack
 from .retries import Broken, Busy, Retries
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ _BROKEN = (
 _REMEDIES = {
     "NoSuchBucket": "Check bucket and region of mayfly_repository; the bucket must exist.",
     "AccessDenied": "The role lacks rights there, or account of mayfly_repository is not the bucket's owner.",
+    "InvalidObjectState": "It is archived: playbooks/archive.yml brings archived restore points back.",
     "PermanentRedirect": "Check region of mayfly_repository.",
 }
 # Each wait on the connection has a limit; so has a whole body, which could come byte by byte.
@@ -95,13 +97,22 @@ class S3Objects:
     """An ObjectStore below ``prefix`` of a bucket that ``owner`` (account id) must own."""
 
     def __init__(
-        self, client: Any, bucket: str, prefix: str, owner: str | None, progress: Progress | None = None
+        self,
+        client: Any,
+        bucket: str,
+        prefix: str,
+        owner: str | None,
+        progress: Progress | None = None,
+        *,
+        packs_class: str = "",
     ) -> None:
+        """``packs_class`` is the storage class that packs are put in, "" for the bucket's own."""
         progress = progress or Progress()
         self._clock = progress.clock
         self._retries = Retries(progress)
         self._client = client
         self._bucket = bucket
+        self._packs_class = packs_class
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._common: dict[str, str] = {"Bucket": bucket}
         if owner:
@@ -131,6 +142,7 @@ class S3Objects:
         """As ObjectStore says."""
         asked = {"IfNoneMatch": "*"} if isinstance(condition, IfNoneMatch) else {}
         asked |= {"IfMatch": condition.etag} if isinstance(condition, IfMatch) else {}
+        asked |= {"StorageClass": self._packs_class} if self._packs_class and is_pack(key) else {}
 
         def attempt() -> str:
             answer = self._client.put_object(Key=self._prefix + key, Body=body, **asked, **self._common)
