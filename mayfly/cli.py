@@ -66,6 +66,7 @@ def default_inventory(operation: str) -> Path:
         "archive": "repositories.yml",
         "health_check": "repositories.yml",
         "repository_create": "repositories.yml",
+        "repository_keys": "repositories.yml",
         "retention": "repositories.yml",
         "volume_restore": "restore_points.yml",
         "worker_check": "worker_networks.yml",

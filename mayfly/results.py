@@ -58,10 +58,11 @@ class ResourceResult:
 
     ``bytes`` has ``read`` and ``stored``, summed over ``volumes`` (by volume id, as the transfer agent counted them:
     ``blocks_total``, ``blocks_done``, ``bytes_read``, ``bytes_stored``, ``seconds``; of a backup ``blocks_read`` and
-    ``blocks_stored`` too, and its ``method``, "full", "changed" or "compared", with the ``reason`` why it was not
-    "changed"). ``parent`` is the restore point that a backup went on from. ``restored_volumes`` maps an original
-    volume's id to the new one's; ``digests`` maps a volume's id to the digest over its blocks. ``retention`` is what
-    was deleted, ``health_check`` what was found, ``archive`` what was copied, as the module ``transfer`` returns them.
+    ``blocks_stored`` too, ``blocks_resumed``, which an attempt that died had stored and were used again, and its
+    ``method``, "full", "changed" or "compared", with the ``reason`` why it was not "changed"). ``parent`` is the
+    restore point that a backup went on from. ``restored_volumes`` maps an original volume's id to the new one's;
+    ``digests`` maps a volume's id to the digest over its blocks. ``retention`` is what was deleted, ``health_check``
+    what was found, ``archive`` what was copied, as the module ``transfer`` returns them.
     """
 
     status: Status

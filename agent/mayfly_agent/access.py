@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from .archives import Sets
-from .credentials import FileCredentials, session_of
+from .credentials import FileCredentials
 from .ebs import DirectSnapshots
 from .job import ArchiveJob, CheckJob, Job, RepositoryPlace
 from .probing import Rights
 from .progress import Progress
-from .s3 import CONFIG, S3Objects
+from .quick import QuickClient
+from .s3 import S3Objects
 from .signed import SignedRequests
 
 _CREDENTIALS = Path("/run/mayfly/credentials")
@@ -21,12 +22,13 @@ _CREDENTIALS = Path("/run/mayfly/credentials")
 def open_store(job: Job, progress: Progress) -> S3Objects:
     """The job's repository; raises AgentError NoCredentials."""
     place = job.repository
-    return S3Objects(_s3(place), place.bucket, place.prefix, place.owner, progress)
+    return S3Objects(_client(place, progress), place.bucket, place.prefix, place.owner, progress)
 
 
 def open_sets(job: ArchiveJob, progress: Progress) -> Sets:
     """What opens the archived sets of the job's repository; raises AgentError NoCredentials."""
-    place, client = job.repository, _s3(job.repository)
+    place = job.repository
+    client = _client(place, progress)
 
     def open_set(folder: str) -> S3Objects:
         prefix = "/".join(part for part in (place.prefix.strip("/"), folder) if part)
@@ -35,9 +37,17 @@ def open_sets(job: ArchiveJob, progress: Progress) -> Sets:
     return open_set
 
 
-def _s3(place: RepositoryPlace) -> Any:
-    session = session_of(FileCredentials(_CREDENTIALS / "repository.json"))
-    return session.create_client("s3", region_name=place.region, config=CONFIG)
+def _client(place: RepositoryPlace, progress: Progress) -> QuickClient:
+    credentials = FileCredentials(_CREDENTIALS / "repository.json")
+
+    def others() -> Any:
+        from .clients import client_of
+
+        return client_of(credentials, place.region, progress.check_deadline)
+
+    return QuickClient(
+        credentials, place.region, place.bucket, others, clock=progress.clock, before=progress.check_deadline
+    )
 
 
 def open_snapshots(region: str, concurrency: int, progress: Progress) -> DirectSnapshots:

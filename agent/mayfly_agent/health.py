@@ -133,7 +133,7 @@ class HealthCheck:
             if error.code == "RepositoryFormat":  # a newer version has written it, and can check it
                 self._warn(AgentError(error.code, f"{key} was not checked: {error.message}", error.remedy))
                 return Damage()
-            if error.code != "RestorePointDamaged":
+            if error.code not in ("RestorePointDamaged", "RepositoryKeyMissing"):
                 raise
             return Damage(objects=(key,))
         found = [looked.volume(manifest, each) for each in manifest.volumes]

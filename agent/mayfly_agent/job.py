@@ -14,6 +14,7 @@ from typing import Any
 from .errors import AgentError
 from .progress import RETRY_TIMEOUT
 from .repository.layout import ResourceName
+from .repository.seal import ResourceKey
 
 VERSION = 1
 # The longest that one request may be repeated, in seconds: what AWS puts off for longer is no throttling.
@@ -114,7 +115,7 @@ class TransferJob(Job):
         """The fields above and those of every job; raises as there."""
         return {
             **super().common(value),
-            "resource_key": base64.b64decode(value["resource_key"], validate=True),
+            "resource_key": _key(value),
             "concurrency": int(value["concurrency"]),
         }
 
@@ -147,11 +148,15 @@ class BackupJob(TransferJob):
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreJob(TransferJob):
-    """A restore of a restore point, named by its id. Each ``attempt`` of a run makes snapshots of its own."""
+    """A restore of a restore point, named by its id. Each ``attempt`` of a run makes snapshots of its own.
+
+    ``volumes`` are those of its volumes that are wanted; empty for all.
+    """
 
     restore_point: str
     target: Target
     attempt: int
+    volumes: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> RestoreJob:
@@ -161,6 +166,7 @@ class RestoreJob(TransferJob):
             restore_point=value["restore_point"],
             target=Target(**value["target"]),
             attempt=int(value["attempt"]),
+            volumes=frozenset(map(str, value.get("volumes") or ())),
         )
 
 
@@ -175,8 +181,7 @@ class Chosen:
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Chosen:
         """From what was sent; raises as Job.common does."""
-        key = base64.b64decode(value["resource_key"], validate=True)
-        return cls(ResourceName.from_dict(value), key, frozenset(map(str, value["remove"])))
+        return cls(ResourceName.from_dict(value), _key(value), frozenset(map(str, value["remove"])))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,10 +288,7 @@ class HealthCheckJob(Job):
         """From what was sent; raises as common does."""
         return cls(
             **cls.common(value),
-            resources=tuple(
-                Checked(ResourceName.from_dict(each), base64.b64decode(each["key"], validate=True))
-                for each in value["resources"]
-            ),
+            resources=tuple(Checked(ResourceName.from_dict(each), _key(each, "key")) for each in value["resources"]),
             mode=value["mode"],
             concurrency=int(value["concurrency"]),
             percent=float(value.get("percent") or 0),
@@ -305,8 +307,7 @@ class Archived:
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Archived:
         """From what was sent; raises as Job.common does."""
-        key = base64.b64decode(value["key"], validate=True)
-        return cls(ResourceName.from_dict(value), key, str(value["name"]))
+        return cls(ResourceName.from_dict(value), _key(value, "key"), str(value["name"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,6 +330,13 @@ class ArchiveJob(Job):
             concurrency=int(value["concurrency"]),
             storage_class=str(value.get("storage_class") or ""),
         )
+
+
+def _key(value: Mapping[str, Any], newest: str = "resource_key") -> ResourceKey:
+    """A resource's keys: the newest, and ``keys_before`` it from before rotations, oldest first."""
+    texts = value[newest], *value.get("keys_before", ())
+    first, *before = (base64.b64decode(each, validate=True) for each in texts)
+    return ResourceKey(first, before)
 
 
 def read_job(path: Path) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -41,14 +40,6 @@ from .repository.layout import is_pack
 from .retries import Broken, Busy, Retries
 
 T = TypeVar("T")
-# The client tries once: it would not repeat what breaks in mid-body, and stops six tries after the first 503.
-CONFIG = Config(
-    connect_timeout=5,
-    read_timeout=60,
-    max_pool_connections=32,
-    retries={"mode": "standard", "total_max_attempts": 1},
-    user_agent_extra="mayfly",
-)
 _MISSING = ("NoSuchKey", "404", "NotFound")
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _LATER = (

@@ -6,17 +6,16 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlsplit
 
 import urllib3
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from urllib3.util import create_urllib3_context
 
 from .progress import Clock
+from .signing import CONTENT, Credentials, payload_hash, query_string, signed
 
 # For each wait on the connection; the whole answer has a limit of its own, since it could come byte by byte.
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
@@ -98,27 +97,52 @@ class SignedRequests:
         *,
         connections: int,
         clock: Clock,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
+        """``before`` is called when a request is signed, and may raise what keeps it from being sent.
+
+        A worker may have stood still until then; what is sent much later AWS refuses, by the time in the signature.
+        """
         self._credentials = credentials
         self._service = service
         self._region = region
-        self._url = url
+        self._host = urlsplit(url).netloc
         self._clock = clock
+        self._before = before
         more = {"ssl_context": _context()} if url.startswith("https:") else {}
         self._http = urllib3.connection_from_url(
             url, maxsize=connections, block=True, retries=False, timeout=_TIMEOUT, **more
         )
 
-    def once(self, method: str, path: str, query: dict[str, str], body: bytes, headers: dict[str, str]) -> Answer:
-        """One request, not repeated, whatever the answer. Raises urllib3's HTTPError when none came whole."""
-        target = f"{quote(path)}?{urlencode(query)}" if query else quote(path)
-        headers = {"Content-Type": "application/json", **headers}
-        request = AWSRequest(method, f"{self._url}{target}", data=body, headers=headers)
-        SigV4Auth(self._credentials.get_frozen_credentials(), self._service, self._region).add_auth(request)
-        _limit.begin(self._clock)
-        response = self._http.urlopen(
-            method, target, body=body, headers=dict(request.headers.items()), preload_content=False
+    def once(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes,
+        headers: Mapping[str, str],
+    ) -> Answer:
+        """One request, not repeated, whatever the answer. Raises urllib3's HTTPError when none came whole.
+
+        The body's SHA-256 is signed too, or what x-amz-content-sha256 among the headers says in place of it.
+        """
+        at, asked = quote(path, safe="/-_.~"), query_string(query)
+        payload = headers.get(CONTENT) or payload_hash(body)
+        ready = signed(
+            self._credentials.get_frozen_credentials(),
+            self._service,
+            self._region,
+            method=method,
+            host=self._host,
+            path=at,
+            query=asked,
+            headers=headers,
+            payload=payload,
         )
+        self._before()
+        _limit.begin(self._clock)
+        target = f"{at}?{asked}" if asked else at
+        response = self._http.urlopen(method, target, body=body, headers=ready, preload_content=False)
         try:
             return Answer(response.status, response.headers, self._read(response))
         except BaseException:

@@ -103,6 +103,7 @@ class Sweep:
         self._delete_due(began)
         stays_too = not self._remove(listed, going)
         self._unmark(marks.damaged)
+        self._forget_attempts(began, listed)
         newest = max((each.modified for each in listed), default=datetime.min.replace(tzinfo=UTC))
         sparse = self._condemn(began, newest, going_stays=stays_too)
         return Sparse(tuple(sparse), tuple(points))
@@ -171,6 +172,16 @@ class Sweep:
             found = self._store.list(layout.damaged_prefix(resource), versions=True) if gone else ()
             named = (each for each in found if layout.parse_mark(each.key.removeprefix(prefix)) in gone)
             self._delete(named, count=False)
+
+    def _forget_attempts(self, began: datetime, listed: list[Listed]) -> None:
+        """Delete the notes of backups that have made their points, and those that are too old to go on from."""
+        prefix, made = layout.attempts_prefix(self._chosen.resource), {each.id for each in listed}
+        over = []
+        for each in self._store.list(prefix, versions=True):
+            parsed = layout.parse_attempt(each.key.removeprefix(prefix))
+            if parsed is not None and (parsed[0] in made or each.modified <= began - self._grace):
+                over.append(each)
+        self._delete(over, count=False)
 
     def _uncondemn(self) -> Marks:
         """Take back every list that names anything that a manifest refers to; the marks as they are."""

@@ -43,6 +43,7 @@ def told_volumes(volumes: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [
         f"{volume}: {_METHODS[each['method']]}{' (' + each['reason'] + ')' if each['reason'] else ''}, "
         f"{each['blocks_read']} blocks read, {each['blocks_stored']} stored ({each['bytes_stored'] / 2**20:.1f} MiB)"
+        + (f", {each['blocks_resumed']} of an earlier attempt used again" if each.get("blocks_resumed") else "")
         for volume, each in volumes.items()
         if each.get("method")
     ]

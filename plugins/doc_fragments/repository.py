@@ -36,4 +36,7 @@ options:
       passphrase:
         description: Passphrase that wraps the repository's key.
         type: str
+      recovery_key:
+        description: Recovery key that wraps the repository's key.
+        type: str
 """

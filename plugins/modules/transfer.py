@@ -36,6 +36,14 @@ options:
     description: For a backup, whether all blocks are read and stored, whatever restore points there are.
     type: bool
     default: false
+  snapshot_access:
+    description:
+      - For a backup whose worker runs in another account than the snapshots, how it reads them. With V(session), by
+        credentials of the snapshots' account. With V(share), by those of its own account, with which the snapshots are
+        shared until M(mayfly.workers.snapshot_set) releases them.
+    type: str
+    choices: [session, share]
+    default: session
   stall_timeout:
     description: Seconds that nothing may move, unless AWS makes the agent wait; then the transfer fails.
     type: int

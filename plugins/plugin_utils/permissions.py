@@ -58,13 +58,17 @@ _THROUGH_EC2: Condition = {"StringLike": {"kms:ViaService": "ec2.*.amazonaws.com
 
 @dataclass(frozen=True)
 class Right:
-    """Actions on resources under a condition; ``operations`` are the playbooks that need it, none for all of them."""
+    """Actions on resources under a condition; ``operations`` are the playbooks that need it, none for all of them.
+
+    ``parameter`` names the parameter of the template that must be true for it.
+    """
 
     why: str
     actions: tuple[str, ...]
     resources: tuple[str, ...] = ("*",)
     condition: Condition = field(default_factory=dict, hash=False)
     operations: tuple[str, ...] = ()
+    parameter: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,6 +188,18 @@ _END = (
         _ec2("volume", "snapshot", "network-interface", "security-group", "image"),
         _MADE_TEMPORARY,
     ),
+    Right(
+        "Take back what a run has shared",
+        ("ec2:ModifySnapshotAttribute",),
+        _ec2("snapshot"),
+        {**_MADE, "Null": {"ec2:Add/group": "true", "ec2:Add/userId": "true"}},
+    ),
+    Right(
+        "And no longer call it shared",
+        ("ec2:DeleteTags",),
+        _ec2("snapshot"),
+        {**_MADE, "ForAllValues:StringLike": {"aws:TagKeys": ["mayfly:shared-*"]}},
+    ),
 )
 _REPOSITORY = (
     # Under a condition on the prefix, S3 would answer 403 for an object that is not there.
@@ -214,6 +230,13 @@ _SNAPSHOTS = (
         _BACKUPS,
     ),
     Right("See whether the volumes' keys can be used", ("kms:DescribeKey",), ("*",), {}, _BACKUPS),
+    Right(
+        "Share snapshots with the worker's account, where mayfly_snapshot_access is share; never with everybody",
+        ("ec2:ModifySnapshotAttribute",),
+        _ec2("snapshot"),
+        {**_MADE, "Null": {"ec2:Add/group": "true"}},
+        _BACKUPS,
+    ),
 )
 _VOLUMES = (
     Right(
@@ -297,6 +320,14 @@ WORKER = Role(
             _ec2("snapshot"),
             _MADE,
             _BACKUPS,
+        ),
+        Right(
+            "Read blocks of what other accounts share with this one, whose tags are theirs alone",
+            READ_BLOCKS,
+            _ec2("snapshot"),
+            {"Null": {f"aws:ResourceTag/{DEPLOYMENT}": "true"}},
+            _BACKUPS,
+            parameter="SharedSnapshots",
         ),
         Right(
             "Try the EBS direct APIs with a snapshot that there is not",

@@ -20,7 +20,11 @@ PACK_ID_BYTES = 16
 _OBJECT = re.compile(
     r"packs/(?P<pp>[0-9a-f]{2})/(?P<pack>(?P=pp)[0-9a-f]{30})|trees/(?P<nn>[0-9a-f]{2})/(?P<node>(?P=nn)[0-9a-f]{62})"
 )
+_ATTEMPT = re.compile(
+    r"(?P<point>[0-9TZ]{16}-[A-Za-z0-9-]{1,64})\.(?P<writer>[0-9a-f]{8})\.(?P<number>[1-9][0-9]{0,8})"
+)
 _CONDEMNED = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
+_WRAPS = re.compile(r"(?P<number>[1-9][0-9]{0,8})(?:\.[0-9a-f]{8})?")
 _DIGITS = re.compile(r"[0-9a-f]{8}")
 _TIME = "%Y%m%dT%H%M%SZ"
 
@@ -69,6 +73,20 @@ def parse_resource(folder: str) -> ResourceName | None:
         return ResourceName(*parts) if len(parts) == 4 else None
     except ValueError:
         return None
+
+
+def wraps_key(repository_id: str, number: int, digits: str = "") -> str:
+    """Key of an object with wraps of the repository's key of that number.
+
+    ``digits``: "" of the first such object, of further ones 8, hexadecimal and random.
+    """
+    return f"{KEYS}{repository_id}.{number}" + (f".{digits}" if digits else "")
+
+
+def parse_key(key: str, repository_id: str) -> int | None:
+    """The number of the key that an object below ``keys/`` wraps, None when it is none of this repository's."""
+    match = _WRAPS.fullmatch(key.removeprefix(f"{KEYS}{repository_id}."))
+    return int(match["number"]) if match else None
 
 
 def pack_key(resource: ResourceName, pack_id: bytes) -> str:
@@ -164,6 +182,27 @@ def archive_folder(resource: ResourceName, name: str) -> str:
 def is_pack(key: str) -> bool:
     """Whether it is the key of a pack, in the repository or in a set."""
     return key.rsplit("/", 3)[-3:-2] == ["packs"]
+
+
+def attempts_prefix(resource: ResourceName) -> str:
+    """What the keys begin with of what backups write down of themselves while they go on."""
+    return f"{resource.path}/attempts/"
+
+
+def attempt_key(resource: ResourceName, point: str, writer: str, number: int) -> str:
+    """Key of the ``number``-th such object, from 1, of a writer of a restore point.
+
+    ``writer``: 8 digits, hexadecimal and random, since a run may have several.
+    """
+    return f"{attempts_prefix(resource)}{point}.{writer}.{number}"
+
+
+def parse_attempt(name: str) -> tuple[str, str, int] | None:
+    """(id of the point, writer, number), of a key below attempts_prefix; None for any other."""
+    match = _ATTEMPT.fullmatch(name)
+    if match is None or parse_point(match["point"]) != (match["point"], 0):
+        return None
+    return match["point"], match["writer"], int(match["number"])
 
 
 def points_prefix(resource: ResourceName) -> str:

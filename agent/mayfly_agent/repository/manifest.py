@@ -38,7 +38,8 @@ class VolumeRecord:
 
     ``method`` says what was read: "full", all written blocks; "compared", all of them, and stored were those that are
     not in the parent; "changed", what EBS named as changed since the parent's snapshot. ``reason`` says why it was not
-    less. ``blocks_stored`` of the volume's ``blocks`` were written for this point.
+    less. ``blocks_stored`` of the volume's ``blocks`` were written for this point, and ``blocks_resumed`` by a backup
+    that did not come to its end.
     """
 
     volume_id: str
@@ -57,6 +58,7 @@ class VolumeRecord:
     method: str = "full"
     reason: str = ""
     blocks_stored: int = 0
+    blocks_resumed: int = 0
 
     @classmethod
     def from_dict(cls, value: Any) -> VolumeRecord:

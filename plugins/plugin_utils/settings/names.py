@@ -8,13 +8,17 @@ from __future__ import annotations
 
 PREFIX = "mayfly_"
 _BY_FILE = {
-    "accounts": ("deployment", "accounts", "worker_account"),
+    "accounts": ("deployment", "accounts", "worker_account", "snapshot_access"),
     "networks": ("networks", "control_node_cidr", "check_operations", "check_ports"),
     "connections": ("worker_connection", "bastion"),
     "instance_types": ("instance_types", "worker_market", "worker_order", "max_workers", "capacity_timeout"),
     "tags": ("worker_tags",),
     "repositories": (
         "repository",
+        "new_kms_key_id",
+        "new_passphrase",
+        "new_recovery_key",
+        "rotate_key",
         "full_backup",
         "restore_point",
         "restore_account",

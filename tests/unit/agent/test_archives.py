@@ -10,10 +10,12 @@ import pytest
 from mayfly_agent.archives import Archiving, Sets
 from mayfly_agent.errors import AgentError
 from mayfly_agent.job import Archived, ArchiveJob
-from mayfly_agent.repository import layout, repository
+from mayfly_agent.repository import layout, repository, seal
 from mayfly_agent.repository.marks import read_marks
+from mayfly_agent.s3 import S3Objects
 from mayfly_agent.status import Status
 
+from tests.unit.agent.hostile import Hostile
 from tests.unit.agent.lines import KEY, NAME, Line, Points, blocks, flipped, volume
 from tests.unit.agent.memory import Below, DyingObjects, Killed, MemoryObjects, set_in
 from tests.unit.agent.retention.sweeps import digests, held, only, settle, three_points
@@ -37,9 +39,9 @@ def two(points: Points) -> tuple[str, str]:
     return first.id, points.make(line, volume("snap-1", "snap-0"), parent=first.id).id
 
 
-def copy(points: Points, *names: str, back: bool = False, sets: Sets | None = None) -> dict[str, Any]:
+def copy(points: Points, *names: str, back: bool = False, sets: Sets | None = None, key: bytes = KEY) -> dict[str, Any]:
     """Archive these restore points, or bring these sets back."""
-    wanted = tuple(Archived(NAME, KEY, each) for each in names)
+    wanted = tuple(Archived(NAME, key, each) for each in names)
     common = job(run=RUN, points=wanted, storage_class="GLACIER")
     del common["resource_key"]
     sets = sets or (lambda folder: set_in(points.store, folder))
@@ -165,3 +167,29 @@ def test_an_archived_pack_says_what_to_do(points: Points, two: tuple[str, str]) 
 
     result = copy(points, *archived, back=True, sets=open_set)
     assert [each["error"] and each["error"]["code"] for each in result["points"]] == ["InvalidObjectState", None]
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted"), [(layout.pack_key(NAME, bytes(16)), "GLACIER"), (layout.node_key(NAME, bytes(32)), None)]
+)
+def test_packs_of_a_set_alone_are_in_its_class(s3: S3Objects, hostile: Hostile, key: str, wanted: str | None) -> None:
+    folder = layout.archive_folder(NAME, "20261124T013000Z-a.0123abcd")
+    made = S3Objects(s3._client, "bucket", folder, None, packs_class="GLACIER")
+    made.put(key, b"body")
+    s3.put(key, b"body")
+    (archived, plain) = hostile.requests
+    assert archived.path == f"/bucket/{folder}/{key}"
+    assert archived.headers.get("x-amz-storage-class") == wanted
+    assert "x-amz-storage-class" not in plain.headers
+
+
+def test_what_keys_before_a_rotation_have_sealed_is_sealed_with_the_newest(
+    points: Points, two: tuple[str, str]
+) -> None:
+    newest = seal.ResourceKey(b"n" * 32, (KEY,))
+    (archived,) = copy(points, two[1], key=newest)["points"]
+    inside = set_in(points.store, layout.archive_folder(NAME, archived["made"]))
+    for key, body in inside.objects.items():
+        assert seal.key_id(newest) in body[:16], key
+    (told,) = copy(points, archived["made"], back=True, key=newest)["points"]
+    assert told["error"] is None

@@ -18,12 +18,13 @@ import pytest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from mayfly_agent import probing
+from mayfly_agent.clients import CONFIG
 from mayfly_agent.ebs import DirectSnapshots
 from mayfly_agent.errors import AgentError
 from mayfly_agent.job import CheckJob, Port, RepositoryPlace, Service
 from mayfly_agent.probing import Finding, Probe, Rights
 from mayfly_agent.progress import Progress
-from mayfly_agent.s3 import CONFIG, S3Objects
+from mayfly_agent.s3 import S3Objects
 from mayfly_agent.signed import SignedRequests
 from mayfly_lab import certificates
 

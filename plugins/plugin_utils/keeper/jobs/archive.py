@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,7 @@ from ..context import Context
 from ..errors import KeeperError
 from ..policies import ARCHIVED, BROUGHT_BACK, folders_policy
 from ..repositories import ResourceName, open_repository
-from .part import Part, Session, partition
+from .part import Part, Session, key_fields, partition
 
 
 def _build(context: Context, arguments: dict[str, Any], *, folders: tuple[str, ...]) -> Part:
@@ -31,7 +30,7 @@ def _build(context: Context, arguments: dict[str, Any], *, folders: tuple[str, .
                 {
                     **each.resource,
                     "name": each.name,
-                    "key": base64.b64encode(opened.resource_key(ResourceName.from_dict(each.resource))).decode(),
+                    **key_fields(opened.resource_key(ResourceName.from_dict(each.resource)), "key"),
                 }
                 for each in planned.points
             ],

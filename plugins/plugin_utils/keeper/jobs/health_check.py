@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +10,7 @@ from ..context import Context
 from ..errors import KeeperError
 from ..policies import MARKED, folders_policy
 from ..repositories import open_repository
-from .part import Part, Session, partition
+from .part import Part, Session, key_fields, partition
 
 
 def build(context: Context, arguments: dict[str, Any]) -> Part:
@@ -31,8 +30,7 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
     return Part(
         fields={
             "resources": [
-                {**asdict(each), "key": base64.b64encode(opened.resource_key(each)).decode()}
-                for each in planned["resources"]
+                {**asdict(each), **key_fields(opened.resource_key(each), "key")} for each in planned["resources"]
             ],
             "mode": planned["mode"],
             "percent": planned["percent"],

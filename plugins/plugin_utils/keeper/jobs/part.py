@@ -9,7 +9,7 @@ from typing import Any
 
 from ..context import Context
 from ..policies import partition_of, repository_policy
-from ..repositories import ResourceName, open_repository
+from ..repositories import ResourceKey, ResourceName, open_repository
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,13 @@ def data_fields(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     opened = open_repository(context, arguments["repository"])
     context.state.repository = opened.info.id
     key = opened.resource_key(ResourceName.from_dict(arguments["resource"]))
-    return {"resource_key": base64.b64encode(key).decode(), "concurrency": arguments["concurrency"]}
+    return {**key_fields(key), "concurrency": arguments["concurrency"]}
+
+
+def key_fields(key: ResourceKey, newest: str = "resource_key") -> dict[str, Any]:
+    """A resource's keys as the agent takes them: the ``newest`` under that name, and those before it."""
+    first, *before = (base64.b64encode(each).decode() for each in (key, *key.before))
+    return {newest: first, "keys_before": before}
 
 
 def repository_session(context: Context, arguments: dict[str, Any], *, write: bool) -> Session:

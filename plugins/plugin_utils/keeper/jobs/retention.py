@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from ..context import Context
 from ..errors import KeeperError
 from ..policies import retention_policy
 from ..repositories import ResourceName, open_repository
-from .part import Part, Session, partition
+from .part import Part, Session, key_fields, partition
 
 
 def build(context: Context, arguments: dict[str, Any]) -> Part:
@@ -26,7 +25,7 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
     return Part(
         fields={
             "resources": [
-                {**each, "resource_key": base64.b64encode(opened.resource_key(ResourceName.from_dict(each))).decode()}
+                {**each, **key_fields(opened.resource_key(ResourceName.from_dict(each)))}
                 for each in context.state.retention
             ],
             "live_share": arguments["live_share"],

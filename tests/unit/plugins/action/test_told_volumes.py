@@ -14,12 +14,14 @@ def test_a_line_for_each_volume_says_how_and_why() -> None:
         "vol-1": {**COUNTED, "method": "changed", "reason": ""},
         "vol-2": {**COUNTED, "method": "compared", "reason": "its size is 2 GiB and was 1 GiB"},
         "vol-3": {**COUNTED, "method": "full", "reason": "the parent does not have it"},
+        "vol-4": {**COUNTED, "method": "full", "reason": "", "blocks_resumed": 7},
     }
     assert told_volumes(volumes) == [
         "vol-1: changed blocks, 12 blocks read, 3 stored (1.5 MiB)",
         "vol-2: compared with the restore point before (its size is 2 GiB and was 1 GiB), "
         "12 blocks read, 3 stored (1.5 MiB)",
         "vol-3: full (the parent does not have it), 12 blocks read, 3 stored (1.5 MiB)",
+        "vol-4: full, 12 blocks read, 3 stored (1.5 MiB), 7 of an earlier attempt used again",
     ]
 
 

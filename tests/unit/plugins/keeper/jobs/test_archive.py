@@ -60,7 +60,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Archives:
     for hours in range(3):
         write_point(made, RESOURCE, {"vol-1": {0: 1, 5: 2}}, hours=hours)
     write_point(made, OTHER, {"vol-1": {0: 1, 5: 2}})
-    opened = repositories.Opened(made, info, MASTER)  # type: ignore[arg-type]
+    opened = repositories.Opened(made, info, {1: MASTER})  # type: ignore[arg-type]
     for names in (vars(archive), BUILD["archive"].func.__globals__):  # type: ignore[attr-defined]
         monkeypatch.setitem(names, "open_repository", lambda _context, _setting: opened)
     return made

@@ -33,7 +33,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> MemoryObjects:
     for name in (RESOURCE, OTHER):
         write_point(made, name, {})
     made.put(f"{OTHER.path}/packs/00/{'0' * 32}", bytes(1000))
-    opened = repositories.Opened(made, info, MASTER)  # type: ignore[arg-type]
+    opened = repositories.Opened(made, info, {1: MASTER})  # type: ignore[arg-type]
     for names in (vars(health_check), BUILD["health_check"].__globals__):  # type: ignore[attr-defined]
         monkeypatch.setitem(names, "open_repository", lambda _context, _setting: opened)
     return made

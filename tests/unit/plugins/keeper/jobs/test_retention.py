@@ -36,7 +36,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> MemoryObjects:
         written = manifest(RESOURCE, hours=hours, volumes=(record(bytes_stored=1000 + hours),))
         repository.commit(made, written, key_of(RESOURCE))
     write_point(made, OTHER, {})
-    opened = repositories.Opened(made, info, MASTER)  # type: ignore[arg-type]
+    opened = repositories.Opened(made, info, {1: MASTER})  # type: ignore[arg-type]
     for module in (retention, BUILD["retention"].__globals__):  # type: ignore[attr-defined]
         names = module if isinstance(module, dict) else vars(module)
         monkeypatch.setitem(names, "open_repository", lambda _context, _setting: opened)
