@@ -22,7 +22,7 @@ ARCHITECTURES := x86_64 aarch64
 AGENT_PYTHONS := 3.11 3.12 3.13 3.14
 BUNDLES := $(foreach architecture,$(ARCHITECTURES),\
 	$(AGENT_PYTHONS:%=roles/transfer_agent/files/mayfly-agent-$(architecture)-python%.tar.gz))
-AGENT_SOURCES := $(shell find agent -name '*.py' -not -path '*/build/*') $(wildcard agent/requirements.txt)
+AGENT_SOURCES := $(shell find agent/mayfly_agent -name '*.py' -o -path '*/browser/page/*') $(wildcard agent/requirements.txt)
 
 .PHONY: help setup agent demo test lint unit integration molecule end_to_end campaign faults invariants bench newest bare requirements clean
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pack the agent with all that it needs into one tar, for workers that cannot reach a registry.
+"""Pack the agent, and the page of a file recovery, with all that they need into one tar: workers reach no registry.
 
 ``python -m mayfly_agent.bundle --arch x86_64 --python 3.11 --output FILE``; the tar is unpacked in /opt. It serves that
 Python on that architecture alone. The same content gives the same bytes. Its file SOURCES says which agent it is: see
@@ -39,12 +39,15 @@ _UNUSED = (
     "pycparser/",
     "dateutil/zoneinfo/",
 )
+# What is a part of the agent beside its Python: the page's assets.
+_SUFFIXES = frozenset({".py", ".html", ".css", ".js", ".svg"})
+_PROGRAMS = {"mayfly-agent": "mayfly_agent.main", "mayfly-browser": "mayfly_agent.browser.main"}
 _LAUNCHER = """\
 #!/usr/bin/python3 -I
 import sys
 root = "/opt/mayfly/agent"
-sys.path[:0] = [root, f"{root}/lib"]
-from mayfly_agent.main import main
+sys.path[:0] = [root, f"{{root}}/lib"]
+from {module} import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -77,7 +80,7 @@ def digest_in(bundle: Path) -> str:
 
 
 def _sources() -> list[Path]:
-    return sorted(_HERE.rglob("*.py"))
+    return sorted(path for path in _HERE.rglob("*") if path.suffix in _SUFFIXES)
 
 
 def main() -> int:
@@ -95,10 +98,11 @@ def main() -> int:
             target = top / "mayfly_agent" / source.relative_to(_HERE)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
-        launcher = top / "bin/mayfly-agent"
-        launcher.parent.mkdir()
-        launcher.write_text(_LAUNCHER)
-        launcher.chmod(0o755)
+        (top / "bin").mkdir()
+        for name, module in _PROGRAMS.items():
+            launcher = top / "bin" / name
+            launcher.write_text(_LAUNCHER.format(module=module))
+            launcher.chmod(0o755)
         unfinished = options.output.with_suffix(".new")
         pack(top, unfinished)
         unfinished.replace(options.output)

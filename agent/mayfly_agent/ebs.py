@@ -12,14 +12,12 @@ from itertools import chain
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from urllib3.exceptions import HTTPError
-
 from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB
 from .credentials import expired
 from .errors import AgentError
 from .progress import Progress
 from .retries import Broken, Busy, Retries
-from .signed import Answer, SignedRequests
+from .signed import Answer, NoAnswer, SignedRequests
 from .signing import CONTENT, UNSIGNED, Credentials
 
 T = TypeVar("T")
@@ -205,7 +203,7 @@ class DirectSnapshots:
         def attempt(doubtful: bool) -> T:
             try:
                 answer = self._http.once(method, path, query, body, {**_JSON, **(headers or {})})
-            except HTTPError as error:
+            except NoAnswer as error:
                 message = f"{self._host} was not reached for {what}: {error}"
                 raise Broken(AgentError("EbsUnreachable", message, _NO_WAY)) from error
             if answer.status < 300 or (doubtful and done_by(answer)):

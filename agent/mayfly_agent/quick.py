@@ -19,10 +19,9 @@ from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 from botocore.exceptions import ClientError, FlexibleChecksumError
-from urllib3.exceptions import HTTPError
 
 from .progress import Clock
-from .signed import Answer, SignedRequests
+from .signed import Answer, NoAnswer, SignedRequests
 from .signing import CONTENT, UNSIGNED, Credentials, payload_hash
 
 _CONNECTIONS = 32
@@ -45,9 +44,14 @@ class QuickClient:
         clock: Clock,
         before: Callable[[], None] = lambda: None,
         url: str = "",
+        checksums: bool = True,
     ) -> None:
-        """``before`` as of SignedRequests. ``url``: of the store, "" for AWS's; buckets stand in the path there."""
-        self._aws = not url
+        """``before`` as of SignedRequests. ``url``: of the store, "" for AWS's; buckets stand in the path there.
+
+        ``checksums``: whether it verifies those that AWS does. All stores verify what is signed, so a body's SHA-256 is
+        signed where they do not, which takes longer.
+        """
+        self._checksums = checksums
         host, self._path = (url, f"/{bucket}/") if url else at_home(region, bucket)
         self._http = SignedRequests(
             credentials, "s3", region, host, connections=_CONNECTIONS, clock=clock, before=before
@@ -84,13 +88,10 @@ class QuickClient:
         StorageClass: str = "",
         **about: str,
     ) -> dict[str, Any]:
-        """{ETag, ResponseMetadata}.
-
-        AWS verifies a checksum; other stores may not know it, but all of them verify what is signed.
-        """
+        """{ETag, ResponseMetadata}."""
         said = {"if-none-match": IfNoneMatch, "if-match": IfMatch, "x-amz-storage-class": StorageClass}
         headers = {name: value for name, value in said.items() if value}
-        headers |= {CONTENT: UNSIGNED, _CHECKSUM: _crc32(Body)} if self._aws else {CONTENT: payload_hash(Body)}
+        headers |= {CONTENT: UNSIGNED, _CHECKSUM: _crc32(Body)} if self._checksums else {CONTENT: payload_hash(Body)}
         answer = self._ask("PutObject", "PUT", about, key=Key, headers=headers, body=Body)
         return {"ETag": answer.headers.get("etag", ""), "ResponseMetadata": _metadata(answer)}
 
@@ -110,7 +111,7 @@ class QuickClient:
         try:
             page = _page(ET.fromstring(answer.body))  # noqa: S314 - expat expands no entities that grow without bounds
         except (ET.ParseError, KeyError, ValueError) as error:
-            raise HTTPError(f"the list is none: {error!r}") from error
+            raise NoAnswer(f"the list is none: {error!r}") from error
         return {**page, "ResponseMetadata": _metadata(answer)}
 
     def _ask(
@@ -124,7 +125,7 @@ class QuickClient:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
     ) -> Answer:
-        """Raises ClientError when S3 refuses, HTTPError when no whole answer came."""
+        """Raises ClientError when S3 refuses, NoAnswer when no whole answer came."""
         owner = about.get("ExpectedBucketOwner")
         more = {"x-amz-expected-bucket-owner": owner} if owner else {}
         common = {CONTENT: payload_hash(b""), **more}

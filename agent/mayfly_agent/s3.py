@@ -18,7 +18,6 @@ from botocore.exceptions import (
     HTTPClientError,
     IncompleteReadError,
 )
-from urllib3.exceptions import HTTPError
 
 from .credentials import expired
 from .errors import AgentError
@@ -38,6 +37,7 @@ from .objects import (
 from .progress import Progress
 from .repository.layout import is_pack
 from .retries import Broken, Busy, Retries
+from .signed import NoAnswer
 
 T = TypeVar("T")
 _MISSING = ("NoSuchKey", "404", "NotFound")
@@ -68,7 +68,7 @@ _BROKEN = (
     ConnectionError,
     FlexibleChecksumError,
     HTTPClientError,
-    HTTPError,
+    NoAnswer,
     IncompleteReadError,
 )
 _REMEDIES = {
@@ -244,7 +244,7 @@ class S3Objects:
         with closing(answer["Body"]) as body:  # unread, it must not come before the answer to another request
             while piece := body.read(_PIECE_BYTES):
                 if self._clock.now() > ends:
-                    raise HTTPError(f"no whole body within {_BODY_SECONDS:.0f} seconds")
+                    raise NoAnswer(f"no whole body within {_BODY_SECONDS:.0f} seconds")
                 pieces.append(piece)
         return answer, b"".join(pieces)
 

@@ -135,7 +135,7 @@ options:
     required: true
 attributes:
   check_mode:
-    description: Whether it can run in check mode and say what it would do.
+    description: In check mode, it shows the candidates and reasons as well.
     support: full
 extends_documentation_fragment:
   - mayfly.workers.resource

@@ -433,3 +433,17 @@ def test_a_bucket_of_aws_is_asked_at_its_own_name(region: str, bucket: str, host
     url, path = at_home(region, bucket)
     assert asked == [f"{url}{path}a/b"]
     assert url == f"https://{host}"
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_the_store_can_verify_what_is_put(hostile: Hostile, progress: Progress, checksums: bool) -> None:
+    hostile.replies(DONE)
+    keys = Credentials("access", "secret")
+    client = QuickClient(
+        keys, "us-east-1", "bucket", lambda: None, clock=progress.clock, url=hostile.url, checksums=checksums
+    )
+    S3Objects(client, "bucket", "prefix", None, progress).put("key", b"body")
+    headers = hostile.requests[0].headers
+    assert headers["x-amz-content-sha256"] == ("UNSIGNED-PAYLOAD" if checksums else sha256(b"body").hexdigest())
+    crc = base64.b64encode(zlib.crc32(b"body").to_bytes(4, "big")).decode()
+    assert headers.get("x-amz-checksum-crc32") == (crc if checksums else None)

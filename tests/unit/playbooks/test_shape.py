@@ -249,7 +249,7 @@ class TestPlaybook:
         assert any(found) == (path.stem in MOVE_DATA)
 
     def test_fits_one_screen(self, path: Path) -> None:
-        assert len(path.read_text().splitlines()) <= 84
+        assert len(path.read_text().splitlines()) <= 94
 
     def test_sets_the_whole_connection_context(self, path: Path) -> None:
         for play in read(path):
