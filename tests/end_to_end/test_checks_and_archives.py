@@ -24,8 +24,8 @@ class Played:
     words: list[str]
     first: dict[str, Any] = field(default_factory=dict)
 
-    def play(self, name: str, *more: str, code: int = 0) -> tuple[str, dict[str, Any]]:
-        done = self.site.lab.playbook(name, *self.words, *more)
+    def play(self, name: str, *more: str, code: int = 0, inventory: str = "") -> tuple[str, dict[str, Any]]:
+        done = self.site.lab.playbook(name, *self.words, *more, inventory=inventory)
         assert done.returncode == code, done.stdout[-6000:] + done.stderr[-2000:]
         (entry,) = self.site.lab.report(name)["resources"].values()
         return done.stdout, entry
@@ -111,15 +111,10 @@ def test_a_damaged_block_is_found_marked_and_copied_anew(played: Played, tmp_pat
     assert (mended["method"], mended["reason"]) == ("compared", "a health check has found blocks of the parent damaged")
     assert 1 <= mended["blocks_stored"] < mended["blocks_read"]
 
-    _, entry = played.play("health_check", *full)  # the first point is damaged as before, and nothing else is
-    found = entry["health_check"]
-    assert [each["restore_point"] for each in found["damage"]] == [first]
-    assert (found["points"], found["damaged_points"], found["new_damaged_points"], found["marks"]) == (2, 1, 0, 0)
-
     played.play("retention")
     _, entry = played.play("health_check", *full)
     assert (entry["status"], entry["health_check"]["points"]) == ("Succeeded", 1)
-    assert entry["health_check"]["damaged_points"] == 0
+    assert (entry["health_check"]["damaged_points"], entry["health_check"]["damage"]) == (0, [])
 
 
 def test_what_retention_has_taken_comes_back_from_its_set(played: Played) -> None:
@@ -137,7 +132,9 @@ def test_what_retention_has_taken_comes_back_from_its_set(played: Played) -> Non
     assert played.objects("/archives/").keys() == sets.keys()
     assert len(played.objects(f"/marks/keep/{told['made']}")) == 1
 
-    played.play("volume_restore", "--limit", played.site.db, "-e", f"mayfly_restore_point={told['made']}")
+    # The instance is still there; the inventory of restore points lists another repository.
+    chosen = ("--limit", played.site.db, "-e", f"mayfly_restore_point={told['made']}")
+    played.play("volume_restore", *chosen, inventory="inventories/lab/ec2.aws_ec2.yml")
     made = restored(played.site, played.site.db)
     found = played.site.lab.digests(*made.values())
     assert {volume: found[new] for volume, new in made.items()} == played.first["digests"]
