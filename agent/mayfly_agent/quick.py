@@ -85,11 +85,12 @@ class QuickClient:
         Body: bytes,
         IfNoneMatch: str = "",
         IfMatch: str = "",
+        StorageClass: str = "",
         **about: str,
     ) -> dict[str, Any]:
         """{ETag, ResponseMetadata}."""
-        conditions = {"if-none-match": IfNoneMatch, "if-match": IfMatch}
-        headers = {name: value for name, value in conditions.items() if value}
+        said = {"if-none-match": IfNoneMatch, "if-match": IfMatch, "x-amz-storage-class": StorageClass}
+        headers = {name: value for name, value in said.items() if value}
         headers |= {CONTENT: UNSIGNED, _CHECKSUM: _crc32(Body)} if self._checksums else {CONTENT: payload_hash(Body)}
         answer = self._ask("PutObject", "PUT", about, key=Key, headers=headers, body=Body)
         return {"ETag": answer.headers.get("etag", ""), "ResponseMetadata": _metadata(answer)}
