@@ -212,7 +212,7 @@ class Backup:
             settings=job.settings,
             volumes=records,
             parent=job.parent if any(record.method != "full" for record in records) else None,
-            **self._locked(),
+            **(self._lock.said if self._lock else {}),
         )
 
     def _at_once(self, readers: Executor) -> Each:
@@ -220,19 +220,6 @@ class Backup:
             return ordered(readers, function, items, 2 * self._job.concurrency)
 
         return each
-
-    def _locked(self) -> dict[str, str]:
-        """What the manifest says of its lock."""
-        if self._lock is None:
-            return {}
-        point, objects = self._lock.point, self._lock.objects
-        assert point.until is not None
-        assert objects.until is not None
-        return {
-            "locked_until": point.until.isoformat(),
-            "lock_mode": point.mode,
-            "objects_locked_until": objects.until.isoformat(),
-        }
 
     def _volume(self, volume: JobVolume, parent: ParentPoint | None, why: str, means: _Means) -> VolumeRecord:
         status = self._status

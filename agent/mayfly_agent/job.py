@@ -372,6 +372,42 @@ class HealthCheckJob(Job):
         )
 
 
+@dataclass(frozen=True)
+class Archived:
+    """A restore point to archive, or a set to bring back, by its name; ``key`` is that of its resource's data."""
+
+    resource: ResourceName
+    key: bytes = field(repr=False)
+    name: str = ""
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Archived:
+        """From what was sent; raises as Job.common does."""
+        return cls(ResourceName.from_dict(value), _key(value, "key"), str(value["name"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveJob(Job):
+    """Copies of restore points into sets, or of sets into the repository; the job's own resource is that.
+
+    ``storage_class`` is what the packs of new sets are put in.
+    """
+
+    points: tuple[Archived, ...]
+    concurrency: int
+    storage_class: str = ""
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> ArchiveJob:
+        """From what was sent; raises as common does."""
+        return cls(
+            **cls.common(value),
+            points=tuple(Archived.parse(each) for each in value["points"]),
+            concurrency=int(value["concurrency"]),
+            storage_class=str(value.get("storage_class") or ""),
+        )
+
+
 def _key(value: Mapping[str, Any], newest: str = "resource_key") -> ResourceKey:
     """A resource's keys: the newest, and ``keys_before`` it from before rotations, oldest first."""
     texts = value[newest], *value.get("keys_before", ())

@@ -88,11 +88,12 @@ class QuickClient:
         IfMatch: str = "",
         ObjectLockMode: str = "",
         ObjectLockRetainUntilDate: datetime | None = None,
+        StorageClass: str = "",
         **about: str,
     ) -> dict[str, Any]:
         """{ETag, ResponseMetadata}."""
-        conditions = {"if-none-match": IfNoneMatch, "if-match": IfMatch}
-        headers = {name: value for name, value in conditions.items() if value}
+        said = {"if-none-match": IfNoneMatch, "if-match": IfMatch, "x-amz-storage-class": StorageClass}
+        headers = {name: value for name, value in said.items() if value}
         headers |= {CONTENT: UNSIGNED, _CHECKSUM: _crc32(Body)} if self._checksums else {CONTENT: payload_hash(Body)}
         if ObjectLockRetainUntilDate is not None:  # of what is locked, S3 asks for a checksum
             until = ObjectLockRetainUntilDate.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

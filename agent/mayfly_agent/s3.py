@@ -37,6 +37,7 @@ from .objects import (
     Stored,
 )
 from .progress import Progress
+from .repository.layout import is_pack
 from .retries import Broken, Busy, Retries
 from .signed import NoAnswer
 
@@ -75,6 +76,7 @@ _BROKEN = (
 _REMEDIES = {
     "NoSuchBucket": "Check bucket and region of mayfly_repository; the bucket must exist.",
     "AccessDenied": "The role lacks rights there, or account of mayfly_repository is not the bucket's owner.",
+    "InvalidObjectState": "It is archived: playbooks/archive.yml brings archived restore points back.",
     "PermanentRedirect": "Check region of mayfly_repository.",
     "CertificateNotTrusted": "Something between here and AWS answers in its place: exempt AWS's names from inspection.",
 }
@@ -113,7 +115,9 @@ class S3Objects:
         progress: Progress | None = None,
         *,
         endpoint_url: str = "",
+        packs_class: str = "",
     ) -> None:
+        """``packs_class`` is the storage class that packs are put in, "" for the bucket's own."""
         progress = progress or Progress()
         self._clock = progress.clock
         self._retries = Retries(progress)
@@ -122,6 +126,7 @@ class S3Objects:
         self._url = endpoint_url
         self._name = f"The store {endpoint_url}" if endpoint_url else "S3"
         self._remedies = _REMEDIES_ELSEWHERE if endpoint_url else _REMEDIES
+        self._packs_class = packs_class
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._common: dict[str, str] = {"Bucket": bucket}
         if owner:
@@ -154,6 +159,7 @@ class S3Objects:
         asked: dict[str, Any] = {"IfNoneMatch": "*"} if isinstance(condition, IfNoneMatch) else {}
         asked |= {"IfMatch": condition.etag} if isinstance(condition, IfMatch) else {}
         asked |= {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": lock.until} if lock else {}
+        asked |= {"StorageClass": self._packs_class} if self._packs_class and is_pack(key) else {}
 
         def attempt() -> str:
             answer = self._client.put_object(Key=self._prefix + key, Body=body, **asked, **self._common)

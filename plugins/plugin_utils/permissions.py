@@ -225,6 +225,7 @@ _REPOSITORY = (
         ("${RepositoryKey}",),
     ),
 )
+_ARCHIVES = Right("Retrieve archived restore points", ("s3:RestoreObject",), _OBJECTS, operations=("archive",))
 _SESSIONS = Right(
     "Give workers sessions of the role that is theirs",
     ("sts:AssumeRole",),
@@ -314,6 +315,7 @@ RUN = Role(
         *_VOLUMES,
         *_BAKING,
         *_REPOSITORY,
+        _ARCHIVES,
         *_UPLOADS,  # of a run that was killed, which the runner reaps itself
         _SESSIONS,
         *_SESSION_MANAGER,

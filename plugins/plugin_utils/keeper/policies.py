@@ -59,13 +59,17 @@ def _resources_policy(partition: str, bucket: str, prefix: str, actions: Sequenc
     return _policy(
         _allow(permissions.READ_OBJECTS, [f"{objects}repository.json"]),
         _allow(actions, [f"{objects}{_ANY_ACCOUNT}/*"]),
+        # Archives are nobody's to sweep.
+        {**_allow(permissions.DELETE_OBJECTS, [f"{objects}{_ANY_ACCOUNT}/*/*/*/archives/*"]), "Effect": "Deny"},
         _allow(permissions.LIST_OBJECTS, [f"arn:{partition}:s3:::{bucket}"], listed),
         _allow(permissions.USE_REPOSITORY_KEY, ["*"], through_s3),
     )
 
 
-# Folders of resources that the marks of a health check are written to.
+# Folders of resources that the marks of a health check are written to, an archive, and what is brought back from one.
 MARKED = ("marks/damaged",)
+ARCHIVED = ("archives",)
+BROUGHT_BACK = ("packs", "trees", "points", "marks/keep")
 
 
 def folders_policy(partition: str, bucket: str, prefix: str, folders: Sequence[str]) -> dict[str, Any]:

@@ -43,6 +43,15 @@ _BY_FILE = {
         "object_lock_days",
     ),
     "health_checks": ("health_check_mode", "health_check_percent"),
+    "archives": (
+        "archive_action",
+        "archive_point",
+        "archive_resources",
+        "archive_storage_class",
+        "archive_tier",
+        "archive_days",
+        "archive_wait",
+    ),
     "workers": (
         "worker_image",
         "image_copies",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime
 
 from mayfly_agent.errors import AgentError
@@ -141,3 +141,32 @@ class DyingObjects(MemoryObjects):
         if self._left <= 0:
             raise Killed
         super().delete(key)
+
+
+class Below(MutableMapping[str, bytes]):
+    """The objects below a folder, by the rest of their keys."""
+
+    def __init__(self, objects: MutableMapping[str, bytes], folder: str) -> None:
+        self._objects, self._folder = objects, f"{folder}/"
+
+    def __getitem__(self, key: str) -> bytes:
+        return self._objects[self._folder + key]
+
+    def __setitem__(self, key: str, body: bytes) -> None:
+        self._objects[self._folder + key] = body
+
+    def __delitem__(self, key: str) -> None:
+        del self._objects[self._folder + key]
+
+    def __iter__(self) -> Iterator[str]:
+        return (key.removeprefix(self._folder) for key in self._objects if key.startswith(self._folder))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def set_in(store: MemoryObjects, folder: str) -> MemoryObjects:
+    """What lies below a folder of a store."""
+    made = MemoryObjects()
+    made.objects = Below(store.objects, folder)  # type: ignore[assignment]
+    return made
