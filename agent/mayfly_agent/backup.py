@@ -147,8 +147,7 @@ class Backup:
         if parent and (other := why_not_shared(job.lock, parent[0])):
             parent, why = None, other
         if job.lock:
-            began = self._store.get(layout.REPOSITORY).date
-            self._lock = lock_of(job.lock, began, parent[0] if parent else None)
+            self._lock = lock_of(job.lock, window.began, parent[0] if parent else None)
         with pools(self._status.progress, read=job.concurrency, write=UPLOADS_AT_ONCE) as (readers, writers):
             found = Attempts(self._store, job.name, job.resource_key, readers).newest(points, window.ends)
             if found and job.lock and found.lock_mode not in (None, job.lock.mode):

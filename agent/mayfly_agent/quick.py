@@ -25,8 +25,9 @@ from .signed import Answer, NoAnswer, SignedRequests
 from .signing import CONTENT, UNSIGNED, Credentials, payload_hash
 
 _CONNECTIONS = 32
+# Of all calls; the bucket is the client's own.
+_KNOWN = {"Bucket", "ExpectedBucketOwner"}
 _CHECKSUM = "x-amz-checksum-crc32"
-_LOCK_MODE, _LOCK_UNTIL = "x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"
 
 
 class QuickClient:
@@ -86,18 +87,23 @@ class QuickClient:
         Body: bytes,
         IfNoneMatch: str = "",
         IfMatch: str = "",
+        StorageClass: str = "",
         ObjectLockMode: str = "",
         ObjectLockRetainUntilDate: datetime | None = None,
-        StorageClass: str = "",
         **about: str,
     ) -> dict[str, Any]:
         """{ETag, ResponseMetadata}."""
-        said = {"if-none-match": IfNoneMatch, "if-match": IfMatch, "x-amz-storage-class": StorageClass}
+        said = {
+            "if-none-match": IfNoneMatch,
+            "if-match": IfMatch,
+            "x-amz-storage-class": StorageClass,
+            "x-amz-object-lock-mode": ObjectLockMode,
+        }
+        if ObjectLockRetainUntilDate:
+            until = ObjectLockRetainUntilDate.astimezone(UTC)
+            said["x-amz-object-lock-retain-until-date"] = f"{until:%Y-%m-%dT%H:%M:%SZ}"
         headers = {name: value for name, value in said.items() if value}
         headers |= {CONTENT: UNSIGNED, _CHECKSUM: _crc32(Body)} if self._checksums else {CONTENT: payload_hash(Body)}
-        if ObjectLockRetainUntilDate is not None:  # of what is locked, S3 asks for a checksum
-            until = ObjectLockRetainUntilDate.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            headers |= {_LOCK_MODE: ObjectLockMode, _LOCK_UNTIL: until, _CHECKSUM: _crc32(Body)}
         answer = self._ask("PutObject", "PUT", about, key=Key, headers=headers, body=Body)
         return {"ETag": answer.headers.get("etag", ""), "ResponseMetadata": _metadata(answer)}
 
@@ -132,6 +138,8 @@ class QuickClient:
         body: bytes = b"",
     ) -> Answer:
         """Raises ClientError when S3 refuses, NoAnswer when no whole answer came."""
+        if unknown := about.keys() - _KNOWN:  # rather than leave it out
+            raise TypeError(f"{operation} does not know {', '.join(sorted(unknown))}")
         owner = about.get("ExpectedBucketOwner")
         more = {"x-amz-expected-bucket-owner": owner} if owner else {}
         common = {CONTENT: payload_hash(b""), **more}

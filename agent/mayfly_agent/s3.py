@@ -158,8 +158,8 @@ class S3Objects:
         """As ObjectStore says."""
         asked: dict[str, Any] = {"IfNoneMatch": "*"} if isinstance(condition, IfNoneMatch) else {}
         asked |= {"IfMatch": condition.etag} if isinstance(condition, IfMatch) else {}
-        asked |= {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": lock.until} if lock else {}
         asked |= {"StorageClass": self._packs_class} if self._packs_class and is_pack(key) else {}
+        asked |= {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": lock.until} if lock else {}
 
         def attempt() -> str:
             answer = self._client.put_object(Key=self._prefix + key, Body=body, **asked, **self._common)

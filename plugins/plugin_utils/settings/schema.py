@@ -121,10 +121,6 @@ class Settings(Setting):
         "UTC", description="the name of a time zone, as Europe/Berlin"
     )
     retention_live_share: int = _number(1, 90, 60)
-    object_lock: Literal["none", "governance", "compliance"] = Field(
-        "none", description="none, governance or compliance"
-    )
-    object_lock_days: int = _number(1, 36_500, 30)
     health_check_mode: Literal["quick", "sample", "full"] = Field("quick", description="quick, sample or full")
     health_check_percent: float = Field(5, gt=0, le=100, description="a share in percent, above 0 and up to 100")
     archive_action: Literal["archive", "return"] = Field("archive", description="archive or return")
@@ -136,6 +132,10 @@ class Settings(Setting):
     )
     archive_days: int = _number(1, 365, 3)
     archive_wait: int = _seconds(0, _WEEK, 0)
+    object_lock: Literal["none", "governance", "compliance"] = Field(
+        "none", description="none, governance or compliance"
+    )
+    object_lock_days: int = _number(1, 36_500, 30)
     worker_image: Image | None = Field(None, description="a dictionary with id, or with owner and name")
     image_copies: tuple[Text, ...] = Field((), description="a list of Regions")
     image_timeout: int = _seconds(60, _DAY, 7200)

@@ -141,16 +141,6 @@ def _writable(store: Any) -> bool:
     return True
 
 
-def _lockable(store: Any, setting: dict[str, Any]) -> bool:
-    """Raises KeeperError NoObjectLock for a bucket whose objects cannot be locked."""
-    if not _kept(store, setting)["locks"]:
-        message = f"The bucket {setting['bucket']} has no Object Lock, which mayfly_object_lock asks for."
-        raise KeeperError(
-            "NoObjectLock", message, "Enable it on the bucket, with versions, or set the setting to none."
-        )
-    return True
-
-
 def _kept(store: Any, setting: dict[str, Any]) -> dict[str, Any]:
     """What the bucket can do; raises KeeperError when there is none, or when it would lock leases."""
     try:
@@ -164,3 +154,13 @@ def _kept(store: Any, setting: dict[str, Any]) -> dict[str, Any]:
         message = f"The bucket {setting['bucket']} has a default retention, which would lock leases too."
         raise KeeperError("DefaultRetention", message, "Take the bucket's default retention away.")
     return {"conditional_puts": True, "versions": kept.versions, "locks": kept.locks}
+
+
+def _lockable(store: Any, setting: dict[str, Any]) -> bool:
+    """Raises KeeperError NoObjectLock for a bucket whose objects cannot be locked, and as _kept does."""
+    if not _kept(store, setting)["locks"]:
+        message = f"The bucket {setting['bucket']} has no Object Lock, which mayfly_object_lock asks for."
+        raise KeeperError(
+            "NoObjectLock", message, "Enable it on the bucket, with versions, or set the setting to none."
+        )
+    return True

@@ -37,7 +37,16 @@ cat {status} 2>/dev/null || echo '{{}}'
 """
 _LAST_WORDS = f"journalctl -u {_UNIT} -n 5 -o cat --no-pager 2>/dev/null | tail -c 500"
 # What the report tells of an agent's result.
-_REPORTED = ("digests", "restore_point", "locked_until", "checks", "retention", "health_check", "copied", "archive")
+_REPORTED = (
+    "digests",
+    "restore_point",
+    "locked_until",
+    "checks",
+    "retention",
+    "health_check",
+    "copied",
+    "archive",
+)
 # Longer than any run: keys of settings do not end by themselves.
 _KEYS_LAST = timedelta(days=30)
 _ALIVE = ("active", "activating", "deactivating", "reloading")
