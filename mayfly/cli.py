@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 def default_inventory(operation: str) -> Path:
     """The lab's own inventory for an operation: what was lost is found in the repository, all else in the accounts."""
     files = {
+        "archive": "repositories.yml",
         "health_check": "repositories.yml",
         "repository_create": "repositories.yml",
         "repository_copy": "repositories.yml",
@@ -152,6 +153,9 @@ def _details(resource: ResourceResult) -> str:
     if found := resource.health_check:
         parts.append(f"{found['points']} restore points checked, {found['damaged_points']} damaged")
         parts.append(f"{found['new_damaged_points']} of them newly")
+    if copied := resource.archive:
+        made = len(copied["points"]) - copied["failed"]
+        parts.append(f"{made} restore points copied, {copied['bytes_stored'] / 2**20:.0f} MiB stored")
     parts.extend(f"{old} → {new}" for old, new in resource.restored_volumes.items())
     return "".join(f", {part}" for part in parts)
 

@@ -22,7 +22,7 @@ _BAD_INPUT = frozenset({
     "NoVolumes", "NoWorkerRole", "ProductCode", "RepositoryDamaged", "RepositoryFormat", "RepositoryMissing",
     "RestorePointDamaged", "RestorePointMissing", "UnauthorizedOperation", "UnknownAccount",
     "UnknownAvailabilityZone", "UnknownOperation", "UnknownSecurityGroup", "UnknownSubnet", "UnknownVpc",
-    "WrongAccount", "WrongConnection", "WrongRecoveryKey", "WrongWorkerAccount",
+    "WrongAccount", "WrongConnection", "WrongRecoveryKey", "WrongTier", "WrongWorkerAccount",
 })  # fmt: skip
 
 
@@ -62,7 +62,7 @@ class ResourceResult:
     ``method``, "full", "changed" or "compared", with the ``reason`` why it was not "changed"). ``parent`` is the
     restore point that a backup went on from. ``restored_volumes`` maps an original volume's id to the new one's;
     ``digests`` maps a volume's id to the digest over its blocks. ``retention`` is what was deleted, ``health_check``
-    what was found, both as the module ``transfer`` returns them.
+    what was found, ``archive`` what was copied, as the module ``transfer`` returns them.
     """
 
     status: Status
@@ -78,6 +78,7 @@ class ResourceResult:
     retention: Mapping[str, Any] = field(default_factory=dict)
     copied: Mapping[str, Any] = field(default_factory=dict)
     health_check: Mapping[str, Any] = field(default_factory=dict)
+    archive: Mapping[str, Any] = field(default_factory=dict)
     errors: tuple[Failure, ...] = ()
 
 
@@ -132,6 +133,7 @@ def resource_result(entry: Mapping[str, Any], status: Status, errors: Iterable[F
         retention=entry.get("retention") or {},
         copied=entry.get("copied") or {},
         health_check=entry.get("health_check") or {},
+        archive=entry.get("archive") or {},
         errors=tuple(errors),
     )
 

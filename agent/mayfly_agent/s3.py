@@ -37,6 +37,7 @@ from .objects import (
     Stored,
 )
 from .progress import Progress
+from .repository.layout import is_pack
 from .retries import Broken, Busy, Retries
 from .signed import NoAnswer
 
@@ -75,6 +76,7 @@ _BROKEN = (
 _REMEDIES = {
     "NoSuchBucket": "Check bucket and region of mayfly_repository; the bucket must exist.",
     "AccessDenied": "The role lacks rights there, or account of mayfly_repository is not the bucket's owner.",
+    "InvalidObjectState": "It is archived: playbooks/archive.yml brings archived restore points back.",
     "PermanentRedirect": "Check region of mayfly_repository.",
     "CertificateNotTrusted": "Something between here and AWS answers in its place: exempt AWS's names from inspection.",
 }
@@ -113,7 +115,9 @@ class S3Objects:
         progress: Progress | None = None,
         *,
         endpoint_url: str = "",
+        packs_class: str = "",
     ) -> None:
+        """``packs_class`` is the storage class that packs are put in, "" for the bucket's own."""
         progress = progress or Progress()
         self._clock = progress.clock
         self._retries = Retries(progress)
@@ -122,6 +126,7 @@ class S3Objects:
         self._url = endpoint_url
         self._name = f"The store {endpoint_url}" if endpoint_url else "S3"
         self._remedies = _REMEDIES_ELSEWHERE if endpoint_url else _REMEDIES
+        self._packs_class = packs_class
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._common: dict[str, str] = {"Bucket": bucket}
         if owner:
@@ -147,10 +152,14 @@ class S3Objects:
             raise AgentError("ObjectDamaged", f"{key} has ended before byte {offset + length}.")
         return body
 
-    def put(self, key: str, body: bytes, condition: IfNoneMatch | IfMatch | None = None) -> str:
+    def put(
+        self, key: str, body: bytes, condition: IfNoneMatch | IfMatch | None = None, lock: Lock | None = None
+    ) -> str:
         """As ObjectStore says."""
-        asked = {"IfNoneMatch": "*"} if isinstance(condition, IfNoneMatch) else {}
+        asked: dict[str, Any] = {"IfNoneMatch": "*"} if isinstance(condition, IfNoneMatch) else {}
         asked |= {"IfMatch": condition.etag} if isinstance(condition, IfMatch) else {}
+        asked |= {"StorageClass": self._packs_class} if self._packs_class and is_pack(key) else {}
+        asked |= {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": lock.until} if lock else {}
 
         def attempt() -> str:
             answer = self._client.put_object(Key=self._prefix + key, Body=body, **asked, **self._common)
@@ -231,7 +240,21 @@ class S3Objects:
         if answer.get("ObjectLockLegalHoldStatus") == "ON":
             return Lock(None)
         until: datetime | None = answer.get("ObjectLockRetainUntilDate")
-        return Lock(until) if until else None
+        return Lock(until, answer.get("ObjectLockMode", "")) if until else None
+
+    def extend_lock(self, key: str, lock: Lock) -> None:
+        """As ObjectStore says, by one request; S3 refuses it of what is locked for longer already."""
+        asked = {"Mode": lock.mode, "RetainUntilDate": lock.until}
+        named = {"Key": self._prefix + key, **self._common}
+        try:
+            self._do(key, lambda: self._client.put_object_retention(Retention=asked, **named))
+        except AgentError as error:
+            if error.code != "AccessDenied" or not self._is_locked(key, lock):
+                raise
+
+    def _is_locked(self, key: str, wanted: Lock) -> bool:
+        found = self.lock(key, None)
+        return bool(found and found.until and wanted.until and found.until >= wanted.until)
 
     def kept(self) -> Kept:
         """What the bucket keeps beside objects; raises AgentError."""

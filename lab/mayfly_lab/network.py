@@ -56,14 +56,29 @@ def add_host(instance_id: str, private_ip: str) -> Path:
     inside = ["link set lo up", f"addr add {private_ip}/32 dev eth0", "link set eth0 up"]
     inside += [f"route add {gateway} dev eth0", f"route add default via {gateway}"]
     run("ip", "-n", instance_id, "-b", "-", text="\n".join(inside) + "\n")
-    outside = [f"link set {link} up", f"route add {private_ip}/32 dev {link} src {addresses.CONTROL_NODE}"]
-    run("ip", "-b", "-", text="\n".join(outside) + "\n")
+    run("ip", "-b", "-", text=f"link set {link} up\n{_route(private_ip, link)}\n")
     return Path("/run/netns") / instance_id
 
 
 def remove_host(instance_id: str) -> None:
     """Remove the namespace, with its link and route."""
     run("ip", "netns", "del", instance_id)
+
+
+def add_tap(instance_id: str, private_ip: str) -> None:
+    """A link of a machine that lays the other end of it by itself."""
+    link = interface(instance_id)
+    run("ip", "tuntap", "add", link, "mode", "tap")
+    run("ip", "-b", "-", text=f"link set {link} up\n{_route(private_ip, link)}\n")
+
+
+def remove_tap(instance_id: str) -> None:
+    """Remove the link, with its route."""
+    run("ip", "link", "del", interface(instance_id))
+
+
+def _route(private_ip: str, link: str) -> str:
+    return f"route add {private_ip}/32 dev {link} src {addresses.CONTROL_NODE}"
 
 
 def resolver_configuration() -> str:

@@ -61,6 +61,9 @@ def _told(status: dict[str, Any]) -> str:
     if checked := status.get("checked"):
         done = f"{checked['points_done']} of {checked['points_total']} restore points"
         return f"{status['stage']}, {done}, {checked['blocks_done']} blocks and {checked['nodes_done']} nodes read"
+    if copied := status.get("copied"):
+        done = f"{copied['points_done']} of {copied['points_total']} restore points"
+        return f"{status['stage']}, {done}, {copied['blocks_done']} of {copied['blocks_total']} blocks"
     if not volumes:
         return str(status["stage"])
     done, total = (sum(volume[name] for volume in volumes) for name in ("blocks_done", "blocks_total"))

@@ -123,6 +123,19 @@ class Settings(Setting):
     retention_live_share: int = _number(1, 90, 60)
     health_check_mode: Literal["quick", "sample", "full"] = Field("quick", description="quick, sample or full")
     health_check_percent: float = Field(5, gt=0, le=100, description="a share in percent, above 0 and up to 100")
+    archive_action: Literal["archive", "return"] = Field("archive", description="archive or return")
+    archive_point: Annotated[str, BeforeValidator(str)] = Field("latest", description="latest, an id or a time")
+    archive_resources: tuple[Text, ...] = Field((), description="a list of ids of resources")
+    archive_storage_class: Literal["GLACIER", "DEEP_ARCHIVE"] = Field("GLACIER", description="GLACIER or DEEP_ARCHIVE")
+    archive_tier: Literal["expedited", "standard", "bulk"] = Field(
+        "standard", description="expedited, standard or bulk"
+    )
+    archive_days: int = _number(1, 365, 3)
+    archive_wait: int = _seconds(0, _WEEK, 0)
+    object_lock: Literal["none", "governance", "compliance"] = Field(
+        "none", description="none, governance or compliance"
+    )
+    object_lock_days: int = _number(1, 36_500, 30)
     worker_image: Image | None = Field(None, description="a dictionary with id, or with owner and name")
     image_copies: tuple[Text, ...] = Field((), description="a list of Regions")
     image_timeout: int = _seconds(60, _DAY, 7200)

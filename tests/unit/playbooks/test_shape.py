@@ -32,6 +32,7 @@ PLAYBOOKS = playbooks(ROOT / "playbooks")
 TASK_FILES = task_files(ROLES)
 LAUNCH = ROLES / "worker/tasks/launch.yml"
 NEED_A_WORKER = {
+    "archive",
     "ec2_backup",
     "health_check",
     "repository_copy",
