@@ -31,6 +31,8 @@ DELETE_OBJECTS = (
     "s3:GetObjectRetention",
     "s3:GetObjectVersion",
 )
+# Locks are made and made longer, and read to see whether they are long enough; none is ever lifted.
+LOCK_OBJECTS = ("s3:PutObjectRetention", "s3:GetObjectRetention")
 LIST_OBJECTS = ("s3:ListBucket", "s3:ListBucketVersions")
 USE_REPOSITORY_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
 # Of the key of an encrypted snapshot (https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html).
@@ -94,6 +96,7 @@ _LAUNCHED = ("instance", "volume", "network-interface", "spot-instances-request"
 _OBJECTS = ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*",)
 _BUCKET = ("arn:${AWS::Partition}:s3:::${Bucket}",)
 _BACKUPS = ("ec2_backup",)
+_LOCKS = (*_BACKUPS, "retention")
 _RESTORES = ("volume_restore",)
 _IMAGES = ("worker_image",)
 
@@ -204,14 +207,20 @@ _END = (
 _REPOSITORY = (
     # Under a condition on the prefix, S3 would answer 403 for an object that is not there.
     Right("Find restore points, and what is not there", LIST_OBJECTS, _BUCKET),
-    Right("Read the bucket's Object Lock", ("s3:GetBucketObjectLockConfiguration",), _BUCKET),
+    Right(
+        "See what the bucket keeps: locks and versions",
+        ("s3:GetBucketObjectLockConfiguration", "s3:GetBucketVersioning"),
+        _BUCKET,
+    ),
     Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS, "s3:DeleteObject"), _OBJECTS),
+    Right("Lock what opens the repository, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _LOCKS),
     Right(
         "Wrap and open the repository's key",
         ("kms:DescribeKey", "kms:Encrypt", *USE_REPOSITORY_KEY),
         ("${RepositoryKey}",),
     ),
 )
+_ARCHIVES = Right("Retrieve archived restore points", ("s3:RestoreObject",), _OBJECTS, operations=("archive",))
 _SESSIONS = Right(
     "Give workers sessions of the role that is theirs",
     ("sts:AssumeRole",),
@@ -301,6 +310,7 @@ RUN = Role(
         *_VOLUMES,
         *_BAKING,
         *_REPOSITORY,
+        _ARCHIVES,
         *_UPLOADS,  # of a run that was killed, which the runner reaps itself
         _SESSIONS,
         *_SESSION_MANAGER,
@@ -339,6 +349,7 @@ WORKER = Role(
         Right("Use the keys of encrypted volumes", USE_VOLUME_KEY, condition=_THROUGH_EC2),
         Right("Find what is in the repository", LIST_OBJECTS, _BUCKET, {"StringLike": {"s3:prefix": ["${Prefix}*"]}}),
         Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS), _OBJECTS),
+        Right("Lock restore points, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _BACKUPS),
         Right(
             "Delete what retention has found unneeded, of resources alone",
             DELETE_OBJECTS,

@@ -153,6 +153,37 @@ def damaged_key(resource: ResourceName, identity: str, digits: str) -> str:
     return f"{damaged_prefix(resource)}{identity}.{digits}"
 
 
+def keep_key(resource: ResourceName, identity: str) -> str:
+    """Key of the mark that keeps a restore point."""
+    return f"{marks_prefix(resource)}keep/{identity}"
+
+
+def archives_prefix(resource: ResourceName) -> str:
+    """What the keys of a resource's archived sets begin with."""
+    return f"{resource.path}/archives/"
+
+
+def archive_name(identity: str, digits: str) -> str:
+    """Name of a set that holds a restore point; ``digits`` are 8, hexadecimal and random."""
+    return f"{identity}.{digits}"
+
+
+def parse_archive(name: str) -> str | None:
+    """The id of the restore point that a set of that name holds, None for what is no such name."""
+    point, _, digits = name.rpartition(".")
+    return point if _DIGITS.fullmatch(digits) and parse_point(point) == (point, 0) else None
+
+
+def archive_folder(resource: ResourceName, name: str) -> str:
+    """Where a set lies: its objects' keys below it are those that they would have in the repository."""
+    return f"{archives_prefix(resource)}{name}"
+
+
+def is_pack(key: str) -> bool:
+    """Whether it is the key of a pack, in the repository or in a set."""
+    return key.rsplit("/", 3)[-3:-2] == ["packs"]
+
+
 def attempts_prefix(resource: ResourceName) -> str:
     """What the keys begin with of what backups write down of themselves while they go on."""
     return f"{resource.path}/attempts/"

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from ..errors import AgentError
-from ..objects import IfNoneMatch, ObjectExists, ObjectNotFound, ObjectStore
+from ..objects import IfNoneMatch, Lock, ObjectExists, ObjectNotFound, ObjectStore
 from . import layout
 from .keys import FIRST_KEY
 from .layout import ResourceName
@@ -38,14 +38,13 @@ class RepositoryInfo:
 def create(store: ObjectStore, wraps: Wraps) -> tuple[RepositoryInfo, bool]:
     """Make the repository; (what it is, whether it was made now). ``wraps`` gives the key's wraps for an id.
 
-    The key goes first, so that a repository without one is never seen. Raises AgentError when another format is there,
-    or when the store does not keep the promise that an object is created once.
+    The key goes first, so that a repository without one is never seen. Raises AgentError when another format is there.
+    Whether the store is fit for one, fitness.check_fit says.
     """
     try:
         return open_info(store), False
     except ObjectNotFound:
         pass
-    _check_create_only(store)
     identity, now = secrets.token_hex(16), datetime.now(UTC).isoformat(timespec="seconds")
     key = _write_key(store, identity, FIRST_KEY, wraps(identity))
     try:
@@ -146,7 +145,7 @@ def _wraps_in(name: str, body: bytes, info: RepositoryInfo, number: int) -> list
 
 def check_writable(store: ObjectStore) -> None:
     """Write and delete a small object; raises what the store says."""
-    key = _check_key()
+    key = check_key()
     write_once(store, key, b"")
     store.delete(key)
 
@@ -202,44 +201,31 @@ def first_digest(store: ObjectStore, key: str, resource_key: bytes) -> str:
     return str(open_with_value(body, resource_key, key)[1].get("first"))
 
 
-def commit(store: ObjectStore, manifest: Manifest, resource_key: bytes) -> tuple[str, str]:
+def commit(store: ObjectStore, manifest: Manifest, resource_key: bytes, lock: Lock | None = None) -> tuple[str, str]:
     """Write the manifest, which makes the restore point; its key, and the object's SHA-256 in hexadecimal digits.
 
     Raises ObjectExists for a second one of that id, ValueError for one that could not be read again.
     """
     key = layout.point_key(manifest.name, manifest.id)
     body = seal_manifest(manifest, resource_key, key)
-    write_once(store, key, body)
+    write_once(store, key, body, lock)
     return key, sha256(body).hexdigest()
 
 
-def write_once(store: ObjectStore, key: str, body: bytes) -> None:
+def write_once(store: ObjectStore, key: str, body: bytes, lock: Lock | None = None) -> None:
     """Create an object; raises ObjectExists when another one is there.
 
     When the answer to a request is lost, its repetition meets what the first one has written: that is no failure.
     """
     try:
-        store.put(key, body, IfNoneMatch())
+        store.put(key, body, IfNoneMatch(), lock)
     except ObjectExists:
         if store.get(key).body != body:
             raise
 
 
-def _check_create_only(store: ObjectStore) -> None:
-    """A store without conditional writes would let two writers overwrite each other."""
-    key = _check_key()
-    write_once(store, key, b"first")
-    try:
-        store.put(key, b"second", IfNoneMatch())
-    except ObjectExists:
-        return
-    finally:
-        store.delete(key)
-    message = "The store overwrites objects although it was asked to create them only (If-None-Match)."
-    raise AgentError("StoreUnfit", message, "Use a store that has conditional writes.")
-
-
-def _check_key() -> str:
+def check_key() -> str:
+    """The key of a new object that tests the store, and that anybody may delete."""
     return f"{layout.CHECKS}{secrets.token_hex(8)}"
 
 

@@ -70,7 +70,7 @@ class ResourceReport:
 
     def set(self, **values: Any) -> None:
         """Set any of resource, worker, parent, volumes, restore_point, restored_volumes, snapshots, digests, checks,
-        retention and health_check.
+        retention, health_check and archive.
         """
         with self._report.lock:
             self._values.update(values)

@@ -27,6 +27,8 @@ _BY_FILE = {
         "restore_kms_key_id",
         "restore_tags",
         "restore_timeout",
+        "copy_repository",
+        "copy_points",
     ),
     "retention": (
         "retention_count",
@@ -37,8 +39,19 @@ _BY_FILE = {
         "retention_yearly",
         "retention_time_zone",
         "retention_live_share",
+        "object_lock",
+        "object_lock_days",
     ),
     "health_checks": ("health_check_mode", "health_check_percent"),
+    "archives": (
+        "archive_action",
+        "archive_point",
+        "archive_resources",
+        "archive_storage_class",
+        "archive_tier",
+        "archive_days",
+        "archive_wait",
+    ),
     "workers": (
         "worker_image",
         "image_copies",
