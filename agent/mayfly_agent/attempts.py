@@ -208,7 +208,8 @@ class Attempts:
     def _read(self, key: str, after: datetime, ends: datetime) -> Attempt | None:
         """A note of what began ``after``, when what it names is there, and no sweep deletes that before ``ends``."""
         try:
-            value = open_mark(self._store, self._key, key)
+            # With the newest key alone: what was sealed before a rotation may be of somebody who knew that key.
+            value = open_mark(self._store, bytes(self._key), key)
             began = datetime.fromisoformat(value["began"])
             parts = tuple(_part(each) for each in value["volumes"])
             objects = [(f"{self._name.path}/{each}", int(size)) for each, size in value["objects"]]

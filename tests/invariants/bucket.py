@@ -16,7 +16,7 @@ from mayfly_agent.objects import Lock, Named, ObjectInfo, Refusals, Stored
 from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.trees import TreeReader
 
-from tests.invariants.promises import COMMITTED, LIVE, check
+from tests.invariants.promises import COMMITTED, DONE, LIVE, check
 from tests.unit.agent.lines import KEY, NAME
 from tests.unit.agent.memory import Condition, etag
 from tests.unit.agent.retention.aging import AgingObjects
@@ -103,6 +103,7 @@ class Bucket(AgingObjects):
         """What a manifest refers to, when it is put: all of it is there by then, but for what was damaged."""
         found: set[str] = set()
         manifest = repository.read_manifest(self, key, KEY)
+        DONE["restore points put that went on from an attempt"] += any(each.blocks_resumed for each in manifest.volumes)
         for volume in manifest.volumes:
             tree = TreeReader(manifest.place(volume), KEY, volume.tree(), _Undamaged(self))  # type: ignore[arg-type]
             try:

@@ -3,24 +3,30 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mayfly_agent.blocks import FANOUT
+from mayfly_agent.blocks import BLOCK_SIZE, FANOUT
 from mayfly_agent.job import LONGEST_RUN, LockJob
 from mayfly_agent.objects import Lock
 from mayfly_agent.progress import Progress
-from mayfly_agent.repository import layout
+from mayfly_agent.repository import layout, repository
 from mayfly_agent.repository.damaged import BlockRange, Damage, mark_damaged
 from mayfly_agent.repository.manifest import Manifest
+from mayfly_agent.repository.seal import ResourceKey
 from mayfly_agent.sweep import GRACE
 
 from tests.unit.agent.lines import KEY, NAME, Content, Line, Points, blocks, volume
 from tests.unit.agent.memory import Killed
 from tests.unit.agent.retention.aging import AgingObjects, Client, StoreClock
 from tests.unit.agent.retention.sweeps import SECOND, needed, new_store, settle, sweep
+from tests.unit.agent.transfers import back_up
 
 LONGEST = timedelta(seconds=LONGEST_RUN)
 DAY = timedelta(days=1)
@@ -40,12 +46,15 @@ class Case:
 
     def back_up(self, store: Any, snapshot: str, before: str = "", lasts: timedelta = DAY, **parts: Any) -> Manifest:
         """One that may last so long."""
-        progress = Progress(StoreClock(self.store))
-        progress.deadline = (self.store.now + lasts).timestamp()
         points = Points(store, self.points.folder)
         points.hours = self.points.hours
         self.line.read.clear()
-        return points.make(self.line, volume(snapshot, before), progress=progress, notes_every=0, **parts)
+        return points.make(self.line, volume(snapshot, before), progress=self.progress(lasts), notes_every=0, **parts)
+
+    def progress(self, lasts: timedelta) -> Progress:
+        made = Progress(StoreClock(self.store))
+        made.deadline = (self.store.now + lasts).timestamp()
+        return made
 
     def die(self, snapshot: str, before: str = "", notes: int = 2, **parts: Any) -> None:
         """Begin one that is killed when it has made so many notes."""
@@ -91,6 +100,22 @@ def test_the_second_worker_of_a_run_reads_and_stores_the_rest(case: Case) -> Non
     assert sorted(case.line.read) == [2 * FANOUT, 2 * FANOUT + 1, 3 * FANOUT, 3 * FANOUT + 1]
     assert made.volumes[0].method == "full"
     assert case.points.restored(made.id) == blocks(CONTENT)
+
+
+def test_a_process_that_was_killed_half_way(tmp_path: Path) -> None:
+    """The next one reads and stores the rest, and no more."""
+
+    def attempt(notes: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tests.unit.agent.interrupted", str(tmp_path), notes]
+        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+    killed = attempt("2")
+    assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, ""), killed.stderr
+    made = attempt("-1")
+    assert made.returncode == 0, made.stderr
+    record = json.loads(made.stdout)
+    assert record["read"] == [2 * FANOUT, 2 * FANOUT + 1, 3 * FANOUT, 3 * FANOUT + 1]
+    assert (record["bytes_read"], record["blocks_stored"], record["blocks_resumed"]) == (4 * BLOCK_SIZE, 4, 4)
 
 
 def test_a_later_run_reads_all_and_stores_what_was_not_stored(case: Case) -> None:
@@ -193,6 +218,15 @@ def test_what_was_found_damaged_meanwhile_is_not_taken_over(case: Case) -> None:
     damage = Damage(blocks=(BlockRange("vol-1", 0, 0),))
     mark_damaged(case.store, NAME, KEY, parent.id, damage=damage, run="check")
     assert counts(case.next("snap-1", "snap-0", parent=parent.id)) == (5, 0)
+
+
+def test_what_was_noted_down_before_a_rotation_is_not_taken_over(case: Case) -> None:
+    """Somebody may know the key from before."""
+    case.die("snap-0")
+    keys = ResourceKey(b"n" * 32, [KEY])
+    common = {"restore_point_time": case.store.now, "resource_key": keys, "progress": case.progress(DAY)}
+    made = back_up(case.store, case.line, case.points.folder, volumes=(volume("snap-0"),), **common)
+    assert counts(repository.read_manifest(case.store, made["manifest_key"], keys)) == (8, 0)
 
 
 def test_another_volume_takes_nothing_over(case: Case) -> None:
