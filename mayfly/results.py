@@ -76,6 +76,7 @@ class ResourceResult:
     volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     retention: Mapping[str, Any] = field(default_factory=dict)
+    copied: Mapping[str, Any] = field(default_factory=dict)
     health_check: Mapping[str, Any] = field(default_factory=dict)
     archive: Mapping[str, Any] = field(default_factory=dict)
     errors: tuple[Failure, ...] = ()
@@ -130,6 +131,7 @@ def resource_result(entry: Mapping[str, Any], status: Status, errors: Iterable[F
         volumes=volumes,
         digests=entry.get("digests") or {},
         retention=entry.get("retention") or {},
+        copied=entry.get("copied") or {},
         health_check=entry.get("health_check") or {},
         archive=entry.get("archive") or {},
         errors=tuple(errors),

@@ -68,6 +68,7 @@ class Lab:
             "archive": "repositories.yml",
             "health_check": "repositories.yml",
             "repository_create": "repositories.yml",
+            "repository_copy": "repositories.yml",
             "repository_keys": "repositories.yml",
             "retention": "repositories.yml",
             "volume_restore": "restore_points.yml",

@@ -18,6 +18,18 @@ class FileKeys(NamedTuple):
     token: str | None
 
 
+class FixedCredentials(NamedTuple):
+    """Keys that stay as they are."""
+
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+    def get_frozen_credentials(self) -> FileKeys:
+        """Those to sign the next request with."""
+        return FileKeys(*self)
+
+
 class FileCredentials:
     """Credentials from a file, read again whenever it is another one.
 

@@ -22,16 +22,38 @@ LONGEST_RETRY = 900.0
 # Seven days, in seconds: deletion from repositories rests on it.
 LONGEST_RUN = 604_800.0
 HEALTH_CHECKS = ("quick", "sample", "full")
+# A repository's store that is not AWS's, among the services of a check.
+STORE = "store"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A store that is not AWS's: its ``url``, https and without a path.
+
+    ``path_style``: buckets stand in the path of a request and not in the name of the host. ``authorities``: the
+    certificates that its own must come from, PEM; "" for those that the machine trusts.
+    """
+
+    url: str
+    path_style: bool = True
+    authorities: str = ""
 
 
 @dataclass(frozen=True)
 class RepositoryPlace:
-    """Where the repository is."""
+    """Where the repository is: ``region`` is what requests are signed for, ``endpoint`` None for AWS's own S3."""
 
     bucket: str
     prefix: str
     region: str
     owner: str | None = None
+    endpoint: Endpoint | None = None
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> RepositoryPlace:
+        """From what was sent; raises TypeError for what is none."""
+        endpoint = value.get("endpoint")
+        return cls(**{**value, "endpoint": Endpoint(**endpoint) if endpoint else None})
 
 
 @dataclass(frozen=True)
@@ -98,7 +120,7 @@ class Job:
             "run": value["run"],
             "seconds_left": float(value["seconds_left"]),
             "resource": value["resource"],
-            "repository": RepositoryPlace(**value["repository"]),
+            "repository": RepositoryPlace.parse(value["repository"]),
             "retry_timeout": float(value["retry_timeout"]),
         }
 
@@ -211,13 +233,52 @@ class RetentionJob(Job):
 
 
 @dataclass(frozen=True)
+class Copied:
+    """A resource, the keys of its data in both repositories, and the ids of the restore points to copy."""
+
+    resource: ResourceName
+    key: ResourceKey = field(repr=False)
+    target_key: ResourceKey = field(repr=False)
+    points: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Copied:
+        """From what was sent; raises as Job.common does."""
+        keys = _key(value), _key(value["target_keys"])
+        return cls(ResourceName.from_dict(value), *keys, points=frozenset(map(str, value["points"])))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyJob(Job):
+    """A copy of restore points from the job's repository, which is its ``resource``, to another one."""
+
+    resources: tuple[Copied, ...]
+    target: RepositoryPlace
+    concurrency: int
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> CopyJob:
+        """From what was sent; raises as common does."""
+        return cls(
+            **cls.common(value),
+            resources=tuple(Copied.parse(each) for each in value["resources"]),
+            target=RepositoryPlace.parse(value["target"]),
+            concurrency=int(value["concurrency"]),
+        )
+
+
+@dataclass(frozen=True)
 class Service:
-    """An AWS service in a Region, by the host name that answers for it. ``private``: a VPC endpoint has that name."""
+    """A service in a Region, by the host name that answers for it. ``private``: a VPC endpoint has that name.
+
+    STORE is the repository's, where that is not AWS's.
+    """
 
     name: str
     region: str
     host: str
     private: bool = False
+    port: int = 443
 
 
 @dataclass(frozen=True)

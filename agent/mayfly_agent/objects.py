@@ -89,6 +89,15 @@ class Lock:
     until: datetime | None
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What a bucket keeps beside objects: their versions, their locks, and whether it locks all of them by itself."""
+
+    versions: bool
+    locks: bool
+    default_retention: bool = False
+
+
 # The protocol has a method called list.
 Refusals = list[Refused]
 Named = tuple[str, str | None]

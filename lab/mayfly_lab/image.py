@@ -176,15 +176,25 @@ def ensure_image(cache: Path) -> Path:
     """
     authority = (cache / "ca.pem").read_text()
     recipe = repr((SUITE, PACKAGES, sorted(_FILES.items()), _FIRMWARE, _MASKED, _GENERATORS, SIZE_GIB, authority))
-    image = cache / f"debian-12-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.img"
+    return ensure(named(cache, "debian-12", recipe, ".img"), "mayfly_lab.image")
+
+
+def named(cache: Path, name: str, recipe: str, suffix: str = "") -> Path:
+    """Where what is built by a recipe lies; another recipe has another place."""
+    return cache / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}{suffix}"
+
+
+def ensure(image: Path, builder: str) -> Path:
+    """``image``, made by ``python -m BUILDER FOLDER CACHE IMAGE`` where it is missing; raises CommandFailed."""
     if not image.exists():
+        cache = image.parent
         remove_unfinished(cache)
-        print(f"building the machine image {image.name} (once, about a minute)", flush=True)
+        print(f"building the machine image {image.name} (once, one to two minutes)", flush=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as folder:
             # Whatever kills this process ends the whole build, with its mounts.
             with_it = ["setpriv", "--pdeathsig", "KILL"]
             apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-            build = [sys.executable, "-m", "mayfly_lab.image", folder, str(cache), str(image)]
+            build = [sys.executable, "-m", builder, folder, str(cache), str(image)]
             command = [*with_it, *apart, *build]
             try:
                 done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=_LIMIT)
@@ -205,41 +215,51 @@ def remove_unfinished(cache: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _build(folder: Path, authority: str, image: Path) -> None:
-    root = folder / "root"
-    packages = ",".join(PACKAGES)
-    run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", SUITE, root, wait=900)
-    for file in (root / "etc/cloud/cloud.cfg.d").iterdir():
-        file.unlink()
-    for name, text in _FILES.items():
+def bootstrap(root: Path, packages: list[str], files: dict[str, str], masked: list[str], authority: str) -> None:
+    """Debian with these packages, text files and masked units, without an identity, that trusts the lab's authority."""
+    run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}", SUITE, root, wait=900)
+    for name, text in files.items():
         (root / name).unlink(missing_ok=True)
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    with (root / "usr/lib/python3/dist-packages/cloudinit/dmi.py").open("a") as firmware:
-        firmware.write(_FIRMWARE)
     (root / "etc/mtab").unlink(missing_ok=True)
     (root / "etc/mtab").symlink_to("/proc/self/mounts")
     for key in (root / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
-    run("systemctl", f"--root={root}", "mask", *_MASKED)
-    run("systemctl", f"--root={root}", "add-wants", "multi-user.target", "cloud-init.target")
-    generators = root / "etc/systemd/system-generators"
-    generators.mkdir()
-    for name in _GENERATORS:
-        (generators / name).symlink_to("/dev/null")
+    run("systemctl", f"--root={root}", "mask", *masked)
     shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
     certificates = root / "usr/local/share/ca-certificates"
     certificates.mkdir(parents=True, exist_ok=True)
     (certificates / "mayfly-lab.crt").write_text(authority)
     run("chroot", root, "update-ca-certificates", wait=120)
     (root / "dev").chmod(0o755)
-    for name in ("etc", "var"):  # what a first boot does after a change of /usr has been done
-        (root / name / ".updated").touch()
-    unfinished = folder / "image"
-    with unfinished.open("wb") as stream:
+
+
+def make_disk(root: Path, disk: Path, label: str) -> None:
+    """A whole-disk ext4 of `SIZE_GIB` that holds a root file system."""
+    with disk.open("wb") as stream:
         stream.truncate(SIZE_GIB << 30)
     options = "lazy_itable_init=1,lazy_journal_init=1"
-    run("mkfs.ext4", "-q", "-L", "root", "-E", options, "-d", root, unfinished, wait=300)
+    run("mkfs.ext4", "-q", "-L", label, "-E", options, "-d", root, disk, wait=300)
+
+
+def _build(folder: Path, authority: str, image: Path) -> None:
+    root = folder / "root"
+    bootstrap(root, PACKAGES, _FILES, _MASKED, authority)
+    for file in (root / "etc/cloud/cloud.cfg.d").iterdir():
+        if str(file.relative_to(root)) not in _FILES:
+            file.unlink()
+    run("systemctl", f"--root={root}", "add-wants", "multi-user.target", "cloud-init.target")
+    generators = root / "etc/systemd/system-generators"
+    generators.mkdir()
+    for name in _GENERATORS:
+        (generators / name).symlink_to("/dev/null")
+    for name in ("etc", "var"):  # what a first boot does after a change of /usr has been done
+        (root / name / ".updated").touch()
+    with (root / "usr/lib/python3/dist-packages/cloudinit/dmi.py").open("a") as firmware:
+        firmware.write(_FIRMWARE)
+    unfinished = folder / "image"
+    make_disk(root, unfinished, "root")
     unfinished.replace(image)
 
 

@@ -55,6 +55,9 @@ def _told(status: dict[str, Any]) -> str:
         done = f"{swept['resources_done']} of {swept['resources_total']} resources"
         deleted = f"{swept['points_deleted']} restore points and {swept['objects_deleted']} objects deleted"
         return f"{status['stage']}, {done}, {deleted}"
+    if copying := status.get("copying"):
+        done = f"{copying['points_done']} of {copying['points_total']} restore points"
+        return f"{status['stage']}, {done}, {copying['bytes_stored'] / 2**20:.0f} MiB written"
     if checked := status.get("checked"):
         done = f"{checked['points_done']} of {checked['points_total']} restore points"
         return f"{status['stage']}, {done}, {checked['blocks_done']} blocks and {checked['nodes_done']} nodes read"

@@ -12,6 +12,7 @@ version_added: 0.1.0
 author: The mayfly project (@mayfly)
 description:
   - Writes the format into a bucket and wraps its key.
+  - A store that does not put on conditions, or does not show at once what was written, is refused.
   - Or looks whether a repository is there, of a known format, and writable.
   - Any one of a key's wraps opens it. What is named in O(repository) must open the keys that are there.
 options:
@@ -62,6 +63,13 @@ RETURN = r"""
 repository:
   description: Id of the repository, and with V(wrapped) and V(rotated) the number of its newest C(key).
   returned: success
+  type: dict
+store:
+  description:
+    - What the store can do, which V(present) tries with a small object; C(name) is bucket and prefix.
+    - C(conditional_puts) is true, since a store without them is refused, and null in check mode, in which nothing is
+      tried. C(versions) and C(locks) (Object Lock) are those of the bucket.
+  returned: when O(state=present)
   type: dict
 added:
   description: Kinds of the wraps that were added, of V(kms), V(passphrase) and V(recovery).

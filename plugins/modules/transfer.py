@@ -17,6 +17,8 @@ description:
     gone, all of that volume is read, and what is not in the restore point before is stored.
   - A retention removes what M(mayfly.workers.retention) has found for the same host in the same run, and what nothing
     needs any more.
+  - A copy brings what M(mayfly.workers.repository_copy) has found for the same host in the same run to a second
+    repository. Each block is verified by its SHA-256 and sealed anew with that repository's key.
   - A health check looks at what M(mayfly.workers.health_check) has planned for the same host in the same run, and marks
     restore points that are damaged. It succeeds when everything was looked at, whatever was found.
   - An archive copies what M(mayfly.workers.archive) has planned for the same host in the same run; the way back reads
@@ -27,7 +29,7 @@ options:
   operation:
     description: What to do.
     type: str
-    choices: [backup, restore, check, retention, health_check, archive, archive_return]
+    choices: [backup, restore, check, retention, health_check, repository_copy, archive, archive_return]
     required: true
   restore_point:
     description: For a restore, id of the restore point.
@@ -123,6 +125,7 @@ attributes:
 extends_documentation_fragment:
   - mayfly.workers.resource
   - mayfly.workers.repository
+  - mayfly.workers.repository.target
 """
 
 EXAMPLES = r"""
@@ -165,6 +168,13 @@ retention:
       later run deletes), C(locked) (objects), C(packs_rewritten) and C(failed) (resources) of the whole repository.
     - C(resources) tells the same of single ones by their path, with C(locked_until), C(points_damaged) and C(error).
   returned: when O(operation=retention)
+  type: dict
+copied:
+  description:
+    - C(points_copied), C(failed) (restore points and resources), C(blocks_copied), C(blocks_reused) (of a copy that had
+      not ended), and C(bytes_stored) of all that was copied.
+    - C(resources) tells the same of single ones by their path, with C(points), C(failed) and C(error).
+  returned: when O(operation=repository_copy)
   type: dict
 health_check:
   description:

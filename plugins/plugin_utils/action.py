@@ -20,7 +20,7 @@ from .keeper.errors import KeeperError
 from .settings import names
 
 _ENDING = ("worker.absent",)
-_SECRETS = ("new_passphrase", "passphrase", "recovery_key")
+_SECRETS = ("new_passphrase", "passphrase", "recovery_key", "secret_access_key")
 _MODULES = Path(__file__).parents[1] / "modules"
 Values = dict[str, Any]
 

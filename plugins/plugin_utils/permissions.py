@@ -204,7 +204,11 @@ _END = (
 _REPOSITORY = (
     # Under a condition on the prefix, S3 would answer 403 for an object that is not there.
     Right("Find restore points, and what is not there", LIST_OBJECTS, _BUCKET),
-    Right("Read the bucket's Object Lock", ("s3:GetBucketObjectLockConfiguration",), _BUCKET),
+    Right(
+        "See what the bucket keeps: locks and versions",
+        ("s3:GetBucketObjectLockConfiguration", "s3:GetBucketVersioning"),
+        _BUCKET,
+    ),
     Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS, "s3:DeleteObject"), _OBJECTS),
     Right(
         "Wrap and open the repository's key",

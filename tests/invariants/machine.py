@@ -43,6 +43,7 @@ _common = {
     "faults": st.sampled_from([0.0, 0.02, 0.1]),
     "lags": st.booleans(),
     "skew": skews,
+    "threads": st.sampled_from([False, False, False, True]),
 }
 
 

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,10 +24,10 @@ from mayfly_agent.repository.packs import PackReader
 from mayfly_agent.repository.trees import Place, TreeReader
 from mayfly_agent.restore import Restore
 from mayfly_agent.s3 import S3Objects
-from mayfly_agent.status import Status
 from mayfly_agent.sweep import Sweep
 
 from tests.invariants.bucket import Bucket
+from tests.invariants.inline import Untold, threads
 from tests.invariants.wire import Wire
 from tests.unit.agent.lines import KEY, NAME, Content, Line
 from tests.unit.agent.repository.points import digest
@@ -75,14 +76,13 @@ class Resource:
         self.bucket = Bucket()
         self.line = Line({})
         self._folder = folder
-        self._statuses = 0
 
     def back_up(self, run: Run, wire: Wire, notes_every: float) -> str:
         """The point's id; raises AgentError and Killed."""
         progress = wire.progress(run.until - self.bucket.now)
         common = {"run": run.name, "restore_point_time": run.time, "parent": run.parent, "volumes": (run.volume,)}
         wanted = BackupJob(**job(**common, source_region="us-east-1"))
-        with self._status(progress) as status:
+        with self._process(wire, progress) as status:
             store = S3Objects(wire, "bucket", "", None, progress)
             return str(Backup(wanted, self.line, store, status, notes_every).run()["restore_point"])
 
@@ -91,8 +91,8 @@ class Resource:
         progress = wire.progress(left)
         store = S3Objects(wire, "bucket", "", None, progress)
         chosen = Chosen(NAME, KEY, frozenset(remove))
-        sparse = Sweep(store, chosen, "sweep", progress, live_share=SHARE).run()
-        with pools(progress, read=2, write=2) as (readers, writers):
+        with self._process(wire, progress), pools(progress, read=2, write=2) as (readers, writers):
+            sparse = Sweep(store, chosen, "sweep", progress, live_share=SHARE).run()
             Compaction(store, chosen, sparse, readers, writers).run()
 
     def check(self, wire: Wire, left: timedelta) -> None:
@@ -100,14 +100,14 @@ class Resource:
         progress = wire.progress(left)
         common = job(run="check", resources=(Checked(NAME, KEY),), mode="full")
         del common["resource_key"]
-        with self._status(progress) as status:
+        with self._process(wire, progress) as status:
             HealthCheck(HealthCheckJob(**common), S3Objects(wire, "bucket", "", None, progress), status).run()
 
     def restore(self, point: str, wire: Wire, left: timedelta) -> dict[int, bytes]:
         """SHA-256 of each block; raises AgentError and Killed."""
         progress, sink = wire.progress(left), _Sink()
         wanted = RestoreJob(**job(restore_point=point, target=Target("us-east-1"), attempt=1))
-        with self._status(progress) as status:
+        with self._process(wire, progress) as status:
             Restore(wanted, sink, S3Objects(wire, "bucket", "", None, progress), status).run()
         return sink.digests
 
@@ -138,9 +138,10 @@ class Resource:
             found |= {key, *self.bucket.refers[key]}
         return found
 
-    def _status(self, progress: Progress) -> Status:
-        self._statuses += 1
-        return Status(self._folder / f"{self._statuses}.json", progress)
+    @contextmanager
+    def _process(self, wire: Wire, progress: Progress) -> Iterator[Untold]:
+        with threads(wire.luck.threads):
+            yield Untold(self._folder, progress)
 
     def _blocks(self, record: VolumeRecord) -> dict[int, bytes]:
         place, blocks = record.sealed_as or record.volume_id, dict[int, bytes]()

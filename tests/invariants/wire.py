@@ -83,7 +83,8 @@ class Luck:
     It is killed at its request ``dies``: before S3 has it, or (``late``) when S3 has done it. At request ``pauses`` it
     waits for ``go_on``: when it has looked at the clock and is to sign, or (``sent``) with the request under way.
     ``faults``: the share of requests that fail, as drawn from ``seed``. ``lags``: lists may be some minutes old.
-    ``skew``: how wrong its controller's clock was when it sent the deadline.
+    ``skew``: how wrong its controller's clock was when it sent the deadline. ``threads``: it has its threads, and what
+    they do comes in any order.
     """
 
     dies: int = -1
@@ -94,6 +95,7 @@ class Luck:
     faults: float = 0.0
     lags: bool = False
     skew: timedelta = timedelta(0)
+    threads: bool = False
 
     @property
     def breaks(self) -> bool:

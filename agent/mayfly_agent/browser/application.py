@@ -29,7 +29,7 @@ from .life import Life
 from .listing import Listings, Query
 from .names import Parts
 from .put_back import PutBacks
-from .refusals import Refused, refusal
+from .refusals import CutOff, Refused, refusal
 from .requests_log import RequestsLog
 from .search import matcher, search
 from .sessions import COOKIE, Session, Sessions
@@ -156,7 +156,7 @@ class Recovery:
 
         async def lines() -> AsyncIterator[bytes]:
             async with self._searches:
-                async for found in _in_threads(search(volume, parts, matches)):
+                async for found in self._streamed(search(volume, parts, matches)):
                     yield json.dumps(found).encode() + b"\n"
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
@@ -169,7 +169,7 @@ class Recovery:
     async def image(self, request: Request) -> Response:
         """An image, for the page to show."""
         volume, parts = self._place(request, "image")
-        return _sending(await _looked(lambda: files.image(volume, parts)))
+        return self._sending(await _looked(lambda: files.image(volume, parts)))
 
     async def file(self, request: Request) -> Response:
         """A file, or a part of it."""
@@ -177,7 +177,7 @@ class Recovery:
         wanted, unless_changed = request.headers.get("range", ""), request.headers.get("if-range", "")
         if wanted:
             request.state.noted["range"] = wanted[:64]
-        return _sending(await _looked(lambda: files.send(volume, parts, wanted, unless_changed)))
+        return self._sending(await _looked(lambda: files.send(volume, parts, wanted, unless_changed)))
 
     async def make_download(self, request: Request) -> Response:
         """An archive is asked for; it is made when it is fetched."""
@@ -199,7 +199,7 @@ class Recovery:
         self._counting.add(counting)
         counting.add_done_callback(self._counting.discard)
         headers = {"content-disposition": names.attachment(download.name)}
-        return StreamingResponse(_in_threads(content), 200, headers, archives.media_type(download.form))
+        return StreamingResponse(self._streamed(content), 200, headers, archives.media_type(download.form))
 
     async def cancel(self, request: Request) -> Response:
         """An archive is not wanted any more."""
@@ -223,6 +223,23 @@ class Recovery:
             volume.identity, base, chosen, str(mode), _session(request)
         ).id
         return JSONResponse({"id": request.state.noted["put_back"]}, 201)
+
+    def _sending(self, sending: files.Sending) -> Response:
+        headers = {**sending.headers, "content-security-policy": CONTENT_POLICY}
+        return StreamingResponse(self._streamed(sending.content), sending.status, headers)
+
+    async def _streamed(self, content: Iterator[T]) -> AsyncIterator[T]:
+        """The same, each made in a thread; what it holds open is closed with it. Raises CutOff when it cannot go on."""
+        try:
+            async for each in iterate_in_threadpool(content):
+                if self.life.over.is_set():
+                    raise CutOff
+                yield each
+        except OSError as error:
+            raise CutOff from error
+        finally:
+            if isinstance(content, Generator):
+                content.close()
 
     def _times(self) -> dict[str, float]:
         return {"idle_left": round(self.life.idle_left), "time_left": round(self.life.time_left)}
@@ -301,24 +318,9 @@ async def _looked(look: Callable[[], T]) -> T:
         raise Refused(504, "The volume did not answer in time.", 10) from None
 
 
-async def _in_threads(content: Iterator[T]) -> AsyncIterator[T]:
-    """The same, each made in a thread; what it holds open is closed with it."""
-    try:
-        async for each in iterate_in_threadpool(content):
-            yield each
-    finally:
-        if isinstance(content, Generator):
-            content.close()
-
-
 def _entered(volume: Volume, parts: Parts) -> None:
     with volume.folder(parts):
         pass
-
-
-def _sending(sending: files.Sending) -> Response:
-    headers = {**sending.headers, "content-security-policy": CONTENT_POLICY}
-    return StreamingResponse(_in_threads(sending.content), sending.status, headers)
 
 
 async def _refused(_request: Request, refused: Refused) -> Response:

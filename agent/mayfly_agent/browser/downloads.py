@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from .archives import Progress, compressed, counted, tar_stream, zip_stream
 from .names import Parts, shown
-from .refusals import Refused
+from .refusals import CutOff, Refused
 from .sessions import Session
 from .volumes import Volume
 
@@ -114,7 +114,7 @@ def _content(download: Download) -> Iterator[bytes]:
     try:
         for chunk in stream:
             if download.stopped():
-                return
+                raise CutOff
             download.sent += len(chunk)
             yield chunk
         download.state = "done"

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .life import Life
-from .refusals import Refused
+from .refusals import CutOff, Refused
 from .requests_log import RequestsLog
 from .sessions import COOKIE, Rates, Session, Sessions
 
@@ -78,17 +78,20 @@ class Guard:
 
         try:
             self._check(scope, headers, session, address)
+            await self._app(scope, receive, answer)
         except Refused as refused:
             noted["action"] = "refused"
             await refusing(refused)(scope, receive, answer)
-        else:
-            await self._app(scope, receive, answer)
+        except CutOff:
+            noted["cut_off"] = True
         finally:
             if noted.get("action") != "watch":  # the page asks every few seconds how far things are
                 who = session or scope["state"].get("opened")
                 seconds = round(time.monotonic() - began, 3)
                 self._log.write(
-                    who.name if who else "", address, {"method": scope["method"], **noted, **sent, "seconds": seconds}
+                    who.name if who else "",
+                    address,
+                    {"method": scope["method"][:8], **noted, **sent, "seconds": seconds},
                 )
 
     def _check(self, scope: Scope, headers: Headers, session: Session | None, address: str) -> None:
@@ -102,6 +105,8 @@ class Guard:
             raise Refused(421, "This page does not answer to that name.")
         if self._log.full:
             raise Refused(503, "The log of requests is full, and nothing is done without it.")
+        if scope["method"] not in ("GET", "POST"):
+            raise Refused(405, "Only GET and POST are known here.")
         if not scope["path"].startswith("/api/"):
             return
         if self._life.over.is_set():
@@ -109,7 +114,7 @@ class Guard:
         # Of another site's page, a browser says so; what is no browser says nothing.
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise Refused(403, "Another site has no business here.")
-        if scope["method"] not in ("GET", "HEAD") and (
+        if scope["method"] == "POST" and (
             headers.get("content-type", "") != "application/json"
             or headers.get("origin", f"https://{headers.get('host')}") != f"https://{headers.get('host')}"
         ):

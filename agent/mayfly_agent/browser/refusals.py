@@ -28,6 +28,10 @@ class Refused(Exception):
         self.wait = wait
 
 
+class CutOff(Exception):
+    """An answer that has begun and cannot go on: its connection is closed, so that nobody takes it for whole."""
+
+
 def refusal(error: OSError) -> Refused:
     """What the operating system said, as an answer; it tells nothing of where volumes are mounted."""
     status, message = _STATUS.get(error.errno or 0, (502, "The volume cannot be read here."))

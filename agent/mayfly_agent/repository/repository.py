@@ -38,14 +38,13 @@ class RepositoryInfo:
 def create(store: ObjectStore, wraps: Wraps) -> tuple[RepositoryInfo, bool]:
     """Make the repository; (what it is, whether it was made now). ``wraps`` gives the key's wraps for an id.
 
-    The key goes first, so that a repository without one is never seen. Raises AgentError when another format is there,
-    or when the store does not keep the promise that an object is created once.
+    The key goes first, so that a repository without one is never seen. Raises AgentError when another format is there.
+    Whether the store is fit for one, fitness.check_fit says.
     """
     try:
         return open_info(store), False
     except ObjectNotFound:
         pass
-    _check_create_only(store)
     identity, now = secrets.token_hex(16), datetime.now(UTC).isoformat(timespec="seconds")
     key = _write_key(store, identity, FIRST_KEY, wraps(identity))
     try:
@@ -146,7 +145,7 @@ def _wraps_in(name: str, body: bytes, info: RepositoryInfo, number: int) -> list
 
 def check_writable(store: ObjectStore) -> None:
     """Write and delete a small object; raises what the store says."""
-    key = _check_key()
+    key = check_key()
     write_once(store, key, b"")
     store.delete(key)
 
@@ -225,21 +224,8 @@ def write_once(store: ObjectStore, key: str, body: bytes) -> None:
             raise
 
 
-def _check_create_only(store: ObjectStore) -> None:
-    """A store without conditional writes would let two writers overwrite each other."""
-    key = _check_key()
-    write_once(store, key, b"first")
-    try:
-        store.put(key, b"second", IfNoneMatch())
-    except ObjectExists:
-        return
-    finally:
-        store.delete(key)
-    message = "The store overwrites objects although it was asked to create them only (If-None-Match)."
-    raise AgentError("StoreUnfit", message, "Use a store that has conditional writes.")
-
-
-def _check_key() -> str:
+def check_key() -> str:
+    """The key of a new object that tests the store, and that anybody may delete."""
     return f"{layout.CHECKS}{secrets.token_hex(8)}"
 
 

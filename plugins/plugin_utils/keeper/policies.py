@@ -38,9 +38,19 @@ def repository_policy(partition: str, bucket: str, prefix: str, resource_path: s
 
 def retention_policy(partition: str, bucket: str, prefix: str) -> dict[str, Any]:
     """Read, write and delete what lies in the folders of resources, which are named by accounts; no key of them all."""
+    actions = [*permissions.READ_OBJECTS, *permissions.WRITE_OBJECTS, *permissions.DELETE_OBJECTS]
+    return _resources_policy(partition, bucket, prefix, actions)
+
+
+def copy_policy(partition: str, bucket: str, prefix: str, *, write: bool) -> dict[str, Any]:
+    """Read, and in the repository that is copied to write, what lies in the folders of resources."""
+    actions = [*permissions.READ_OBJECTS, *(permissions.WRITE_OBJECTS if write else ())]
+    return _resources_policy(partition, bucket, prefix, actions)
+
+
+def _resources_policy(partition: str, bucket: str, prefix: str, actions: Sequence[str]) -> dict[str, Any]:
     base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     objects = f"arn:{partition}:s3:::{bucket}/{base}"
-    actions = [*permissions.READ_OBJECTS, *permissions.WRITE_OBJECTS, *permissions.DELETE_OBJECTS]
     listed = {"StringLike": {"s3:prefix": [f"{base}{_ANY_ACCOUNT}/*"]}}
     through_s3 = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}
     return _policy(

@@ -27,6 +27,8 @@ _BY_FILE = {
         "restore_kms_key_id",
         "restore_tags",
         "restore_timeout",
+        "copy_repository",
+        "copy_points",
     ),
     "retention": (
         "retention_count",

@@ -10,10 +10,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from .checks import DEFAULT_OPERATIONS, CheckOperations, CheckPorts
 from .connection import Bastion, Way
+from .copies import NEW, CopyPoints
 from .instance_types import InstanceTypes, InstanceTypesSetting
 from .model import SECRET, Setting, read, read_all
 from .names import PREFIX
 from .networks import AccountId, Network, Text
+from .repository import Repository
 from .tags import OwnTags
 from .zones import time_zone
 
@@ -68,18 +70,6 @@ class Image(Setting):
         return self
 
 
-class Repository(Setting):
-    """``mayfly_repository``: where restore points are kept, and what opens its key."""
-
-    bucket: Text = Field(description="the name of a bucket")
-    prefix: str = Field("", description="a prefix in the bucket")
-    region: Text = Field(description="the Region of the bucket")
-    account: AccountId = Field(description="the id of the account that owns the bucket, 12 digits in quotes")
-    kms_key_id: Text | None = Field(None, description="the id, alias or ARN of a KMS key")
-    passphrase: Text | None = Field(None, description="a text", json_schema_extra=SECRET)
-    recovery_key: Text | None = Field(None, description="a text", json_schema_extra=SECRET)
-
-
 class Hooks(Setting):
     """``mayfly_hooks``: shell commands around the snapshots."""
 
@@ -119,6 +109,8 @@ class Settings(Setting):
     restore_kms_key_id: Text | None = Field(None, description="the id, alias or ARN of a KMS key")
     restore_tags: OwnTags = Field(default_factory=dict, description="a dictionary of keys and values")
     restore_timeout: int = _seconds(60, _WEEK, 14400)
+    copy_repository: Repository | None = Field(None, description="a dictionary that names a bucket")
+    copy_points: CopyPoints = Field(NEW, description="new, missing, latest or a list of ids")
     retention_count: int = _number(0, 100_000, 0)
     retention_days: int = _number(0, 36_500, 0)
     retention_daily: int = _number(0, 36_500, 0)

@@ -150,6 +150,7 @@ class Benchmark:
         self, case: str, from_ours: tuple[Agent, str], files: dict[str, Path], others: list[Other], from_theirs: str
     ) -> None:
         ours, point = from_ours
+        direct.spare(self._snapshots, sum(file.stat().st_size for file in files.values()))
         served = ours.server_cpu_seconds()
         told = self._ours(case, ours, "restore", point=point, chosen=list(files))
         self._results.facts[f"{case}: the EBS server's CPU s"] = ours.server_cpu_seconds() - served

@@ -34,6 +34,7 @@ _DIGEST = 32
 # EBS keeps connections that ask for nothing for longer.
 _IDLE_SECONDS = 300
 _HEAD_BYTES = 65536
+_SPARE = "spare.img"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,13 @@ def take(folder: Path, name: str, image: Path, offset: int = 0, length: int | No
     return made
 
 
+def spare(folder: Path, size: int) -> None:
+    """Zeros for the next snapshot that is written: to find room for them is the file system's work, not a service's."""
+    with (folder / _SPARE).open("wb") as file:
+        for _ in range(size // BLOCK_SIZE):
+            file.write(bytes(BLOCK_SIZE))
+
+
 class _Files:
     """What is in the folder, read once."""
 
@@ -72,9 +80,12 @@ class _Files:
         self.writing = lru_cache(maxsize=16)(self._writing)
 
     def start(self, size_gib: int) -> str:
-        """A new snapshot of zeros."""
+        """A new snapshot of zeros: the file that spare() has made, if any."""
         name = f"snap-{secrets.token_hex(8)}"
-        with (self._folder / f"{name}.img").open("wb") as file:
+        made, spare = self._folder / f"{name}.img", self._folder / _SPARE
+        if spare.exists():
+            spare.rename(made)
+        with made.open("ab") as file:
             file.truncate(size_gib << 30)
         return name
 

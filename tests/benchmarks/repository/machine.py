@@ -18,6 +18,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"}
 
 
+def with_us(command: list[str]) -> list[str]:
+    """The same command, which ends when this process does, however it does."""
+    return ["setpriv", "--pdeathsig", "TERM", *command]
+
+
 def free_ports(count: int) -> list[int]:
     """So many ports of loopback that nobody has."""
     with ExitStack() as held:

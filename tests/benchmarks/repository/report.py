@@ -27,8 +27,8 @@ def table(results: Results) -> str:
         for number, (name, each) in enumerate(found.items()):
             per_gib = f"{each.cpu_seconds / gib:.2f}" if _of_the_image(case) else ""
             figures = f"{each.seconds:.2f} | {each.cpu_seconds:.2f} | {per_gib} | {each.peak_mib:.0f}"
-            stored = f"{each.stored / 2**20:.1f} | {each.requests or ''}"
-            lines.append(f"| {case if number == 0 else ''} | {name} | {figures} | {stored} |")
+            stored, shown = f"{each.stored / 2**20:.1f} | {each.requests or ''}", name.replace("|", "\\|")
+            lines.append(f"| {case if number == 0 else ''} | {shown} | {figures} | {stored} |")
     return "\n".join(lines)
 
 
@@ -47,9 +47,11 @@ def plot(results: Results, path: Path) -> None:
             places = [at for at, case in enumerate(cases) if name in results.cases[case]]
             values = [getattr(results.cases[cases[at]][name], field) for at in places]
             bars = axis.barh([at + 0.2 * number for at in places], values, 0.19, color=colour, label=name)
-            axis.bar_label(bars, fmt="%.1f", padding=2, fontsize=7)
+            axis.bar_label(bars, fmt="%.2g", padding=2, fontsize=7)
         axis.set_yticks([at + 0.3 for at in range(len(cases))], cases)
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
         axis.set_xlabel(f"{title}, image of {results.sizes.image / 2**30:.1f} GiB (logarithmic)")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].invert_yaxis()

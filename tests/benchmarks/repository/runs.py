@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.repository import agent, direct
-from tests.benchmarks.repository.machine import environment, free_ports
+from tests.benchmarks.repository.machine import environment, free_ports, with_us
 from tests.benchmarks.repository.store import Store
 from tests.labs import ROOT
 
@@ -100,7 +100,7 @@ def ebs_direct(snapshots: Path) -> Iterator[str]:
     """The server's URL, until the block is left."""
     port = free_ports(1)[0]
     command = [sys.executable, "-m", direct.__name__, str(snapshots), str(port)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(with_us(command), cwd=ROOT, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline(), "the server of the EBS direct APIs does not start"

@@ -13,14 +13,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from mayfly_agent import __version__
 from mayfly_agent.backup import Backup
 from mayfly_agent.blocks import BLOCK_SIZE, BLOCKS_PER_GIB
 from mayfly_agent.job import BackupJob, JobVolume
-from mayfly_agent.repository import keys, repository
+from mayfly_agent.repository import keys, layout, repository, seal
+from mayfly_agent.repository.layout import ResourceName
+from mayfly_agent.repository.manifest import Manifest, VolumeRecord
+from mayfly_agent.repository.packs import Location
+from mayfly_agent.repository.trees import Entry, Place, TreeWriter
 from mayfly_agent.status import Status
 
 from tests.benchmarks.repository.agent import KEY, Job, peak_mib
@@ -29,18 +34,11 @@ from tests.unit.agent.memory import Condition, MemoryObjects
 _ZEROS = bytes(BLOCK_SIZE)
 
 
-class Trees(MemoryObjects):
-    """Keeps all but packs."""
+class Nothing(MemoryObjects):
+    """Keeps neither packs nor trees: nobody reads them again."""
 
     def put(self, key: str, body: bytes, condition: Condition = None) -> str:
-        return "" if "/packs/" in key else super().put(key, body, condition)
-
-
-class Nothing(Trees):
-    """Keeps what stands alone; of trees nobody reads anything again."""
-
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
-        return "" if "/trees/" in key else super().put(key, body, condition)
+        return "" if "/packs/" in key or "/trees/" in key else super().put(key, body, condition)
 
 
 class Source:
@@ -70,12 +68,47 @@ def listed(gib: int, blocks: int) -> dict[str, Any]:
 
 def unchanged(gib: int, blocks: int) -> dict[str, Any]:
     """An incremental backup of such a volume in which nothing has changed."""
-    store, source = Trees(), Source(blocks)
+    store = MemoryObjects()
     _create(store)
-    parent = _back_up(store, source, gib, "one", "")
+    parent = _commit(store, gib, blocks)
     with _measured(blocks) as found:
-        _back_up(store, source, gib, "two", parent)
+        _back_up(store, Source(blocks), gib, "two", parent)
     return found
+
+
+def _commit(store: MemoryObjects, gib: int, blocks: int) -> str:
+    """A restore point of a volume of which nothing but the tree is there; its id."""
+    common = Job("", "", "bucket", "one").common()
+    name, pack, key = ResourceName.from_dict(common["resource"]), seal.new_id(), seal.key_id(KEY)
+    tree = TreeWriter(Place(name, "vol-1"), KEY, gib * BLOCKS_PER_GIB, store.put)
+    for index in range(blocks):
+        tree.add(Entry(index, index.to_bytes(32, "big"), Location(pack, key, index % 32, index % 32 * 1000, 1000)))
+    root = tree.finish()
+    volume = VolumeRecord(
+        volume_id="vol-1",
+        snapshot_id="snap-one",
+        device="/dev/xvdf",
+        size_gib=gib,
+        root=root.id,
+        levels=root.levels,
+        blocks=root.blocks,
+        digest=root.digest,
+        bytes_read=0,
+        bytes_stored=0,
+        seconds=0.0,
+    )
+    now = datetime.now(UTC) - timedelta(hours=1)
+    manifest = Manifest(
+        id=layout.point_id(now, common["run"]),
+        time=now.isoformat(),
+        run=common["run"],
+        agent=__version__,
+        resource=common["resource"],
+        settings={},
+        volumes=(volume,),
+    )
+    repository.commit(store, manifest, KEY)
+    return manifest.id
 
 
 def _create(store: MemoryObjects) -> None:

@@ -18,7 +18,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.benchmarks.repository.machine import ACCESS_KEY, REGION, SECRET_KEY, environment, free_ports
+from tests.benchmarks.repository.machine import ACCESS_KEY, REGION, SECRET_KEY, environment, free_ports, with_us
 
 _READY_SECONDS = 60
 # All that it listens on; else two of it could not run at once.
@@ -70,7 +70,7 @@ def started(folder: Path) -> Iterator[Store]:
     command += [f"-{name}={port}" for name, port in ports.items()]
     store = Store(f"http://127.0.0.1:{ports['s3.port']}", f"http://127.0.0.1:{ports['metricsPort']}/metrics")
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment())
+        process = subprocess.Popen(with_us(command), stdout=log, stderr=subprocess.STDOUT, env=environment())
     try:
         _wait(store, process, folder / "log")
         yield store

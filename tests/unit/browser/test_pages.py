@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import os
 import subprocess
@@ -170,6 +171,15 @@ def test_a_download_that_nobody_takes_any_more_ends(site: Site, volume: Path) ->
     assert site.told()["state"] == "running"
     connection.close()
     until(lambda: site.ask("/api/watch").json["downloads"][0]["state"] == "broken")
+    made = site.ask("/api/downloads", body={"volume": "v1", "path": "", "paths": ["big"], "format": "tar.zst"}).json
+    connection = site.connect()
+    connection.request("GET", f"/api/downloads/{made['id']}", headers={"cookie": site.cookie})
+    answer = connection.getresponse()
+    answer.read(1000)
+    assert site.ask(f"/api/downloads/{made['id']}/cancel", body={}).json["state"] == "canceled"
+    with pytest.raises((http.client.IncompleteRead, OSError)):  # nobody takes it for whole
+        answer.read()
+    connection.close()
     opened = [str(each.readlink()) for each in Path(f"/proc/{site.process.pid}/fd").iterdir() if each.is_symlink()]
     assert not any(each.endswith("/big") for each in opened)
     assert int((Path(f"/proc/{site.process.pid}/status")).read_text().partition("VmHWM:")[2].split()[0]) < 1_000_000
@@ -221,6 +231,7 @@ def test_the_end_is_for_everybody(volume: Path, tmp_path: Path) -> None:
         assert site.ask("/api/entries", volume="v1").status == 410
         assert site.enter().status == 410
         assert site.ask("/").status == 200  # the page says so
+        assert site.ask("/", method="HEAD").status == 405
         until(lambda: site.told()["state"] == "ended")
         told = site.told()
         assert (told["reason"], told["by"]) == ("asked", "browser-1 at 127.0.0.1")

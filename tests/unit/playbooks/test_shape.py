@@ -31,7 +31,16 @@ from tests.unit.playbooks.shape import (
 PLAYBOOKS = playbooks(ROOT / "playbooks")
 TASK_FILES = task_files(ROLES)
 LAUNCH = ROLES / "worker/tasks/launch.yml"
-NEED_A_WORKER = {"archive", "ec2_backup", "health_check", "retention", "volume_restore", "worker_check", "worker_image"}
+NEED_A_WORKER = {
+    "archive",
+    "ec2_backup",
+    "health_check",
+    "repository_copy",
+    "retention",
+    "volume_restore",
+    "worker_check",
+    "worker_image",
+}
 MOVE_DATA = {"ec2_backup", "volume_restore"}
 CONNECTION = "vars/worker_connection.yml"
 REACH = {

@@ -27,7 +27,7 @@ IMPORTS = [
 SETTING = re.compile(r"^\{\{ mayfly_([a-z_]+)(?: \| default\(.*, true\))? \}\}$")
 HANDED_ON = re.compile(r"^\{\{ ([a-z_]+)(?: or omit)? \}\}$")
 # What no user sets: the roles and playbooks themselves say it.
-OWN = {"retention_done", "transfer_agent_needed", "worker_needed"}
+OWN = {"repository_copy_done", "retention_done", "transfer_agent_needed", "worker_needed"}
 
 
 @pytest.mark.parametrize("role", IMPORTS)

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from ..context import Context
 from ..errors import KeeperError
 from ..policies import MARKED, folders_policy
 from ..repositories import open_repository
-from .part import Part, Session, key_fields, partition
+from .part import Part, key_fields, whole_session
 
 
 def build(context: Context, arguments: dict[str, Any]) -> Part:
@@ -24,9 +25,7 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
     setting = arguments["repository"]
     opened = open_repository(context, setting)
     context.state.repository = opened.info.id
-    account = str(setting["account"])
-    policy = folders_policy(partition(context, account), setting["bucket"], setting.get("prefix") or "", MARKED)
-    session = Session(account, policy)
+    session = whole_session(context, setting, partial(folders_policy, folders=MARKED))
     return Part(
         fields={
             "resources": [

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..context import Context
@@ -21,15 +22,25 @@ class Session:
 
 
 @dataclass(frozen=True)
+class Keys:
+    """Credentials for the agent at a store that is not AWS's: those of the settings, which nothing narrows."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Part:
     """``fields`` of the job, which come before those that all jobs have.
 
-    ``repository`` is the session for the repository, ``source`` the one for everything else.
+    ``repository`` is the session for the repository, ``source`` the one for everything else, ``target`` that for a
+    second repository, where there is one.
     """
 
     fields: dict[str, Any]
-    repository: Session
-    source: Session
+    repository: Session | Keys
+    source: Session | Keys
+    target: Session | Keys | None = None
 
 
 def data_fields(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -46,14 +57,33 @@ def key_fields(key: ResourceKey, newest: str = "resource_key") -> dict[str, Any]
     return {newest: first, "keys_before": before}
 
 
-def repository_session(context: Context, arguments: dict[str, Any], *, write: bool) -> Session:
+def keys_of(setting: Mapping[str, Any]) -> Keys | None:
+    """The credentials of a repository's own store, None for AWS's."""
+    if not setting.get("endpoint_url"):
+        return None
+    return Keys(str(setting.get("access_key_id") or ""), str(setting.get("secret_access_key") or ""))
+
+
+def repository_session(context: Context, arguments: dict[str, Any], *, write: bool) -> Session | Keys:
     """Credentials for the resource's part of the repository."""
     setting, name = arguments["repository"], ResourceName.from_dict(arguments["resource"])
+    if (keys := keys_of(setting)) is not None:
+        return keys
     account = str(setting["account"])
     policy = repository_policy(
         partition(context, account), setting["bucket"], setting.get("prefix") or "", name.path, write=write
     )
     return Session(account, policy)
+
+
+def whole_session(
+    context: Context, setting: Mapping[str, Any], policy: Callable[[str, str, str], dict[str, Any]]
+) -> Session | Keys:
+    """Credentials for all resources of a repository; ``policy`` is made of partition, bucket and prefix."""
+    if (keys := keys_of(setting)) is not None:
+        return keys
+    account = str(setting["account"])
+    return Session(account, policy(partition(context, account), setting["bucket"], setting.get("prefix") or ""))
 
 
 def partition(context: Context, account_id: str) -> str:

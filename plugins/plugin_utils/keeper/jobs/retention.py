@@ -9,7 +9,7 @@ from ..context import Context
 from ..errors import KeeperError
 from ..policies import retention_policy
 from ..repositories import ResourceName, open_repository
-from .part import Part, Session, key_fields, partition
+from .part import Part, key_fields, whole_session
 
 
 def build(context: Context, arguments: dict[str, Any]) -> Part:
@@ -19,9 +19,7 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
     setting = arguments["repository"]
     opened = open_repository(context, setting)
     context.state.repository = opened.info.id
-    account = str(setting["account"])
-    policy = retention_policy(partition(context, account), setting["bucket"], setting.get("prefix") or "")
-    session = Session(account, policy)
+    session = whole_session(context, setting, retention_policy)
     return Part(
         fields={
             "resources": [

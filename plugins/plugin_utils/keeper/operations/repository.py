@@ -5,33 +5,47 @@ from __future__ import annotations
 
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from ..context import Context
 from ..errors import KeeperError
-from ..repositories import ObjectNotFound, Opened, keys, open_repository, open_with, repository, store_of
+from ..repositories import (
+    AgentError,
+    ObjectNotFound,
+    Opened,
+    fitness,
+    keys,
+    open_repository,
+    open_with,
+    repository,
+    store_of,
+)
 from ..wraps import NAMES, Means, means_of, opens, recovery, wrapped
 from . import operation
 
 
 @operation("repository.create")
 def create(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{changed, repository: {id, created}}, with ``recovery_key`` when one was to be made and the repository was."""
+    """{changed, repository: {id, created}, store: {name, conditional_puts, versions, locks}}
+
+    With ``recovery_key`` when one was to be made and the repository was. ``conditional_puts`` is None in check mode, in
+    which nothing is tried; what lacks them is refused.
+    """
     setting = arguments["repository"]
     with context.report.stage("Creating"):
         store = store_of(context.run.clients, setting)
-        _refuse_default_retention(context, setting)
+        told = {"name": str(store), **_kept(store, setting)}
         if context.check:
+            told["conditional_puts"] = None
             try:
-                return {"changed": False, "repository": {"id": repository.open_info(store).id}}
+                return {"changed": False, "repository": {"id": repository.open_info(store).id}, "store": told}
             except ObjectNotFound:
-                return {"changed": True, "repository": {"id": None}}
+                return {"changed": True, "repository": {"id": None}, "store": told}
+        fitness.check_fit(store)
         means, secret = means_of(context.run.clients, setting), _new_recovery_key(arguments)
         means += [recovery(secret)] if secret else []
         info, changed = repository.create(
             store, lambda identity: wrapped(means, keys.new_key(), identity, keys.FIRST_KEY)
         )
-    made = {"changed": changed, "repository": {"id": info.id, "created": info.created}}
+    made = {"changed": changed, "repository": {"id": info.id, "created": info.created}, "store": told}
     return {**made, **_told(secret)} if changed else made
 
 
@@ -124,19 +138,16 @@ def _writable(store: Any) -> bool:
     return True
 
 
-def _refuse_default_retention(context: Context, setting: dict[str, Any]) -> None:
-    s3 = context.run.clients.client(str(setting["account"]), str(setting["region"]), "s3")
-    place = {"Bucket": setting["bucket"], "ExpectedBucketOwner": str(setting["account"])}
+def _kept(store: Any, setting: dict[str, Any]) -> dict[str, Any]:
+    """What the bucket can do; raises KeeperError when there is none, or when it would lock leases."""
     try:
-        lock = s3.get_object_lock_configuration(**place)["ObjectLockConfiguration"]
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code == "ObjectLockConfigurationNotFoundError":
-            return
-        if code in ("NoSuchBucket", "404"):
-            message = f"There is no bucket {setting['bucket']}."
-            raise KeeperError("NoSuchBucket", message, "Make it first, or mend bucket of mayfly_repository.") from error
-        raise
-    if lock.get("Rule", {}).get("DefaultRetention"):
+        kept = store.kept()
+    except AgentError as error:
+        if error.code != "NoSuchBucket":
+            raise
+        message = f"There is no bucket {setting['bucket']}."
+        raise KeeperError("NoSuchBucket", message, "Make it first, or mend bucket of mayfly_repository.") from error
+    if kept.default_retention:
         message = f"The bucket {setting['bucket']} has a default retention, which would lock leases too."
         raise KeeperError("DefaultRetention", message, "Take the bucket's default retention away.")
+    return {"conditional_puts": True, "versions": kept.versions, "locks": kept.locks}

@@ -15,11 +15,11 @@ from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.layout import ResourceName
 from mayfly_agent.repository.repository import RepositoryInfo
 
-from tests.unit.agent.memory import DyingObjects, ForgetfulObjects, Killed, MemoryObjects, OverwritingObjects
+from tests.unit.agent.memory import DyingObjects, ForgetfulObjects, Killed, MemoryObjects
 from tests.unit.agent.repository.points import KEY, MASTER, OTHER, RESOURCE, key_of, manifest, read_point, write_point
 
 RECOVERY = b"r" * 32
-PUTS_OF_CREATE = 4  # two of the check, keys/, repository.json
+PUTS_OF_CREATE = 2  # keys/, repository.json
 
 
 def wraps(identity: str, master: bytes = MASTER) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ class RacedObjects(MemoryObjects):
         return super().__getattribute__(name)
 
 
-@pytest.mark.parametrize("before", range(1, 8))
+@pytest.mark.parametrize("before", range(1, 5))
 def test_of_two_makers_one_wins_and_both_agree(before: int) -> None:
     store = RacedObjects(before)
     info, changed = repository.create(store, wraps)
@@ -118,14 +118,6 @@ def test_lost_answers_are_no_other_maker() -> None:
     assert repository.read_manifest(store, key, KEY) == manifest()
     with pytest.raises(ObjectExists):
         repository.commit(store, manifest(), KEY)
-
-
-def test_a_store_without_conditional_puts_is_refused() -> None:
-    store = OverwritingObjects()
-    with pytest.raises(AgentError, match="If-None-Match") as raised:
-        repository.create(store, wraps)
-    assert raised.value.code == "StoreUnfit"
-    assert not store.objects
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies imp
     MARKED,
     Snapshots,
     check_policy,
+    copy_policy,
     folders_policy,
     partition_of,
     read_policy,
@@ -350,6 +351,23 @@ DELETIONS = [
 @pytest.mark.parametrize(("action", "resource", "allowed"), DELETIONS)
 def test_retention_deletes_in_the_folders_of_resources_alone(action: str, resource: str, allowed: bool) -> None:
     assert allows(retention_policy("aws", "backups", "mayfly"), action, resource) is allowed
+
+
+COPIES = [
+    ("s3:GetObject", f"{RETAINED}/packs/00/{'0' * 32}", True, True),
+    ("s3:PutObject", f"{RETAINED}/points/x", False, True),
+    ("s3:DeleteObject", f"{RETAINED}/points/x", False, False),
+    ("s3:GetObject", f"{BUCKET}/mayfly/repository.json", True, True),
+    ("s3:PutObject", f"{BUCKET}/mayfly/repository.json", False, False),
+    ("s3:GetObject", f"{BUCKET}/mayfly/keys/{'0' * 32}.1", False, False),
+    ("s3:PutObject", f"{BUCKET}/other/{RESOURCE}/points/x", False, False),
+]
+
+
+@pytest.mark.parametrize(("action", "resource", "source", "target"), COPIES)
+def test_a_copy_reads_here_and_writes_there(action: str, resource: str, source: bool, target: bool) -> None:
+    assert allows(copy_policy("aws", "backups", "mayfly", write=False), action, resource) is source
+    assert allows(copy_policy("aws", "backups", "mayfly", write=True), action, resource) is target
 
 
 def test_retention_lists_folders_of_resources_alone() -> None:
