@@ -171,7 +171,15 @@ class Archiving:
     def _commit(self, copy: _Copy, wanted: Archived, records: tuple[VolumeRecord, ...]) -> None:
         """Write the manifest, last. What comes back is kept until somebody says otherwise: it is old already."""
         made = replace(
-            copy.manifest, id=copy.identity, run=self._job.run, agent=__version__, volumes=records, parent=None
+            copy.manifest,
+            id=copy.identity,
+            run=self._job.run,
+            agent=__version__,
+            volumes=records,
+            parent=None,
+            locked_until=None,
+            lock_mode=None,
+            objects_locked_until=None,
         )
         if self._back:
             said = {

@@ -20,7 +20,7 @@ from typing import Any
 
 from .errors import AgentError
 from .job import LONGEST_RUN, JobVolume
-from .objects import ObjectNotFound, ObjectStore
+from .objects import Lock, ObjectNotFound, ObjectStore
 from .parents import Leaf, Parent, ParentDamaged
 from .pipeline import ordered
 from .progress import Clock, Progress
@@ -112,7 +112,9 @@ class Notes:
         *,
         clock: Clock,
         every: float,
+        lock: Lock | None = None,
     ) -> None:
+        """``lock``: of what the backup puts; notes carry none."""
         self._store = store
         self._name = name
         self._key = resource_key
@@ -120,6 +122,7 @@ class Notes:
         self._began = began
         self._clock = clock
         self._every = every
+        self._object_lock = lock
         self._writer = secrets.token_hex(4)
         self._number = 0
         self._objects: list[tuple[str, int]] = []
@@ -128,7 +131,7 @@ class Notes:
 
     def put(self, key: str, body: bytes) -> None:
         """Put an object of the backup; for any thread."""
-        self._store.put(key, body)
+        self._store.put(key, body, lock=self._object_lock)
         with self._lock:
             self._objects.append((key.removeprefix(f"{self._name.path}/"), len(body)))
 

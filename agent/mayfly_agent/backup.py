@@ -12,13 +12,13 @@ earlier attempt 6 leaves each.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import groupby
 from operator import attrgetter
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import zstandard
 
@@ -28,13 +28,14 @@ from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB, FANOUT, ZERO_DIGEST
 from .ebs import NotComparable
 from .errors import AgentError
 from .job import BackupJob, JobVolume
+from .locking import PointLock, extend_locks, lock_of, why_not_shared
 from .objects import ObjectExists, ObjectStore
 from .parents import END, Leaf, Parent, ParentDamaged, ParentPoint, read_parent, record_for, why_not_changes
 from .pipeline import ordered, pools
 from .repository import layout, repository
 from .repository.damaged import Damage
 from .repository.manifest import Manifest, VolumeRecord, seal_manifest
-from .repository.trees import Entry, Place, Root
+from .repository.trees import Each, Entry, Place, Root
 from .status import Status
 from .volumes import UPLOADS_AT_ONCE, VolumeWriter
 
@@ -51,6 +52,8 @@ _COUNTERS = (
 )
 
 Listed = Iterator[tuple[int, str | None]]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Source(Protocol):
@@ -124,9 +127,11 @@ class Backup:
         self._status = status
         self._notes_every = notes_every
         self._local = threading.local()
+        self._lock: PointLock | None = None
 
     def run(self) -> dict[str, object]:
-        """Do it; {restore_point, manifest_key, manifest_sha256, digests, methods: {volume: {method, reason}}}.
+        """Do it; {restore_point, manifest_key, manifest_sha256, locked_until, digests, methods: {volume: {method,
+        reason}}}.
 
         Raises AgentError; nothing is listed then, unless it was the answer to the last request that was lost.
         """
@@ -139,8 +144,14 @@ class Backup:
             return made
         self._status.stage("Reading the parent")
         parent, why = read_parent(self._store, job.name, points, job.parent, job.resource_key)
+        if parent and (other := why_not_shared(job.lock, parent[0])):
+            parent, why = None, other
+        if job.lock:
+            began = self._store.get(layout.REPOSITORY).date
+            self._lock = lock_of(job.lock, began, parent[0] if parent else None)
         with pools(self._status.progress, read=job.concurrency, write=UPLOADS_AT_ONCE) as (readers, writers):
-            found = Attempts(self._store, job.name, job.resource_key, readers).newest(points, window.ends)
+            # What an attempt has put may be locked for less than this point promises, or not at all.
+            found = None if job.lock else self._attempts(readers).newest(points, window.ends)
             notes = Notes(
                 self._store,
                 job.name,
@@ -149,14 +160,19 @@ class Backup:
                 found.began if found else window.began,
                 clock=self._status.progress.clock,
                 every=self._notes_every,
+                lock=self._lock.objects if self._lock else None,
             )
             means = _Means(readers, writers, notes, found)
             for volume in job.volumes:
                 means.done.append(Part(self._volume(volume, parent, why, means), END))
-            records = tuple(each.record for each in means.done)
+            manifest = self._manifest(tuple(each.record for each in means.done))
+            if self._lock and self._lock.extends:
+                self._status.stage("Extending locks")
+                extend_locks(self._store, manifest, job.resource_key, self._lock.objects, self._at_once(readers))
         self._status.stage("Committing")
-        manifest = self._manifest(records)
-        key, digest = repository.commit(self._store, manifest, job.resource_key)
+        key, digest = repository.commit(
+            self._store, manifest, job.resource_key, self._lock.point if self._lock else None
+        )
         return _result(manifest, key, digest)
 
     def _check(self, points: Mapping[str, str]) -> dict[str, object] | None:
@@ -193,7 +209,30 @@ class Backup:
             settings=job.settings,
             volumes=records,
             parent=job.parent if any(record.method != "full" for record in records) else None,
+            **self._locked(),
         )
+
+    def _attempts(self, readers: Executor) -> Attempts:
+        return Attempts(self._store, self._job.name, self._job.resource_key, readers)
+
+    def _at_once(self, readers: Executor) -> Each:
+        def each(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+            return ordered(readers, function, items, 2 * self._job.concurrency)
+
+        return each
+
+    def _locked(self) -> dict[str, str]:
+        """What the manifest says of its lock."""
+        if self._lock is None:
+            return {}
+        point, objects = self._lock.point, self._lock.objects
+        assert point.until is not None
+        assert objects.until is not None
+        return {
+            "locked_until": point.until.isoformat(),
+            "lock_mode": point.mode,
+            "objects_locked_until": objects.until.isoformat(),
+        }
 
     def _volume(self, volume: JobVolume, parent: ParentPoint | None, why: str, means: _Means) -> VolumeRecord:
         status = self._status
@@ -361,6 +400,7 @@ def _result(manifest: Manifest, key: str, digest: str) -> dict[str, object]:
         "restore_point": manifest.id,
         "manifest_key": key,
         "manifest_sha256": digest,
+        "locked_until": manifest.locked_until,
         "digests": {record.volume_id: record.digest for record in records},
         "methods": {record.volume_id: {"method": record.method, "reason": record.reason} for record in records},
     }

@@ -21,6 +21,7 @@ VERSION = 1
 LONGEST_RETRY = 900.0
 # Seven days, in seconds: deletion from repositories rests on it.
 LONGEST_RUN = 604_800.0
+LOCK_MODES = ("GOVERNANCE", "COMPLIANCE")
 HEALTH_CHECKS = ("quick", "sample", "full")
 # A repository's store that is not AWS's, among the services of a check.
 STORE = "store"
@@ -142,11 +143,23 @@ class TransferJob(Job):
         }
 
 
+@dataclass(frozen=True)
+class LockJob:
+    """How a restore point is locked: in which mode, and for how many seconds from when its backup begins."""
+
+    mode: str
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if self.mode not in LOCK_MODES or not self.seconds > 0:
+            raise ValueError(f"a lock of {self.seconds} seconds in mode {self.mode!r} is none")
+
+
 @dataclass(frozen=True, kw_only=True)
 class BackupJob(TransferJob):
     """A backup of ``volumes`` in ``source_region``.
 
-    ``parent`` is the id of the restore point whose data may be shared, "" for none.
+    ``parent`` is the id of the restore point whose data may be shared, "" for none; ``lock`` is None for no lock.
     """
 
     source_region: str
@@ -154,6 +167,7 @@ class BackupJob(TransferJob):
     volumes: tuple[JobVolume, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     parent: str = ""
+    lock: LockJob | None = None
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> BackupJob:
@@ -165,6 +179,7 @@ class BackupJob(TransferJob):
             volumes=tuple(JobVolume(**each) for each in value["volumes"]),
             settings=value.get("settings") or {},
             parent=value.get("parent") or "",
+            lock=LockJob(**value["lock"]) if value.get("lock") else None,
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.client import responses
@@ -25,6 +25,8 @@ from .signed import Answer, NoAnswer, SignedRequests
 from .signing import CONTENT, UNSIGNED, Credentials, payload_hash
 
 _CONNECTIONS = 32
+# Of all calls; the bucket is the client's own.
+_KNOWN = {"Bucket", "ExpectedBucketOwner"}
 _CHECKSUM = "x-amz-checksum-crc32"
 
 
@@ -86,10 +88,20 @@ class QuickClient:
         IfNoneMatch: str = "",
         IfMatch: str = "",
         StorageClass: str = "",
+        ObjectLockMode: str = "",
+        ObjectLockRetainUntilDate: datetime | None = None,
         **about: str,
     ) -> dict[str, Any]:
         """{ETag, ResponseMetadata}."""
-        said = {"if-none-match": IfNoneMatch, "if-match": IfMatch, "x-amz-storage-class": StorageClass}
+        said = {
+            "if-none-match": IfNoneMatch,
+            "if-match": IfMatch,
+            "x-amz-storage-class": StorageClass,
+            "x-amz-object-lock-mode": ObjectLockMode,
+        }
+        if ObjectLockRetainUntilDate:
+            until = ObjectLockRetainUntilDate.astimezone(UTC)
+            said["x-amz-object-lock-retain-until-date"] = f"{until:%Y-%m-%dT%H:%M:%SZ}"
         headers = {name: value for name, value in said.items() if value}
         headers |= {CONTENT: UNSIGNED, _CHECKSUM: _crc32(Body)} if self._checksums else {CONTENT: payload_hash(Body)}
         answer = self._ask("PutObject", "PUT", about, key=Key, headers=headers, body=Body)
@@ -126,6 +138,8 @@ class QuickClient:
         body: bytes = b"",
     ) -> Answer:
         """Raises ClientError when S3 refuses, NoAnswer when no whole answer came."""
+        if unknown := about.keys() - _KNOWN:  # rather than leave it out
+            raise TypeError(f"{operation} does not know {', '.join(sorted(unknown))}")
         owner = about.get("ExpectedBucketOwner")
         more = {"x-amz-expected-bucket-owner": owner} if owner else {}
         common = {CONTENT: payload_hash(b""), **more}

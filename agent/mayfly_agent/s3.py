@@ -152,11 +152,14 @@ class S3Objects:
             raise AgentError("ObjectDamaged", f"{key} has ended before byte {offset + length}.")
         return body
 
-    def put(self, key: str, body: bytes, condition: IfNoneMatch | IfMatch | None = None) -> str:
+    def put(
+        self, key: str, body: bytes, condition: IfNoneMatch | IfMatch | None = None, lock: Lock | None = None
+    ) -> str:
         """As ObjectStore says."""
-        asked = {"IfNoneMatch": "*"} if isinstance(condition, IfNoneMatch) else {}
+        asked: dict[str, Any] = {"IfNoneMatch": "*"} if isinstance(condition, IfNoneMatch) else {}
         asked |= {"IfMatch": condition.etag} if isinstance(condition, IfMatch) else {}
         asked |= {"StorageClass": self._packs_class} if self._packs_class and is_pack(key) else {}
+        asked |= {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": lock.until} if lock else {}
 
         def attempt() -> str:
             answer = self._client.put_object(Key=self._prefix + key, Body=body, **asked, **self._common)
@@ -237,7 +240,21 @@ class S3Objects:
         if answer.get("ObjectLockLegalHoldStatus") == "ON":
             return Lock(None)
         until: datetime | None = answer.get("ObjectLockRetainUntilDate")
-        return Lock(until) if until else None
+        return Lock(until, answer.get("ObjectLockMode", "")) if until else None
+
+    def extend_lock(self, key: str, lock: Lock) -> None:
+        """As ObjectStore says, by one request; S3 refuses it of what is locked for longer already."""
+        asked = {"Mode": lock.mode, "RetainUntilDate": lock.until}
+        named = {"Key": self._prefix + key, **self._common}
+        try:
+            self._do(key, lambda: self._client.put_object_retention(Retention=asked, **named))
+        except AgentError as error:
+            if error.code != "AccessDenied" or not self._is_locked(key, lock):
+                raise
+
+    def _is_locked(self, key: str, wanted: Lock) -> bool:
+        found = self.lock(key, None)
+        return bool(found and found.until and wanted.until and found.until >= wanted.until)
 
     def kept(self) -> Kept:
         """What the bucket keeps beside objects; raises AgentError."""

@@ -44,10 +44,12 @@ _FRAMES_AT_ONCE = 262_144
 class Swept:
     """What a sweep has done. ``locked``: objects that Object Lock keeps, until ``locked_until`` at the latest.
 
-    ``points_damaged`` could not be read when packs were written anew, and stay as they are.
+    ``points_locked`` were to go, and are kept so. ``points_damaged`` could not be read when packs were written anew,
+    and stay as they are.
     """
 
     points_deleted: list[str] = field(default_factory=list)
+    points_locked: list[str] = field(default_factory=list)
     objects_deleted: int = 0
     bytes_deleted: int = 0
     objects_condemned: int = 0
@@ -105,6 +107,8 @@ class Sweep:
         self._unmark(marks.damaged)
         self._forget_attempts(began, listed)
         newest = max((each.modified for each in listed), default=datetime.min.replace(tzinfo=UTC))
+        if any(_is_locked(each, began) for each in points):
+            self._live_share = 0.0  # what is locked stays as it is: written anew, it would be stored twice
         sparse = self._condemn(began, newest, going_stays=stays_too)
         return Sparse(tuple(sparse), tuple(points))
 
@@ -151,6 +155,7 @@ class Sweep:
                 refused = self._delete((each for one in removed for each in versions.get(one.key, ())), count=False)
             kept = {each.key for each in refused}
             gone = gone and not kept and len(removed) == len(batch)
+            self.swept.points_locked += sorted({one.id for one in removed if one.key in kept})
             self._count_points(one for one in removed if one.key not in kept)
         return gone
 
@@ -294,3 +299,8 @@ class Sweep:
                 )
             if lock.until is not None:
                 self.swept.locked_until = max(lock.until, self.swept.locked_until or lock.until)
+
+
+def _is_locked(point: Point, now: datetime) -> bool:
+    lock = point.manifest.lock
+    return lock is not None and lock.until is not None and lock.until > now

@@ -26,6 +26,11 @@ options:
     type: str
     choices: [present, checked, wrapped, rotated]
     default: present
+  object_lock:
+    description: For V(checked), how restore points are to be locked; the bucket must have Object Lock.
+    type: str
+    choices: [none, governance, compliance]
+    default: none
   new_kms_key_id:
     description: For V(wrapped) and V(rotated), a further KMS key.
     type: str

@@ -60,6 +60,18 @@ options:
     description: Requests under way at once.
     type: int
     default: 16
+  object_lock:
+    description:
+      - For a backup, how S3 locks the restore point and all that it refers to, so that neither can be deleted. What is
+        shared with earlier restore points is locked anew before the restore point is there.
+      - In mode V(governance) who has a right of its own can lift the lock, in mode V(compliance) nobody can.
+    type: str
+    choices: [none, governance, compliance]
+    default: none
+  object_lock_days:
+    description: For how many days from when the backup begins.
+    type: int
+    default: 30
   live_share:
     description: For a retention, packs of which less than so many percent are in use are written anew; 0 for none.
     type: int
@@ -158,6 +170,10 @@ msg:
   returned: when O(operation=backup)
   type: list
   elements: str
+locked_until:
+  description: Until when S3 locks the restore point, ISO 8601; null when it is not locked.
+  returned: when O(operation=backup)
+  type: str
 digests:
   description: Digest over the hashes of all blocks of each volume.
   returned: when O(operation) is V(backup) or V(restore)
@@ -166,7 +182,8 @@ retention:
   description:
     - C(points_deleted), C(objects_deleted), C(bytes_deleted), C(objects_condemned) and C(bytes_condemned) (which a
       later run deletes), C(locked) (objects), C(packs_rewritten) and C(failed) (resources) of the whole repository.
-    - C(resources) tells the same of single ones by their path, with C(locked_until), C(points_damaged) and C(error).
+    - C(resources) tells the same of single ones by their path, with C(locked_until), C(points_locked),
+      C(points_damaged) and C(error).
   returned: when O(operation=retention)
   type: dict
 copied:

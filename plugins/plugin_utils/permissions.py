@@ -31,6 +31,8 @@ DELETE_OBJECTS = (
     "s3:GetObjectRetention",
     "s3:GetObjectVersion",
 )
+# Locks are made and made longer, and read to see whether they are long enough; none is ever lifted.
+LOCK_OBJECTS = ("s3:PutObjectRetention", "s3:GetObjectRetention")
 LIST_OBJECTS = ("s3:ListBucket", "s3:ListBucketVersions")
 USE_REPOSITORY_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
 # Of the key of an encrypted snapshot (https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html).
@@ -94,6 +96,7 @@ _LAUNCHED = ("instance", "volume", "network-interface", "spot-instances-request"
 _OBJECTS = ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*",)
 _BUCKET = ("arn:${AWS::Partition}:s3:::${Bucket}",)
 _BACKUPS = ("ec2_backup",)
+_LOCKS = (*_BACKUPS, "retention")
 _RESTORES = ("volume_restore",)
 _IMAGES = ("worker_image",)
 
@@ -210,6 +213,7 @@ _REPOSITORY = (
         _BUCKET,
     ),
     Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS, "s3:DeleteObject"), _OBJECTS),
+    Right("Lock what opens the repository, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _LOCKS),
     Right(
         "Wrap and open the repository's key",
         ("kms:DescribeKey", "kms:Encrypt", *USE_REPOSITORY_KEY),
@@ -345,6 +349,7 @@ WORKER = Role(
         Right("Use the keys of encrypted volumes", USE_VOLUME_KEY, condition=_THROUGH_EC2),
         Right("Find what is in the repository", LIST_OBJECTS, _BUCKET, {"StringLike": {"s3:prefix": ["${Prefix}*"]}}),
         Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS), _OBJECTS),
+        Right("Lock restore points, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _BACKUPS),
         Right(
             "Delete what retention has found unneeded, of resources alone",
             DELETE_OBJECTS,

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from ..errors import AgentError
-from ..objects import IfNoneMatch, ObjectExists, ObjectNotFound, ObjectStore
+from ..objects import IfNoneMatch, Lock, ObjectExists, ObjectNotFound, ObjectStore
 from . import layout
 from .keys import FIRST_KEY
 from .layout import ResourceName
@@ -201,24 +201,24 @@ def first_digest(store: ObjectStore, key: str, resource_key: bytes) -> str:
     return str(open_with_value(body, resource_key, key)[1].get("first"))
 
 
-def commit(store: ObjectStore, manifest: Manifest, resource_key: bytes) -> tuple[str, str]:
+def commit(store: ObjectStore, manifest: Manifest, resource_key: bytes, lock: Lock | None = None) -> tuple[str, str]:
     """Write the manifest, which makes the restore point; its key, and the object's SHA-256 in hexadecimal digits.
 
     Raises ObjectExists for a second one of that id, ValueError for one that could not be read again.
     """
     key = layout.point_key(manifest.name, manifest.id)
     body = seal_manifest(manifest, resource_key, key)
-    write_once(store, key, body)
+    write_once(store, key, body, lock)
     return key, sha256(body).hexdigest()
 
 
-def write_once(store: ObjectStore, key: str, body: bytes) -> None:
+def write_once(store: ObjectStore, key: str, body: bytes, lock: Lock | None = None) -> None:
     """Create an object; raises ObjectExists when another one is there.
 
     When the answer to a request is lost, its repetition meets what the first one has written: that is no failure.
     """
     try:
-        store.put(key, body, IfNoneMatch())
+        store.put(key, body, IfNoneMatch(), lock)
     except ObjectExists:
         if store.get(key).body != body:
             raise

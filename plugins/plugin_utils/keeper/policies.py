@@ -21,11 +21,14 @@ def partition_of(arn: str | None) -> str:
     return arn.split(":")[1] if arn else "aws"
 
 
-def repository_policy(partition: str, bucket: str, prefix: str, resource_path: str, *, write: bool) -> dict[str, Any]:
-    """Read, and for a backup write, below the prefix of one resource; nothing can be deleted."""
+def repository_policy(
+    partition: str, bucket: str, prefix: str, resource_path: str, *, write: bool, lock: bool = False
+) -> dict[str, Any]:
+    """Read, and for a backup write and lock, below the prefix of one resource; nothing can be deleted or unlocked."""
     base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     objects = f"arn:{partition}:s3:::{bucket}/{base}"
     actions = [*permissions.READ_OBJECTS, *(permissions.WRITE_OBJECTS if write else ())]
+    actions += permissions.LOCK_OBJECTS if lock else ()
     listed = {"StringLike": {"s3:prefix": [f"{base}{resource_path}/*"]}}
     through_s3 = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}
     return _policy(

@@ -21,7 +21,8 @@ ensure_agent_library()
 from mayfly_agent.clients import client_at  # noqa: E402
 from mayfly_agent.credentials import FixedCredentials  # noqa: E402
 from mayfly_agent.errors import AgentError  # noqa: E402
-from mayfly_agent.job import STORE, Endpoint  # noqa: E402
+from mayfly_agent.job import STORE, Endpoint, LockJob  # noqa: E402
+from mayfly_agent.locking import lock_repository  # noqa: E402
 from mayfly_agent.objects import ObjectNotFound  # noqa: E402
 from mayfly_agent.repository import fitness, keys, layout, repository  # noqa: E402
 from mayfly_agent.repository.layout import ResourceName  # noqa: E402
@@ -34,6 +35,7 @@ from mayfly_agent.s3 import S3Objects  # noqa: E402
 __all__ = [
     "STORE",
     "AgentError",
+    "LockJob",
     "Manifest",
     "ObjectNotFound",
     "Opened",
@@ -43,6 +45,7 @@ __all__ = [
     "fitness",
     "keys",
     "layout",
+    "lock_repository",
     "open_repository",
     "open_with",
     "place_of",

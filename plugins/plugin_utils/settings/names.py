@@ -39,6 +39,8 @@ _BY_FILE = {
         "retention_yearly",
         "retention_time_zone",
         "retention_live_share",
+        "object_lock",
+        "object_lock_days",
     ),
     "health_checks": ("health_check_mode", "health_check_percent"),
     "archives": (

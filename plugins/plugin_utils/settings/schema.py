@@ -132,6 +132,10 @@ class Settings(Setting):
     )
     archive_days: int = _number(1, 365, 3)
     archive_wait: int = _seconds(0, _WEEK, 0)
+    object_lock: Literal["none", "governance", "compliance"] = Field(
+        "none", description="none, governance or compliance"
+    )
+    object_lock_days: int = _number(1, 36_500, 30)
     worker_image: Image | None = Field(None, description="a dictionary with id, or with owner and name")
     image_copies: tuple[Text, ...] = Field((), description="a list of Regions")
     image_timeout: int = _seconds(60, _DAY, 7200)

@@ -64,14 +64,16 @@ def keys_of(setting: Mapping[str, Any]) -> Keys | None:
     return Keys(str(setting.get("access_key_id") or ""), str(setting.get("secret_access_key") or ""))
 
 
-def repository_session(context: Context, arguments: dict[str, Any], *, write: bool) -> Session | Keys:
+def repository_session(
+    context: Context, arguments: dict[str, Any], *, write: bool, lock: bool = False
+) -> Session | Keys:
     """Credentials for the resource's part of the repository."""
     setting, name = arguments["repository"], ResourceName.from_dict(arguments["resource"])
     if (keys := keys_of(setting)) is not None:
         return keys
     account = str(setting["account"])
     policy = repository_policy(
-        partition(context, account), setting["bucket"], setting.get("prefix") or "", name.path, write=write
+        partition(context, account), setting["bucket"], setting.get("prefix") or "", name.path, write=write, lock=lock
     )
     return Session(account, policy)
 

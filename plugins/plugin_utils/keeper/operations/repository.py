@@ -52,7 +52,10 @@ def create(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
 @operation("repository.check")
 def check(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{changed, repository: {id}}; raises what would stop a backup, before anything is launched."""
-    opened = open_repository(context, arguments["repository"])
+    setting = arguments["repository"]
+    opened = open_repository(context, setting)
+    if arguments.get("object_lock") not in (None, "none"):
+        context.run.once(f"lockable {opened.info.id}", lambda: _lockable(opened.store, setting))
     if not context.check:
         context.run.once(f"writable {opened.info.id}", lambda: _writable(opened.store))
     return {"changed": False, "repository": {"id": opened.info.id}}
@@ -151,3 +154,13 @@ def _kept(store: Any, setting: dict[str, Any]) -> dict[str, Any]:
         message = f"The bucket {setting['bucket']} has a default retention, which would lock leases too."
         raise KeeperError("DefaultRetention", message, "Take the bucket's default retention away.")
     return {"conditional_puts": True, "versions": kept.versions, "locks": kept.locks}
+
+
+def _lockable(store: Any, setting: dict[str, Any]) -> bool:
+    """Raises KeeperError NoObjectLock for a bucket whose objects cannot be locked, and as _kept does."""
+    if not _kept(store, setting)["locks"]:
+        message = f"The bucket {setting['bucket']} has no Object Lock, which mayfly_object_lock asks for."
+        raise KeeperError(
+            "NoObjectLock", message, "Enable it on the bucket, with versions, or set the setting to none."
+        )
+    return True

@@ -37,7 +37,16 @@ cat {status} 2>/dev/null || echo '{{}}'
 """
 _LAST_WORDS = f"journalctl -u {_UNIT} -n 5 -o cat --no-pager 2>/dev/null | tail -c 500"
 # What the report tells of an agent's result.
-_REPORTED = ("digests", "restore_point", "checks", "retention", "health_check", "copied", "archive")
+_REPORTED = (
+    "digests",
+    "restore_point",
+    "locked_until",
+    "checks",
+    "retention",
+    "health_check",
+    "copied",
+    "archive",
+)
 # Longer than any run: keys of settings do not end by themselves.
 _KEYS_LAST = timedelta(days=30)
 _ALIVE = ("active", "activating", "deactivating", "reloading")
@@ -84,10 +93,10 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     """{state, stage, volumes, …}: at once when the agent has ended, else after ``timeout`` seconds.
 
     ``swept``, ``checked`` and ``copied`` are how far a retention, a health check and an archive are.
-    In the end it has its result. That of a backup is {restore_point, manifest_sha256, digests}, and of each volume
-    the method and its reason; of a restore {snapshots, digests}, of a check {checks}, of a retention {retention},
-    of a health check {health_check}, of a copy {copied}, of an archive and of the way back {archive}. What its
-    ``warnings`` say, the report tells.
+    In the end it has its result. That of a backup is {restore_point, locked_until, manifest_sha256, digests}, and of
+    each volume the method and its reason; of a restore {snapshots, digests}, of a check {checks}, of a retention
+    {retention}, of a health check {health_check}, of a copy {copied}, of an archive and of the way back {archive}. What
+    its ``warnings`` say, the report tells.
     Raises KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
     """
     seconds = int(arguments["timeout"])

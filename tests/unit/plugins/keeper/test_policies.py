@@ -68,6 +68,7 @@ ALL = {
     ),
     "write": write_policy("aws", REGION, RUN),
     "backup": repository_policy("aws", "backups", "mayfly", RESOURCE, write=True),
+    "locked backup": repository_policy("aws", "backups", "mayfly", RESOURCE, write=True, lock=True),
     "restore": repository_policy("aws", "backups", "mayfly", RESOURCE, write=False),
     "check": check_policy("aws", REGION),
 }
@@ -327,8 +328,17 @@ def test_more_snapshots_than_that_are_bound_by_all_of_their_tags(count: int, key
 
 
 def test_the_longest_names_of_bucket_and_prefix_fit_a_session() -> None:
-    policy = repository_policy("aws-us-gov", "b" * 63, "p" * 400, RESOURCE, write=True)
-    assert len(text_of(policy)) <= LONGEST
+    for prefix, lock in (("p" * 400, False), ("p" * 390, True)):
+        policy = repository_policy("aws-us-gov", "b" * 63, prefix, RESOURCE, write=True, lock=lock)
+        assert len(text_of(policy)) <= LONGEST
+
+
+def test_who_locks_cannot_unlock() -> None:
+    policy, key = ALL["locked backup"], f"{BUCKET}/mayfly/{RESOURCE}/packs/00/{'0' * 32}"
+    assert allows(policy, "s3:PutObjectRetention", key)
+    assert not allows(policy, "s3:PutObjectRetention", f"{BUCKET}/mayfly/repository.json")
+    assert not allows(policy, "s3:BypassGovernanceRetention", key)
+    assert not allows(ALL["backup"], "s3:PutObjectRetention", key)
 
 
 RETAINED = f"{BUCKET}/mayfly/{RESOURCE}"

@@ -16,7 +16,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors impor
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.jobs import BUILD
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
-from mayfly_agent.job import BackupJob
+from mayfly_agent.job import BackupJob, LockJob
 from mayfly_agent.repository import layout, repository
 from mayfly_agent.repository.manifest import open_with_value, seal_value
 from mayfly_agent.repository.repository import RepositoryInfo
@@ -225,6 +225,19 @@ def test_a_bucket_that_was_set_back_is_told(world: World, points: Points) -> Non
     assert second in told["message"]
     world.context.report.ended("Succeeded")
     assert world.context.report.status == "Warning"
+
+
+def test_a_lock_is_told_with_the_right_to_it_and_the_repository_is_locked_first(world: World, points: Points) -> None:
+    assert world.told()[0].lock is None
+    assert points.store.locks == {}
+    job, _rights = world.told(object_lock="compliance", object_lock_days=30)
+    assert job.lock == LockJob("COMPLIANCE", 30 * 86_400)
+    assert layout.REPOSITORY in points.store.locks
+
+
+def test_a_lock_that_ends_before_the_run_is_refused(world: World) -> None:
+    with pytest.raises(KeeperError, match="mayfly_object_lock_days is 0"):
+        world.told(object_lock="governance", object_lock_days=0)
 
 
 def test_keys_that_were_set_back_stop_the_backup(world: World, points: Points) -> None:
