@@ -63,7 +63,11 @@ def main(arguments: list[str] | None = None) -> int:
 def default_inventory(operation: str) -> Path:
     """The lab's own inventory for an operation: what was lost is found in the repository, all else in the accounts."""
     files = {
+        "archive": "repositories.yml",
+        "health_check": "repositories.yml",
         "repository_create": "repositories.yml",
+        "repository_copy": "repositories.yml",
+        "repository_keys": "repositories.yml",
         "retention": "repositories.yml",
         "volume_restore": "restore_points.yml",
         "worker_check": "worker_networks.yml",
@@ -144,6 +148,14 @@ def _details(resource: ResourceResult) -> str:
         freed, later = (done[name] / 2**20 for name in ("bytes_deleted", "bytes_condemned"))
         parts.append(f"{done['points_deleted']} restore points deleted, {freed:.0f} MiB freed, {later:.0f} MiB later")
         parts.append(f"{done['locked']} objects locked")
+    if done := resource.copied:
+        parts.append(f"{done['points_copied']} restore points copied, {done['bytes_stored'] / 2**20:.0f} MiB stored")
+    if found := resource.health_check:
+        parts.append(f"{found['points']} restore points checked, {found['damaged_points']} damaged")
+        parts.append(f"{found['new_damaged_points']} of them newly")
+    if copied := resource.archive:
+        made = len(copied["points"]) - copied["failed"]
+        parts.append(f"{made} restore points copied, {copied['bytes_stored'] / 2**20:.0f} MiB stored")
     parts.extend(f"{old} → {new}" for old, new in resource.restored_volumes.items())
     return "".join(f", {part}" for part in parts)
 

@@ -22,7 +22,7 @@ _BAD_INPUT = frozenset({
     "NoVolumes", "NoWorkerRole", "ProductCode", "RepositoryDamaged", "RepositoryFormat", "RepositoryMissing",
     "RestorePointDamaged", "RestorePointMissing", "UnauthorizedOperation", "UnknownAccount",
     "UnknownAvailabilityZone", "UnknownOperation", "UnknownSecurityGroup", "UnknownSubnet", "UnknownVpc",
-    "WrongAccount", "WrongConnection", "WrongRecoveryKey", "WrongWorkerAccount",
+    "WrongAccount", "WrongConnection", "WrongRecoveryKey", "WrongTier", "WrongWorkerAccount",
 })  # fmt: skip
 
 
@@ -58,10 +58,11 @@ class ResourceResult:
 
     ``bytes`` has ``read`` and ``stored``, summed over ``volumes`` (by volume id, as the transfer agent counted them:
     ``blocks_total``, ``blocks_done``, ``bytes_read``, ``bytes_stored``, ``seconds``; of a backup ``blocks_read`` and
-    ``blocks_stored`` too, and its ``method``, "full", "changed" or "compared", with the ``reason`` why it was not
-    "changed"). ``parent`` is the restore point that a backup went on from. ``restored_volumes`` maps an original
-    volume's id to the new one's; ``digests`` maps a volume's id to the digest over its blocks. ``retention`` is what
-    was deleted, as the module ``transfer`` returns it.
+    ``blocks_stored`` too, ``blocks_resumed``, which an attempt that died had stored and were used again, and its
+    ``method``, "full", "changed" or "compared", with the ``reason`` why it was not "changed"). ``parent`` is the
+    restore point that a backup went on from. ``restored_volumes`` maps an original volume's id to the new one's;
+    ``digests`` maps a volume's id to the digest over its blocks. ``retention`` is what was deleted, ``health_check``
+    what was found, ``archive`` what was copied, as the module ``transfer`` returns them.
     """
 
     status: Status
@@ -75,6 +76,9 @@ class ResourceResult:
     volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     retention: Mapping[str, Any] = field(default_factory=dict)
+    copied: Mapping[str, Any] = field(default_factory=dict)
+    health_check: Mapping[str, Any] = field(default_factory=dict)
+    archive: Mapping[str, Any] = field(default_factory=dict)
     errors: tuple[Failure, ...] = ()
 
 
@@ -127,6 +131,9 @@ def resource_result(entry: Mapping[str, Any], status: Status, errors: Iterable[F
         volumes=volumes,
         digests=entry.get("digests") or {},
         retention=entry.get("retention") or {},
+        copied=entry.get("copied") or {},
+        health_check=entry.get("health_check") or {},
+        archive=entry.get("archive") or {},
         errors=tuple(errors),
     )
 

@@ -65,7 +65,11 @@ class Lab:
     def playbook(self, name: str, *words: str, inventory: str = "", wait: float = 300) -> Done:
         """Run a playbook of the project; the inventory is the one that fits it, unless another is given."""
         fitting = {
+            "archive": "repositories.yml",
+            "health_check": "repositories.yml",
             "repository_create": "repositories.yml",
+            "repository_copy": "repositories.yml",
+            "repository_keys": "repositories.yml",
             "retention": "repositories.yml",
             "volume_restore": "restore_points.yml",
             "worker_check": "worker_networks.yml",

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give the lab's roles exactly the rights of the table: ``lab exec -- python -m tests.roles SEED.json``."""
+"""Give the lab's roles exactly the rights of the table: ``lab exec -- python -m tests.roles SEED.json``.
+
+With ``--shared-snapshots`` as a stack with SharedSnapshots=true gives them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ _POLICY = "lab"  # the name under which `lab seed` has given them every right
 
 
 def document(role: permissions.Role, values: Mapping[str, str]) -> dict[str, Any]:
-    """The policy of a role with the template's parameters filled in; raises KeyError for one that is missing."""
+    """The policy of a role with the template's parameters filled in; raises KeyError for one that is missing.
+
+    Rights that ask for a parameter are there where it is "true".
+    """
 
     def filled(value: Any) -> Any:
         if isinstance(value, str):
@@ -38,11 +44,12 @@ def document(role: permissions.Role, values: Mapping[str, str]) -> dict[str, Any
             **({"Condition": filled(right.condition)} if right.condition else {}),
         }
         for right in role.rights
+        if not right.parameter or values[right.parameter] == "true"
     ]
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def give(seed: Mapping[str, Any], deployment: str = "default") -> None:
+def give(seed: Mapping[str, Any], deployment: str = "default", *, shared_snapshots: bool = False) -> None:
     """Replace the policies of the seeded roles in every account."""
     repository = seed["repository"]
     kms = boto3.Session(profile_name="backup").client("kms", region_name=repository["region"])
@@ -56,6 +63,7 @@ def give(seed: Mapping[str, Any], deployment: str = "default") -> None:
             "Prefix": "",  # all of the bucket: tests have repositories of their own below other prefixes
             "RepositoryKey": key,
             "SessionManagerRoleName": permissions.SESSION_MANAGER.name,
+            "SharedSnapshots": str(shared_snapshots).lower(),
             "WorkerRoleName": account["worker_role_arn"].rpartition("/")[2],
         }
         iam = boto3.Session(profile_name=profile).client("iam", region_name=repository["region"])
@@ -65,4 +73,4 @@ def give(seed: Mapping[str, Any], deployment: str = "default") -> None:
 
 
 if __name__ == "__main__":
-    give(json.loads(Path(sys.argv[1]).read_text()))
+    give(json.loads(Path(sys.argv[1]).read_text()), shared_snapshots="--shared-snapshots" in sys.argv)

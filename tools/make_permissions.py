@@ -35,6 +35,11 @@ _PARAMETERS = {
     "WorkerRoleName": ("Name of the role whose sessions workers get", permissions.WORKER.name, None),
     "ReaperRoleName": ("Name of the role of the playbook reap", permissions.REAPER.name, None),
     "InventoryRoleName": ("Name of the role of inventories", permissions.INVENTORY.name, None),
+    "SharedSnapshots": (
+        "true where mayfly_snapshot_access is share: workers of this account read what other accounts share with it",
+        "false",
+        "^(true|false)$",
+    ),
     "SessionManager": (
         "true where workers are reached over Session Manager: they get an instance profile then, and else none",
         "false",
@@ -91,7 +96,9 @@ def statement(right: permissions.Right) -> dict[str, Any]:
         "Action": list(right.actions),
         "Resource": filled(list(right.resources)),
     }
-    return {**made, "Condition": filled(right.condition)} if right.condition else made
+    if right.condition:
+        made["Condition"] = filled(right.condition)
+    return {"Fn::If": [f"Has{right.parameter}", made, {"Ref": "AWS::NoValue"}]} if right.parameter else made
 
 
 def trust(role: permissions.Role) -> dict[str, Any]:
@@ -163,6 +170,7 @@ def template() -> str:
         "Conditions": {
             "HasExternalId": {"Fn::Not": [{"Fn::Equals": [{"Ref": "ExternalId"}, ""]}]},
             _WANTED: {"Fn::Equals": [{"Ref": "SessionManager"}, "true"]},
+            "HasSharedSnapshots": {"Fn::Equals": [{"Ref": "SharedSnapshots"}, "true"]},
         },
         "Resources": resources,
         "Outputs": {
@@ -220,6 +228,8 @@ def _short(resources: tuple[str, ...]) -> list[str]:
 
 
 def _conditions(right: permissions.Right) -> Iterator[str]:
+    if right.parameter:
+        yield f"the parameter `{right.parameter}` is true"
     for operator, keys in right.condition.items():
         for key, value in keys.items():
             shown = ", ".join(value) if isinstance(value, list | tuple) else value

@@ -36,11 +36,11 @@ PARTS: dict[str, list[tuple[list[str], int]]] = {
     "integration": [([*TWO_AT_ONCE, "tests/integration"], 1500)],
     "molecule": [([sys.executable, "tools/run_molecule.py"], 900)],
     "end_to_end": [([*TWO_AT_ONCE, "tests/end_to_end"], 1500)],
-    "invariants": [([sys.executable, "-m", "tests.invariants"], 7200)],
+    "invariants": [([sys.executable, "-m", "tests.invariants", "--table", "build/invariants.md"], 7200)],
     "campaign": [([sys.executable, "-m", "tests.faults", "--fast", "--seed", "1", "--labs", "2"], 400)],
     "faults": [([sys.executable, "-m", "tests.faults", "--table", "build/faults.md"], 7200)],
     "newest": [([*PYTEST, "tests/newest"], 900)],
-    "bench": [([*PYTEST, "-s", "-m", "bench", "tests/benchmarks"], 2700)],
+    "bench": [([*PYTEST, "-s", "-m", "bench", "tests/benchmarks"], 4500)],
 }
 
 

@@ -156,7 +156,10 @@ class Compaction:
         new = [{**each, "root": changed.get(each["volume_id"], each["root"])} for each in volumes]
         first = value["first"] if listed.generation else sha256(body).hexdigest()
         key = layout.point_key(self._chosen.resource, listed.id, listed.generation + 1)
-        sealed = seal_value({**value, "volumes": new, "first": first}, self._chosen.key, key)
+        # The new packs are not locked: a backup that goes on from here must lock what it shares.
+        sealed = seal_value(
+            {**value, "volumes": new, "first": first, "objects_locked_until": None}, self._chosen.key, key
+        )
         try:
             write_once(self._store, key, sealed)
         except ObjectExists:

@@ -5,14 +5,32 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-
-import botocore.session
-from botocore.credentials import Credentials, ReadOnlyCredentials
+from typing import NamedTuple
 
 from .errors import AgentError
 
 
-class FileCredentials(Credentials):
+class FileKeys(NamedTuple):
+    """What a file says."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+class FixedCredentials(NamedTuple):
+    """Keys that stay as they are."""
+
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+    def get_frozen_credentials(self) -> FileKeys:
+        """Those to sign the next request with."""
+        return FileKeys(*self)
+
+
+class FileCredentials:
     """Credentials from a file, read again whenever it is another one.
 
     No clock of this machine says whether they have ended, which may be wrong: AWS does, see ``expired``. Raises
@@ -22,9 +40,8 @@ class FileCredentials(Credentials):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read = self._now()
-        super().__init__("", "", None, method="mayfly-file")  # requests are signed with the frozen ones
 
-    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+    def get_frozen_credentials(self) -> FileKeys:
         """Those to sign the next request with."""
         try:
             if self._stamp() != self._read[0]:
@@ -37,11 +54,11 @@ class FileCredentials(Credentials):
         found = self._path.stat()
         return found.st_ino, found.st_mtime_ns
 
-    def _now(self) -> tuple[tuple[int, int], ReadOnlyCredentials]:
+    def _now(self) -> tuple[tuple[int, int], FileKeys]:
         try:
             stamp = self._stamp()
             value = json.loads(self._path.read_text())
-            return stamp, ReadOnlyCredentials(value["access_key"], value["secret_key"], value["token"])
+            return stamp, FileKeys(value["access_key"], value["secret_key"], value["token"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._unreadable(error) from error
 
@@ -57,10 +74,3 @@ def expired(code: str, message: str) -> AgentError | None:
     if not code.startswith("Expired"):
         return None
     return AgentError("CredentialsExpired", message, "Was the controller cut off from its worker?")
-
-
-def session_of(credentials: Credentials) -> botocore.session.Session:
-    """A session that uses these credentials and nothing else of the machine."""
-    session = botocore.session.Session()
-    session._credentials = credentials  # type: ignore[attr-defined]  # botocore has no way to set such of one's own
-    return session

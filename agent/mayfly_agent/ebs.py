@@ -12,15 +12,13 @@ from itertools import chain
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from botocore.credentials import Credentials
-from urllib3.exceptions import HTTPError
-
 from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB
 from .credentials import expired
 from .errors import AgentError
 from .progress import Progress
 from .retries import Broken, Busy, Retries
-from .signed import Answer, SignedRequests
+from .signed import Answer, NoAnswer, SignedRequests
+from .signing import CONTENT, UNSIGNED, Credentials
 
 T = TypeVar("T")
 
@@ -43,7 +41,7 @@ _UNREAD = "Failed to read block data"
 # "It can take up to 2 minutes": a snapshot that was just started is not known everywhere.
 _YOUNG_SECONDS = 120.0
 _PAGE = "10000"
-_UNSIGNED = "UNSIGNED-PAYLOAD"
+_JSON = {"content-type": "application/json"}
 _NO_WAY = "Look at the way out of the worker's network in mayfly_networks; the playbook worker_check tries it."
 
 
@@ -161,7 +159,7 @@ class DirectSnapshots:
             "x-amz-Data-Length": str(len(block)),
             "x-amz-Checksum": base64.b64encode(digest).decode(),
             "x-amz-Checksum-Algorithm": "SHA256",
-            "x-amz-content-sha256": _UNSIGNED,
+            CONTENT: UNSIGNED,
         }
         path, what = f"/snapshots/{snapshot_id}/blocks/{index}", f"block {index} of the new {snapshot_id}"
         self._ask("PUT", path, {}, body=block, headers=headers, snapshot_id=snapshot_id, what=what, parse=_nothing)
@@ -204,8 +202,8 @@ class DirectSnapshots:
 
         def attempt(doubtful: bool) -> T:
             try:
-                answer = self._http.once(method, path, query, body, headers or {})
-            except HTTPError as error:
+                answer = self._http.once(method, path, query, body, {**_JSON, **(headers or {})})
+            except NoAnswer as error:
                 message = f"{self._host} was not reached for {what}: {error}"
                 raise Broken(AgentError("EbsUnreachable", message, _NO_WAY)) from error
             if answer.status < 300 or (doubtful and done_by(answer)):

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+# No other resource would do better, or nothing may be asked any more.
+OF_ALL = ("CredentialsExpired", "DeadlinePassed", "NoCredentials", "S3Unreachable", "StatusUnwritable", "Stopped")
+
 
 class AgentError(Exception):
     """A failure with a code for programs, a message for people, and what would mend it, if that can be said."""

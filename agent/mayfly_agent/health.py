@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 
-from .blocks import BLOCKS_PER_GIB, FANOUT
+from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB, FANOUT
 from .errors import AgentError
 from .job import Checked, HealthCheckJob
 from .objects import ObjectNotFound, ObjectStore
 from .pipeline import ordered, pools
 from .repository import layout, repository, seal
-from .repository.damaged import BlockRange, Damage, joined, mark_damaged
+from .repository.damaged import BlockRange, Damage, joined, mark_damaged, unreadable_marks
 from .repository.manifest import Manifest, VolumeRecord
 from .repository.packs import PackReader
 from .repository.trees import Entry, Node, Opened, TreeReader
@@ -32,6 +32,7 @@ _RANGES_AT_ONCE = 8
 _NODES_AT_ONCE = 2
 # Of a result, which the controller keeps in memory; marks name all.
 _LISTED = 1000
+_WARNINGS = 100
 #: Of the status: all resources together, since there may be very many.
 UNIT = "restore points"
 _DAMAGED = ("ObjectDamaged", "ObjectNotFound")
@@ -56,14 +57,19 @@ class HealthCheck:
         self._status = status
         self._listed: list[dict[str, object]] = []
         self._damaged_points = 0
+        self._new_points = 0
         self._ranges = 0
         self._marks = 0
+        self._unreadable = 0
+        self._warnings: list[dict[str, str]] = []
 
     def run(self) -> dict[str, object]:
         """Do it. Damage is no failure: AgentError is raised for what keeps it from being looked for.
 
-        {mode, percent, seed, resources, points, damaged_points, damaged_ranges, marks, damage: [{resource,
-        restore_point, objects, blocks: [{volume_id, first, last}]}]}: of damage at most so much as a result may hold.
+        {health_check: {mode, percent, seed, resources, points, blocks, bytes_read, damaged_points, new_damaged_points,
+        damaged_ranges, marks, unreadable_marks, damage: [{resource, restore_point, objects, blocks: [{volume_id, first,
+        last, offset, length}]}]}, warnings}: of damage at most so much as a result may hold. New are points of which
+        something is damaged that no mark had told before. ``offset`` and ``length`` are bytes of the volume.
         """
         job, status = self._job, self._status
         repository.open_info(self._store)
@@ -71,17 +77,23 @@ class HealthCheck:
         with pools(status.progress, read=_RANGES_AT_ONCE) as (readers,):
             for each in job.resources:
                 self._resource(each, readers)
-        return {
+        counted = status.unit(UNIT)
+        result = {
             "mode": job.mode,
             "percent": job.percent if job.mode == "sample" else {"quick": 0.0, "full": 100.0}[job.mode],
             "seed": job.seed,
             "resources": len(job.resources),
-            "points": int(status.unit(UNIT)["points_done"]),
+            "points": int(counted["points_done"]),
+            "blocks": int(counted["blocks_done"]),
+            "bytes_read": int(counted["bytes_read"]),
             "damaged_points": self._damaged_points,
+            "new_damaged_points": self._new_points,
             "damaged_ranges": self._ranges,
             "marks": self._marks,
+            "unreadable_marks": self._unreadable,
             "damage": self._listed,
         }
+        return {"health_check": result, "warnings": self._warnings}
 
     def _resource(self, checked: Checked, readers: Executor) -> None:
         self._status.stage(f"Checking {checked.name.path}")
@@ -94,6 +106,23 @@ class HealthCheck:
             self._status.count(UNIT, points_done=1)
             if damage:
                 self._report(checked, point, damage)
+        self._look_at_marks(checked)
+
+    def _look_at_marks(self, checked: Checked) -> None:
+        """Those that cannot be read: what they say of their points is not known."""
+        unreadable = list(unreadable_marks(self._store, checked.name, checked.key))
+        self._unreadable += len(unreadable)
+        if unreadable:
+            message = (
+                f"{checked.name.path}: {len(unreadable)} marks of damage cannot be read, as {unreadable[0]}. What they "
+                "say of their restore points is not known."
+            )
+            remedy = "A backup that goes on from such a point copies everything anew."
+            self._warn(AgentError("MarkUnreadable", message, remedy))
+
+    def _warn(self, error: AgentError) -> None:
+        if len(self._warnings) < _WARNINGS:
+            self._warnings.append(error.as_dict())
 
     def _point(self, checked: Checked, looked: _Looked, key: str) -> Damage:
         try:
@@ -101,7 +130,10 @@ class HealthCheck:
         except ObjectNotFound:  # retention has taken it meanwhile
             return Damage()
         except AgentError as error:
-            if error.code != "RestorePointDamaged":
+            if error.code == "RepositoryFormat":  # a newer version has written it, and can check it
+                self._warn(AgentError(error.code, f"{key} was not checked: {error.message}", error.remedy))
+                return Damage()
+            if error.code not in ("RestorePointDamaged", "RepositoryKeyMissing"):
                 raise
             return Damage(objects=(key,))
         found = [looked.volume(manifest, each) for each in manifest.volumes]
@@ -109,14 +141,20 @@ class HealthCheck:
         return Damage(tuple(objects), tuple(block for each in found for block in each.blocks))
 
     def _report(self, checked: Checked, point: str, damage: Damage) -> None:
-        self._marks += mark_damaged(self._store, checked.name, checked.key, point, damage=damage, run=self._job.run)
+        written = mark_damaged(self._store, checked.name, checked.key, point, damage=damage, run=self._job.run)
+        self._marks += written
         self._damaged_points += 1
+        self._new_points += bool(written)
         room = max(0, _LISTED - self._ranges)
         self._ranges += max(1, len(damage.blocks))
         if room:
-            blocks = [asdict(each) for each in damage.blocks[:room]]
+            blocks = [{**asdict(each), **_in_bytes(each)} for each in damage.blocks[:room]]
             entry = {"resource": checked.name.path, "restore_point": point, "blocks": blocks}
             self._listed.append({**entry, "objects": list(damage.objects[:room])})
+
+
+def _in_bytes(blocks: BlockRange) -> dict[str, int]:
+    return {"offset": blocks.first * BLOCK_SIZE, "length": (blocks.last + 1 - blocks.first) * BLOCK_SIZE}
 
 
 class _Looked:

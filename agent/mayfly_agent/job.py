@@ -14,23 +14,47 @@ from typing import Any
 from .errors import AgentError
 from .progress import RETRY_TIMEOUT
 from .repository.layout import ResourceName
+from .repository.seal import ResourceKey
 
 VERSION = 1
 # The longest that one request may be repeated, in seconds: what AWS puts off for longer is no throttling.
 LONGEST_RETRY = 900.0
 # Seven days, in seconds: deletion from repositories rests on it.
 LONGEST_RUN = 604_800.0
+LOCK_MODES = ("GOVERNANCE", "COMPLIANCE")
 HEALTH_CHECKS = ("quick", "sample", "full")
+# A repository's store that is not AWS's, among the services of a check.
+STORE = "store"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A store that is not AWS's: its ``url``, https and without a path.
+
+    ``path_style``: buckets stand in the path of a request and not in the name of the host. ``authorities``: the
+    certificates that its own must come from, PEM; "" for those that the machine trusts.
+    """
+
+    url: str
+    path_style: bool = True
+    authorities: str = ""
 
 
 @dataclass(frozen=True)
 class RepositoryPlace:
-    """Where the repository is."""
+    """Where the repository is: ``region`` is what requests are signed for, ``endpoint`` None for AWS's own S3."""
 
     bucket: str
     prefix: str
     region: str
     owner: str | None = None
+    endpoint: Endpoint | None = None
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> RepositoryPlace:
+        """From what was sent; raises TypeError for what is none."""
+        endpoint = value.get("endpoint")
+        return cls(**{**value, "endpoint": Endpoint(**endpoint) if endpoint else None})
 
 
 @dataclass(frozen=True)
@@ -97,7 +121,7 @@ class Job:
             "run": value["run"],
             "seconds_left": float(value["seconds_left"]),
             "resource": value["resource"],
-            "repository": RepositoryPlace(**value["repository"]),
+            "repository": RepositoryPlace.parse(value["repository"]),
             "retry_timeout": float(value["retry_timeout"]),
         }
 
@@ -114,16 +138,28 @@ class TransferJob(Job):
         """The fields above and those of every job; raises as there."""
         return {
             **super().common(value),
-            "resource_key": base64.b64decode(value["resource_key"], validate=True),
+            "resource_key": _key(value),
             "concurrency": int(value["concurrency"]),
         }
+
+
+@dataclass(frozen=True)
+class LockJob:
+    """How a restore point is locked: in which mode, and for how many seconds from when its backup begins."""
+
+    mode: str
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if self.mode not in LOCK_MODES or not self.seconds > 0:
+            raise ValueError(f"a lock of {self.seconds} seconds in mode {self.mode!r} is none")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackupJob(TransferJob):
     """A backup of ``volumes`` in ``source_region``.
 
-    ``parent`` is the id of the restore point whose data may be shared, "" for none.
+    ``parent`` is the id of the restore point whose data may be shared, "" for none; ``lock`` is None for no lock.
     """
 
     source_region: str
@@ -131,6 +167,7 @@ class BackupJob(TransferJob):
     volumes: tuple[JobVolume, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     parent: str = ""
+    lock: LockJob | None = None
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> BackupJob:
@@ -142,16 +179,21 @@ class BackupJob(TransferJob):
             volumes=tuple(JobVolume(**each) for each in value["volumes"]),
             settings=value.get("settings") or {},
             parent=value.get("parent") or "",
+            lock=LockJob(**value["lock"]) if value.get("lock") else None,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreJob(TransferJob):
-    """A restore of a restore point, named by its id. Each ``attempt`` of a run makes snapshots of its own."""
+    """A restore of a restore point, named by its id. Each ``attempt`` of a run makes snapshots of its own.
+
+    ``volumes`` are those of its volumes that are wanted; empty for all.
+    """
 
     restore_point: str
     target: Target
     attempt: int
+    volumes: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> RestoreJob:
@@ -161,6 +203,7 @@ class RestoreJob(TransferJob):
             restore_point=value["restore_point"],
             target=Target(**value["target"]),
             attempt=int(value["attempt"]),
+            volumes=frozenset(map(str, value.get("volumes") or ())),
         )
 
 
@@ -175,8 +218,7 @@ class Chosen:
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Chosen:
         """From what was sent; raises as Job.common does."""
-        key = base64.b64decode(value["resource_key"], validate=True)
-        return cls(ResourceName.from_dict(value), key, frozenset(map(str, value["remove"])))
+        return cls(ResourceName.from_dict(value), _key(value), frozenset(map(str, value["remove"])))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,13 +248,52 @@ class RetentionJob(Job):
 
 
 @dataclass(frozen=True)
+class Copied:
+    """A resource, the keys of its data in both repositories, and the ids of the restore points to copy."""
+
+    resource: ResourceName
+    key: ResourceKey = field(repr=False)
+    target_key: ResourceKey = field(repr=False)
+    points: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Copied:
+        """From what was sent; raises as Job.common does."""
+        keys = _key(value), _key(value["target_keys"])
+        return cls(ResourceName.from_dict(value), *keys, points=frozenset(map(str, value["points"])))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyJob(Job):
+    """A copy of restore points from the job's repository, which is its ``resource``, to another one."""
+
+    resources: tuple[Copied, ...]
+    target: RepositoryPlace
+    concurrency: int
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> CopyJob:
+        """From what was sent; raises as common does."""
+        return cls(
+            **cls.common(value),
+            resources=tuple(Copied.parse(each) for each in value["resources"]),
+            target=RepositoryPlace.parse(value["target"]),
+            concurrency=int(value["concurrency"]),
+        )
+
+
+@dataclass(frozen=True)
 class Service:
-    """An AWS service in a Region, by the host name that answers for it. ``private``: a VPC endpoint has that name."""
+    """A service in a Region, by the host name that answers for it. ``private``: a VPC endpoint has that name.
+
+    STORE is the repository's, where that is not AWS's.
+    """
 
     name: str
     region: str
     host: str
     private: bool = False
+    port: int = 443
 
 
 @dataclass(frozen=True)
@@ -283,15 +364,55 @@ class HealthCheckJob(Job):
         """From what was sent; raises as common does."""
         return cls(
             **cls.common(value),
-            resources=tuple(
-                Checked(ResourceName.from_dict(each), base64.b64decode(each["key"], validate=True))
-                for each in value["resources"]
-            ),
+            resources=tuple(Checked(ResourceName.from_dict(each), _key(each, "key")) for each in value["resources"]),
             mode=value["mode"],
             concurrency=int(value["concurrency"]),
             percent=float(value.get("percent") or 0),
             seed=str(value.get("seed") or ""),
         )
+
+
+@dataclass(frozen=True)
+class Archived:
+    """A restore point to archive, or a set to bring back, by its name; ``key`` is that of its resource's data."""
+
+    resource: ResourceName
+    key: bytes = field(repr=False)
+    name: str = ""
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Archived:
+        """From what was sent; raises as Job.common does."""
+        return cls(ResourceName.from_dict(value), _key(value, "key"), str(value["name"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveJob(Job):
+    """Copies of restore points into sets, or of sets into the repository; the job's own resource is that.
+
+    ``storage_class`` is what the packs of new sets are put in.
+    """
+
+    points: tuple[Archived, ...]
+    concurrency: int
+    storage_class: str = ""
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> ArchiveJob:
+        """From what was sent; raises as common does."""
+        return cls(
+            **cls.common(value),
+            points=tuple(Archived.parse(each) for each in value["points"]),
+            concurrency=int(value["concurrency"]),
+            storage_class=str(value.get("storage_class") or ""),
+        )
+
+
+def _key(value: Mapping[str, Any], newest: str = "resource_key") -> ResourceKey:
+    """A resource's keys: the newest, and ``keys_before`` it from before rotations, oldest first."""
+    texts = value[newest], *value.get("keys_before", ())
+    first, *before = (base64.b64decode(each, validate=True) for each in texts)
+    return ResourceKey(first, before)
 
 
 def read_job(path: Path) -> dict[str, Any]:

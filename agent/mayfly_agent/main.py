@@ -11,6 +11,7 @@ from types import FrameType
 
 from .errors import AgentError
 from .job import read_job
+from .memory import keep_memory
 from .operations import carry_out
 from .progress import Progress
 from .status import Status
@@ -25,6 +26,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2 or arguments[0] != "run":
         print("usage: mayfly-agent run JOB", file=sys.stderr)
         return 2
+    keep_memory()
     path = Path(arguments[1])
     signal.signal(signal.SIGTERM, _stop)
     progress = Progress()

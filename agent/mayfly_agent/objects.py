@@ -84,9 +84,22 @@ class Refused:
 
 @dataclass(frozen=True)
 class Lock:
-    """What keeps an object from being deleted: a time (Object Lock), None when somebody must lift it (legal hold)."""
+    """What keeps an object from being deleted: a time (Object Lock), None when somebody must lift it (legal hold).
+
+    ``mode`` is GOVERNANCE or COMPLIANCE, "" of a legal hold.
+    """
 
     until: datetime | None
+    mode: str = ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a bucket keeps beside objects: their versions, their locks, and whether it locks all of them by itself."""
+
+    versions: bool
+    locks: bool
+    default_retention: bool = False
 
 
 # The protocol has a method called list.
@@ -103,8 +116,12 @@ class ObjectStore(Protocol):
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         """A part of it; raises ObjectNotFound, or AgentError when it is shorter."""
 
-    def put(self, key: str, body: bytes, condition: IfNoneMatch | IfMatch | None = None) -> str:
-        """Write it; its ETag. Raises ObjectExists, ObjectChanged or ObjectNotFound when the condition does not hold.
+    def put(
+        self, key: str, body: bytes, condition: IfNoneMatch | IfMatch | None = None, lock: Lock | None = None
+    ) -> str:
+        """Write it, locked when ``lock`` says so; its ETag.
+
+        Raises ObjectExists, ObjectChanged or ObjectNotFound when the condition does not hold.
 
         That can be the work of this very call: when the answer to a try of it was lost, the next one meets its object.
         """
@@ -129,3 +146,9 @@ class ObjectStore(Protocol):
 
     def lock(self, key: str, version: str | None) -> Lock | None:
         """What keeps the object from being deleted, None for nothing; raises ObjectNotFound."""
+
+    def extend_lock(self, key: str, lock: Lock) -> None:
+        """Lock the newest version of it at least until then; raises ObjectNotFound.
+
+        Raises AgentError AccessDenied for one that is locked for less in another mode.
+        """

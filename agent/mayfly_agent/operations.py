@@ -8,9 +8,21 @@ from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
 from . import access
+from .archives import Archiving
 from .backup import Backup
+from .copies import Copies
 from .health import HealthCheck
-from .job import BackupJob, CheckJob, HealthCheckJob, Job, RestoreJob, RetentionJob, bad_job
+from .job import (
+    ArchiveJob,
+    BackupJob,
+    CheckJob,
+    CopyJob,
+    HealthCheckJob,
+    Job,
+    RestoreJob,
+    RetentionJob,
+    bad_job,
+)
 from .probing import Probe
 from .restore import Restore
 from .retention import Retention
@@ -69,10 +81,31 @@ def _check_health(job: HealthCheckJob, status: Status) -> Result:
     return HealthCheck(job, access.open_store(job, status.progress), status).run()
 
 
+def _copy(job: CopyJob, status: Status) -> Result:
+    source, target = access.open_store(job, status.progress), access.open_target(job, status.progress)
+    return Copies(job, source, target, status).run()
+
+
+def _archive(job: ArchiveJob, status: Status) -> Result:
+    return _archiving(job, status, back=False)
+
+
+def _bring_back(job: ArchiveJob, status: Status) -> Result:
+    return _archiving(job, status, back=True)
+
+
+def _archiving(job: ArchiveJob, status: Status, *, back: bool) -> Result:
+    store, sets = access.open_store(job, status.progress), access.open_sets(job, status.progress)
+    return Archiving(job, store, sets, status, back=back).run()
+
+
 OPERATIONS: dict[str, Operation[Any]] = {
     "backup": Operation(BackupJob.parse, _back_up),
     "restore": Operation(RestoreJob.parse, _restore),
     "check": Operation(CheckJob.parse, _check),
     "retention": Operation(RetentionJob.parse, _retain),
     "health_check": Operation(HealthCheckJob.parse, _check_health),
+    "repository_copy": Operation(CopyJob.parse, _copy),
+    "archive": Operation(ArchiveJob.parse, _archive),
+    "archive_return": Operation(ArchiveJob.parse, _bring_back),
 }

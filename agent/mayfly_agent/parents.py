@@ -18,7 +18,7 @@ from .repository.damaged import BlockRange, Damage, read_damage
 from .repository.layout import ResourceName
 from .repository.manifest import Manifest, VolumeRecord
 from .repository.seal import SealBroken
-from .repository.trees import Entry, Node, Opened, TreeReader
+from .repository.trees import Entry, Node, Opened, Place, TreeReader
 
 # Of a thousand children each, about 0.3 MiB; whoever lists and whoever writes are in neighbouring ones.
 _NODES_KEPT = 4
@@ -36,11 +36,16 @@ class ParentDamaged(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """Blocks of a leaf's place as the parent has them, by index; ``node`` is None when it has none there."""
+    """Blocks of a leaf's place as the parent has them, by index; ``node`` is None when it has none there.
+
+    ``earlier``: as an earlier attempt has them, which has read all of them from this very snapshot if ``was_read``.
+    """
 
     position: int
     node: Node | None = None
     entries: dict[int, Entry] = field(default_factory=dict)
+    earlier: Leaf | None = None
+    was_read: bool = False
 
 
 class Parent:
@@ -48,7 +53,7 @@ class Parent:
 
     def __init__(
         self,
-        manifest: Manifest,
+        resource: ResourceName,
         record: VolumeRecord,
         resource_key: bytes,
         store: ObjectStore,
@@ -57,7 +62,7 @@ class Parent:
         """``damaged``: blocks of the volume, ascending, that count as if the parent did not have them."""
         self.record = record
         self._damaged = damaged
-        self.place = manifest.place(record)
+        self.place = Place(resource, record.sealed_as or record.volume_id)
         self._root = record.tree()
         self._reader = TreeReader(self.place, resource_key, self._root, store)
         self._kept = lru_cache(_NODES_KEPT)(self._open)

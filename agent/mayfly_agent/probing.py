@@ -21,14 +21,13 @@ from functools import partial
 from typing import NoReturn, Protocol, TypeVar
 
 from .errors import AgentError
-from .job import CheckJob, Port, Service
+from .job import STORE, CheckJob, Port, Service
 from .objects import ObjectNotFound, Stored
 from .repository.layout import REPOSITORY
 from .signed import Answer
 
 T = TypeVar("T")
 
-HTTPS = 443
 _STEPS = ("name", "tls", "rights")
 # Of one step each. The C library gives a silent name server up after 10 seconds (resolv.conf(5)).
 _NAME_SECONDS, _TLS_SECONDS, _RIGHT_SECONDS, _PORT_SECONDS = 12.0, 15.0, 25.0, 10.0
@@ -54,6 +53,10 @@ _WAY = (
 _TRUST = (
     "Something between the worker and AWS answers in its place: exempt AWS's names from inspection, or use an image"
     " (mayfly_worker_image) that trusts its authority."
+)
+_TRUST_OF_STORE = (
+    "Set ca_file of mayfly_repository to the authority that the store's certificate comes from; the certificate must"
+    " name the host of endpoint_url."
 )
 _RIGHTS = (
     "Give worker_role_arn of mayfly_accounts the rights of docs/permissions.md; the policy of a VPC endpoint or of the"
@@ -116,12 +119,11 @@ class Rights:
 
 
 class Probe:
-    """One check. ``port`` is where services answer."""
+    """One check."""
 
-    def __init__(self, job: CheckJob, rights: Rights, port: int = HTTPS) -> None:
+    def __init__(self, job: CheckJob, rights: Rights) -> None:
         self._job = job
         self._rights = rights
-        self._port = port
         self._trusted = ssl.create_default_context()
 
     def run(self) -> list[Finding]:
@@ -132,7 +134,12 @@ class Probe:
             return [each for found in pool.map(lambda part: part(), parts) for each in found]
 
     def _service(self, service: Service) -> list[Finding]:
-        asked: dict[str, Callable[[Service], str]] = {"s3": self._ask_s3, "ebs": self._ask_ebs, "sts": self._ask_sts}
+        asked: dict[str, Callable[[Service], str]] = {
+            "s3": self._ask_s3,
+            STORE: self._ask_s3,
+            "ebs": self._ask_ebs,
+            "sts": self._ask_sts,
+        }
         name, ask = service.name, asked.get(service.name)
         found = [step(name, "name", _NAME_SECONDS, _NAMES, lambda: self._resolve(service))]
         if found[-1].ok:
@@ -145,7 +152,7 @@ class Probe:
 
     def _resolve(self, service: Service) -> str:
         try:
-            found = socket.getaddrinfo(service.host, self._port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(service.host, service.port, type=socket.SOCK_STREAM)
         except OSError as error:
             message = f"{service.host} is not resolved: {error.strerror or error}."
             raise AgentError("NameNotResolved", message, _NAMES) from error
@@ -157,16 +164,20 @@ class Probe:
         return f"{shown}."
 
     def _greet(self, service: Service) -> str:
-        place = f"{service.host}, TCP {self._port}"
+        place, trusted, whose = f"{service.host}, TCP {service.port}", self._trusted, "AWS's"
+        if service.name == STORE:
+            endpoint, whose = self._job.repository.endpoint, "one that is trusted"
+            trusted = ssl.create_default_context(cadata=(endpoint.authorities if endpoint else "") or None)
         try:
             with (
-                socket.create_connection((service.host, self._port), _CONNECT_SECONDS) as plain,
-                self._trusted.wrap_socket(plain, server_hostname=service.host) as secure,
+                socket.create_connection((service.host, service.port), _CONNECT_SECONDS) as plain,
+                trusted.wrap_socket(plain, server_hostname=service.host) as secure,
             ):
                 return f"{secure.version()} with {place}; its certificate is right."
         except ssl.SSLCertVerificationError as error:
-            message = f"The certificate at {place} is not AWS's: {error.verify_message}."
-            raise AgentError("CertificateNotTrusted", message, _TRUST) from error
+            message = f"The certificate at {place} is not {whose}: {error.verify_message}."
+            remedy = _TRUST_OF_STORE if service.name == STORE else _TRUST
+            raise AgentError("CertificateNotTrusted", message, remedy) from error
         except OSError as error:
             raise AgentError("NotReached", f"{place} is not reached: {error.strerror or error}.", _WAY) from error
 
@@ -192,7 +203,7 @@ class Probe:
         return "Blocks of snapshots may be listed."
 
     def _ask_sts(self, service: Service) -> str:
-        requests = self._rights.sts(f"https://{service.host}:{self._port}", service.region)
+        requests = self._rights.sts(f"https://{service.host}:{service.port}", service.region)
         answer = requests.once("POST", "/", {}, _WHO_AM_I, _FORM)
         text = answer.body.decode(errors="replace")
         if answer.status != 200:

@@ -13,14 +13,15 @@ from .errors import AgentError
 # Of one request, from the first time that AWS said "later". S3 answers 503 for minutes while it spreads a prefix over
 # more of its servers (https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html).
 RETRY_TIMEOUT = 300.0
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has it, where workers run
 
 
 class Clock:
     """Time as requests see it; a test has one of its own."""
 
     def now(self) -> float:
-        """Seconds since some moment, never going back."""
-        return time.monotonic()
+        """Seconds since some moment, never going back, nor standing still while the machine sleeps."""
+        return time.clock_gettime(_CLOCK)
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Wait so long, or until the event; whether it came."""

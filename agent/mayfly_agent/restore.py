@@ -106,10 +106,19 @@ class Restore:
         snapshots: dict[str, str] = {}
         digests: dict[str, str] = {}
         with pools(self._status.progress, read=_RANGES_AT_ONCE, write=job.concurrency) as (readers, writers):
-            for volume in manifest.volumes:
+            for volume in self._wanted(manifest):
                 snapshots[volume.volume_id] = self._volume(manifest, volume, readers, writers)
                 digests[volume.volume_id] = volume.digest
         return {"snapshots": snapshots, "digests": digests}
+
+    def _wanted(self, manifest: Manifest) -> list[VolumeRecord]:
+        """The volumes to restore; raises AgentError when one that was named is not there."""
+        named = self._job.volumes or {each.volume_id for each in manifest.volumes}
+        missing = named - {each.volume_id for each in manifest.volumes}
+        if missing:
+            message = f"The restore point {manifest.id} has no volume {', '.join(sorted(missing))}."
+            raise AgentError("VolumeMissing", message, "Name volumes that it has.")
+        return [each for each in manifest.volumes if each.volume_id in named]
 
     def _volume(self, manifest: Manifest, volume: VolumeRecord, readers: Executor, writers: Executor) -> str:
         job, status, name = self._job, self._status, volume.volume_id

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from .compaction import Compaction
-from .errors import AgentError
+from .errors import OF_ALL, AgentError
 from .job import Chosen, RetentionJob
 from .objects import ObjectStore
 from .pipeline import ordered, pools
@@ -24,8 +24,6 @@ UNIT = "repository"
 _COUNTERS = ("resources_total", "resources_done", "points_deleted", "objects_deleted", "bytes_deleted")
 # What is said of single resources; the sums are of all.
 _RESOURCES_TOLD = 1000
-# No other resource would do better, or nothing may be asked any more.
-_OF_ALL = ("CredentialsExpired", "DeadlinePassed", "NoCredentials", "S3Unreachable", "StatusUnwritable", "Stopped")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -87,7 +85,7 @@ class Retention:
                 sweep.swept.packs_rewritten = len(sparse.packs)
                 sweep.swept.points_damaged = compaction.damaged
         except AgentError as error:
-            if error.code in _OF_ALL:
+            if error.code in OF_ALL:
                 raise
             return sweep.swept, error
         return sweep.swept, None

@@ -10,7 +10,6 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -18,14 +17,15 @@ from botocore.exceptions import (
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
+    SSLError,
 )
-from urllib3.exceptions import HTTPError
 
 from .credentials import expired
 from .errors import AgentError
 from .objects import (
     IfMatch,
     IfNoneMatch,
+    Kept,
     Lock,
     Named,
     ObjectChanged,
@@ -37,17 +37,11 @@ from .objects import (
     Stored,
 )
 from .progress import Progress
+from .repository.layout import is_pack
 from .retries import Broken, Busy, Retries
+from .signed import NoAnswer
 
 T = TypeVar("T")
-# The client tries once: it would not repeat what breaks in mid-body, and stops six tries after the first 503.
-CONFIG = Config(
-    connect_timeout=5,
-    read_timeout=60,
-    max_pool_connections=32,
-    retries={"mode": "standard", "total_max_attempts": 1},
-    user_agent_extra="mayfly",
-)
 _MISSING = ("NoSuchKey", "404", "NotFound")
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _LATER = (
@@ -76,14 +70,29 @@ _BROKEN = (
     ConnectionError,
     FlexibleChecksumError,
     HTTPClientError,
-    HTTPError,
+    NoAnswer,
     IncompleteReadError,
 )
 _REMEDIES = {
     "NoSuchBucket": "Check bucket and region of mayfly_repository; the bucket must exist.",
     "AccessDenied": "The role lacks rights there, or account of mayfly_repository is not the bucket's owner.",
+    "InvalidObjectState": "It is archived: playbooks/archive.yml brings archived restore points back.",
     "PermanentRedirect": "Check region of mayfly_repository.",
+    "CertificateNotTrusted": "Something between here and AWS answers in its place: exempt AWS's names from inspection.",
 }
+# Of stores that are not AWS's.
+_REMEDIES_ELSEWHERE = {
+    "NoSuchBucket": "Check bucket of mayfly_repository; the bucket must exist.",
+    "AccessDenied": "The keys of mayfly_repository lack rights there.",
+    "InvalidAccessKeyId": "Check access_key_id of mayfly_repository.",
+    "SignatureDoesNotMatch": "Check secret_access_key and signing_region of mayfly_repository.",
+    "AuthorizationHeaderMalformed": "Check signing_region of mayfly_repository.",
+    "S3Unreachable": "Check endpoint_url of mayfly_repository, and whether networks lead there.",
+    "CertificateNotTrusted": "Set ca_file of mayfly_repository to the authority that the store's certificate comes"
+    " from; the host of endpoint_url must be named in it.",
+}
+# A store that does not keep these answers so, or with an error that names the call.
+_NOT_KEPT = ("MethodNotAllowed", "NotImplemented", "ObjectLockConfigurationNotFoundError", "UnsupportedOperation")
 # Each wait on the connection has a limit; so has a whole body, which could come byte by byte.
 _BODY_SECONDS = 120.0
 _PIECE_BYTES = 64 * 1024
@@ -92,23 +101,39 @@ _DELETED_AT_ONCE = 1000
 
 
 class S3Objects:
-    """An ObjectStore below ``prefix`` of a bucket that ``owner`` (account id) must own."""
+    """An ObjectStore below ``prefix`` of a bucket that ``owner`` (account id) must own.
+
+    ``endpoint_url`` is the store's, "" for AWS's: errors name it.
+    """
 
     def __init__(
-        self, client: Any, bucket: str, prefix: str, owner: str | None, progress: Progress | None = None
+        self,
+        client: Any,
+        bucket: str,
+        prefix: str,
+        owner: str | None,
+        progress: Progress | None = None,
+        *,
+        endpoint_url: str = "",
+        packs_class: str = "",
     ) -> None:
+        """``packs_class`` is the storage class that packs are put in, "" for the bucket's own."""
         progress = progress or Progress()
         self._clock = progress.clock
         self._retries = Retries(progress)
         self._client = client
         self._bucket = bucket
+        self._url = endpoint_url
+        self._name = f"The store {endpoint_url}" if endpoint_url else "S3"
+        self._remedies = _REMEDIES_ELSEWHERE if endpoint_url else _REMEDIES
+        self._packs_class = packs_class
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._common: dict[str, str] = {"Bucket": bucket}
         if owner:
             self._common["ExpectedBucketOwner"] = owner
 
     def __str__(self) -> str:
-        return f"{self._bucket}/{self._prefix}".rstrip("/")
+        return f"{self._bucket}/{self._prefix}".rstrip("/") + (f" at {self._url}" if self._url else "")
 
     def get(self, key: str) -> Stored:
         """As ObjectStore says."""
@@ -127,10 +152,14 @@ class S3Objects:
             raise AgentError("ObjectDamaged", f"{key} has ended before byte {offset + length}.")
         return body
 
-    def put(self, key: str, body: bytes, condition: IfNoneMatch | IfMatch | None = None) -> str:
+    def put(
+        self, key: str, body: bytes, condition: IfNoneMatch | IfMatch | None = None, lock: Lock | None = None
+    ) -> str:
         """As ObjectStore says."""
-        asked = {"IfNoneMatch": "*"} if isinstance(condition, IfNoneMatch) else {}
+        asked: dict[str, Any] = {"IfNoneMatch": "*"} if isinstance(condition, IfNoneMatch) else {}
         asked |= {"IfMatch": condition.etag} if isinstance(condition, IfMatch) else {}
+        asked |= {"StorageClass": self._packs_class} if self._packs_class and is_pack(key) else {}
+        asked |= {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": lock.until} if lock else {}
 
         def attempt() -> str:
             answer = self._client.put_object(Key=self._prefix + key, Body=body, **asked, **self._common)
@@ -194,7 +223,7 @@ class S3Objects:
         failed: Refusals = []
         for each in answer.get("Errors", ()):
             code, key, version = each["Code"], each["Key"].removeprefix(self._prefix), each.get("VersionId") or None
-            message = f"S3 refused to delete {key} in bucket {self._bucket}: {each.get('Message', code)}"
+            message = f"{self._name} refused to delete {key} in bucket {self._bucket}: {each.get('Message', code)}"
             if code not in _GONE:
                 failed.append(Refused(key, version, code, message))
         return failed
@@ -211,7 +240,41 @@ class S3Objects:
         if answer.get("ObjectLockLegalHoldStatus") == "ON":
             return Lock(None)
         until: datetime | None = answer.get("ObjectLockRetainUntilDate")
-        return Lock(until) if until else None
+        return Lock(until, answer.get("ObjectLockMode", "")) if until else None
+
+    def extend_lock(self, key: str, lock: Lock) -> None:
+        """As ObjectStore says, by one request; S3 refuses it of what is locked for longer already."""
+        asked = {"Mode": lock.mode, "RetainUntilDate": lock.until}
+        named = {"Key": self._prefix + key, **self._common}
+        try:
+            self._do(key, lambda: self._client.put_object_retention(Retention=asked, **named))
+        except AgentError as error:
+            if error.code != "AccessDenied" or not self._is_locked(key, lock):
+                raise
+
+    def _is_locked(self, key: str, wanted: Lock) -> bool:
+        found = self.lock(key, None)
+        return bool(found and found.until and wanted.until and found.until >= wanted.until)
+
+    def kept(self) -> Kept:
+        """What the bucket keeps beside objects; raises AgentError."""
+        versioning = self._asked("get_bucket_versioning")
+        lock = self._asked("get_object_lock_configuration").get("ObjectLockConfiguration", {})
+        return Kept(
+            versions=versioning.get("Status") == "Enabled",
+            locks=lock.get("ObjectLockEnabled") == "Enabled",
+            default_retention=bool(lock.get("Rule", {}).get("DefaultRetention")),
+        )
+
+    def _asked(self, call: str) -> dict[str, Any]:
+        """What the store says of the bucket, nothing where it does not know the call."""
+        try:
+            answer: dict[str, Any] = self._do("", lambda: getattr(self._client, call)(**self._common))
+        except AgentError as error:
+            if error.code in _NOT_KEPT:
+                return {}
+            raise
+        return answer
 
     def _pages(self, call: str, prefix: str, **more: str) -> Iterator[dict[str, Any]]:
         asked = {"Prefix": self._prefix + prefix, **more, **self._common}
@@ -241,7 +304,7 @@ class S3Objects:
         with closing(answer["Body"]) as body:  # unread, it must not come before the answer to another request
             while piece := body.read(_PIECE_BYTES):
                 if self._clock.now() > ends:
-                    raise HTTPError(f"no whole body within {_BODY_SECONDS:.0f} seconds")
+                    raise NoAnswer(f"no whole body within {_BODY_SECONDS:.0f} seconds")
                 pieces.append(piece)
         return answer, b"".join(pieces)
 
@@ -270,10 +333,14 @@ class S3Objects:
             except ClientError as error:
                 raise self._refused(key, error, unmet) from error
             except _BROKEN as error:
-                message = f"S3 could not be reached for {key} in bucket {self._bucket}: {error}"
-                raise Broken(AgentError("S3Unreachable", message)) from error
+                code = "S3Unreachable"
+                message = f"{self._name} could not be reached for {key} in bucket {self._bucket}: {error}"
+                if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    code = "CertificateNotTrusted"
+                final = AgentError(code, message, self._remedies.get(code, ""))
+                raise (Broken(final) if code == "S3Unreachable" else final) from error
             except BotoCoreError as error:
-                message = f"S3 could not be asked for {key} in bucket {self._bucket}: {error}"
+                message = f"{self._name} could not be asked for {key} in bucket {self._bucket}: {error}"
                 raise AgentError(type(error).__name__, message) from error
 
         return self._retries.run(attempt)
@@ -285,8 +352,10 @@ class S3Objects:
             return ObjectNotFound(key)
         if code == "PreconditionFailed":
             return unmet(key)
-        message = f"S3 refused {error.operation_name} of {key or 'the prefix'} in bucket {self._bucket}: {error}."
-        final = AgentError(code, message, _REMEDIES.get(code, ""))
+        message = (
+            f"{self._name} refused {error.operation_name} of {key or 'the prefix'} in bucket {self._bucket}: {error}."
+        )
+        final = AgentError(code, message, self._remedies.get(code, ""))
         if code in _LATER or status == 429:
             return Busy(final)
         if status >= 500 and status != _UNKNOWN:

@@ -44,10 +44,12 @@ _FRAMES_AT_ONCE = 262_144
 class Swept:
     """What a sweep has done. ``locked``: objects that Object Lock keeps, until ``locked_until`` at the latest.
 
-    ``points_damaged`` could not be read when packs were written anew, and stay as they are.
+    ``points_locked`` were to go, and are kept so. ``points_damaged`` could not be read when packs were written anew,
+    and stay as they are.
     """
 
     points_deleted: list[str] = field(default_factory=list)
+    points_locked: list[str] = field(default_factory=list)
     objects_deleted: int = 0
     bytes_deleted: int = 0
     objects_condemned: int = 0
@@ -103,7 +105,10 @@ class Sweep:
         self._delete_due(began)
         stays_too = not self._remove(listed, going)
         self._unmark(marks.damaged)
+        self._forget_attempts(began, listed)
         newest = max((each.modified for each in listed), default=datetime.min.replace(tzinfo=UTC))
+        if any(_is_locked(each, began) for each in points):
+            self._live_share = 0.0  # what is locked stays as it is: written anew, it would be stored twice
         sparse = self._condemn(began, newest, going_stays=stays_too)
         return Sparse(tuple(sparse), tuple(points))
 
@@ -150,6 +155,7 @@ class Sweep:
                 refused = self._delete((each for one in removed for each in versions.get(one.key, ())), count=False)
             kept = {each.key for each in refused}
             gone = gone and not kept and len(removed) == len(batch)
+            self.swept.points_locked += sorted({one.id for one in removed if one.key in kept})
             self._count_points(one for one in removed if one.key not in kept)
         return gone
 
@@ -171,6 +177,16 @@ class Sweep:
             found = self._store.list(layout.damaged_prefix(resource), versions=True) if gone else ()
             named = (each for each in found if layout.parse_mark(each.key.removeprefix(prefix)) in gone)
             self._delete(named, count=False)
+
+    def _forget_attempts(self, began: datetime, listed: list[Listed]) -> None:
+        """Delete the notes of backups that have made their points, and those that are too old to go on from."""
+        prefix, made = layout.attempts_prefix(self._chosen.resource), {each.id for each in listed}
+        over = []
+        for each in self._store.list(prefix, versions=True):
+            parsed = layout.parse_attempt(each.key.removeprefix(prefix))
+            if parsed is not None and (parsed[0] in made or each.modified <= began - self._grace):
+                over.append(each)
+        self._delete(over, count=False)
 
     def _uncondemn(self) -> Marks:
         """Take back every list that names anything that a manifest refers to; the marks as they are."""
@@ -283,3 +299,8 @@ class Sweep:
                 )
             if lock.until is not None:
                 self.swept.locked_until = max(lock.until, self.swept.locked_until or lock.until)
+
+
+def _is_locked(point: Point, now: datetime) -> bool:
+    lock = point.manifest.lock
+    return lock is not None and lock.until is not None and lock.until > now

@@ -42,6 +42,15 @@ class VolumeWriter:
         """Add all that lies below a node of the parent's tree; raises as TreeWriter.share."""
         self._tree.share(level, position, node)
 
+    def so_far(self) -> Root:
+        """The tree of what was added until now, when all of it has been put; the next block begins another leaf."""
+        if not self._pack.empty:
+            self._end_pack()
+            self._pack = PackWriter(self._place.resource, self._key)
+        root = self._tree.so_far()
+        self._uploads.finish()
+        return root
+
     def finish(self) -> Root:
         """The tree, when all of it has been put."""
         if not self._pack.empty:

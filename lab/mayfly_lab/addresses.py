@@ -12,6 +12,9 @@ GATEWAY = "169.254.0.1"  # next hop of every host; never seen on a wire
 METADATA = "169.254.169.254"
 RESOLVER = "169.254.169.253"
 CONTROL_NODE = "10.255.0.10"
+# A place on the internet that is not AWS's, for a server of a test's own; hosts reach its TCP 443 as they do AWS's.
+ELSEWHERE = "100.64.255.10"
+ELSEWHERE_NAME = "elsewhere.example"
 
 _PREFIXES = {"pricing": "api.pricing"}  # where a service's names do not begin with its own
 _GLOBAL = {"iam": "us-east-1", "sts": "us-east-1", "s3": "us-east-1"}

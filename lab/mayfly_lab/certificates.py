@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -40,17 +41,17 @@ def ensure_authority(cache: Path) -> None:
     _write(cache / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
-def issue_server_certificate(cache: Path, target: Path) -> None:
-    """Write key and certificate for every endpoint of the lab into the one PEM file ``target`` (0600)."""
+def issue_server_certificate(cache: Path, target: Path, names: Sequence[str] = ()) -> None:
+    """Write key and certificate for these names, or for every endpoint of the lab, into one PEM file (0600)."""
     authority = x509.load_pem_x509_certificate((cache / "ca.pem").read_bytes())
     signer = serialization.load_pem_private_key((cache / "ca.key").read_bytes(), None)
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
     key = ec.generate_private_key(ec.SECP256R1())
-    names = [x509.DNSName(name) for name in certificate_names()]
+    named = [x509.DNSName(name) for name in names or certificate_names()]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mayfly lab")])
     certificate = (
         _builder(subject, authority.subject, key.public_key())
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectAlternativeName(named), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .sign(signer, hashes.SHA256())

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mayfly_lab import (
@@ -27,6 +28,7 @@ from mayfly_lab import (
 )
 from mayfly_lab.iam import commands as iam_commands
 from mayfly_lab.image import ensure_image
+from mayfly_lab.own_kernel import image as own_kernel_image
 
 _DOWN = 2
 _START_LIMIT = 60.0
@@ -43,12 +45,16 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     starting = commands.add_parser("up", help="start the lab (what a crash left is cleaned up first)")
     starting.add_argument("--enforce-iam", action="store_true", help="let IAM's policies count (see: lab iam)")
+    purpose = "have the machine image with a kernel of its own (built once; afterwards every lab has it)"
+    starting.add_argument("--own-kernel", action="store_true", help=purpose)
     commands.add_parser("down", help="end the lab; nothing of it stays but the cached machine image")
     commands.add_parser("status", help="what runs; exit code 1 when something does not")
     seeding = commands.add_parser("seed", help="make accounts' networks, a bucket and two source instances")
     ways = {"nat": "a NAT gateway", "endpoints": "VPC endpoints alone"}
     purpose = f"how private subnets reach AWS (default: {ways['nat']})"
     seeding.add_argument("--network", choices=list(ways), default="nat", help=purpose)
+    purpose = "add a source instance with a kernel of its own: LVM, FAT and NTFS"
+    seeding.add_argument("--own-kernel", action="store_true", help=purpose)
     for name, purpose in (("digest", "one digest over all blocks of each"), ("files", "the files of a file system")):
         contents = commands.add_parser(name, help=f"{purpose}, of volumes and snapshots")
         contents.add_argument("ids", nargs="+", metavar="ID", help="a volume or a snapshot")
@@ -80,8 +86,10 @@ def main() -> int:
             return status(where)
         with locks.held(where.lock, lambda: print(f"waiting for another command in {where.state}", file=sys.stderr)):
             if options.command == "seed":
-                return seed(where, options.network)
-            return up(where, enforce_iam=options.enforce_iam) if options.command == "up" else down(where)
+                return seed(where, options.network, own_kernel=options.own_kernel)
+            if options.command == "up":
+                return up(where, enforce_iam=options.enforce_iam, own_kernel=options.own_kernel)
+            return down(where)
     except (namespace.LabDown, rpc.RpcError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return _DOWN
@@ -89,18 +97,24 @@ def main() -> int:
         return 128 + signal.SIGINT
 
 
-def seed(where: paths.Paths, network: str) -> int:
+def seed(where: paths.Paths, network: str, *, own_kernel: bool) -> int:
     """Fill the lab; ``network``: how its private subnets reach AWS."""
-    return namespace.execute(where, [sys.executable, "-m", "mayfly_lab.seed", network], environment(where))
+    if own_kernel:
+        namespace.first_process(where)
+        _have_own_kernel(where)
+    words = [network, *(["own-kernel"] if own_kernel else [])]
+    return namespace.execute(where, [sys.executable, "-m", "mayfly_lab.seed", *words], environment(where))
 
 
-def up(where: paths.Paths, *, enforce_iam: bool) -> int:
+def up(where: paths.Paths, *, enforce_iam: bool, own_kernel: bool) -> int:
     """Start the lab, or say that it runs."""
     try:
         namespace.first_process(where)
     except namespace.LabDown:
         down(where)
     else:
+        if own_kernel:
+            _have_own_kernel(where)
         if enforce_iam:
             iam_commands.turn(where, on=True)
         print("the lab is up")
@@ -108,13 +122,16 @@ def up(where: paths.Paths, *, enforce_iam: bool) -> int:
     where.logs.mkdir(parents=True)
     where.run.chmod(0o700)
     limits.allow_many_hosts()
-    with locks.held(where.cache_lock, lambda: print(f"waiting for another lab in {where.cache}", file=sys.stderr)):
+    with _cache(where):
         certificates.ensure_authority(where.cache)
         image = ensure_image(where.cache)
     certificates.issue_server_certificate(where.cache, where.server_certificate)
     system = Path("/etc/ssl/certs/ca-certificates.crt").read_text()
     where.trust_bundle.write_text(system + where.ca_certificate.read_text())
     (where.run / "image").symlink_to(image)
+    where.own_kernel.symlink_to(own_kernel_image.place(where.cache))  # built or not
+    if own_kernel:
+        _have_own_kernel(where)
     started = time.monotonic()
     namespace.create(where)
     try:
@@ -126,6 +143,16 @@ def up(where: paths.Paths, *, enforce_iam: bool) -> int:
         raise
     print(f"the lab is up after {time.monotonic() - started:.1f} s")
     return 0
+
+
+def _cache(where: paths.Paths) -> AbstractContextManager[None]:
+    """The cache, for whoever makes something in it."""
+    return locks.held(where.cache_lock, lambda: print(f"waiting for another lab in {where.cache}", file=sys.stderr))
+
+
+def _have_own_kernel(where: paths.Paths) -> None:
+    with _cache(where):
+        own_kernel_image.ensure_own_kernel(where.cache)
 
 
 def down(where: paths.Paths) -> int:

@@ -66,6 +66,9 @@ KINDS = {
     "stale-tags": Kind("Describe calls show and filter by the tags of seconds ago", ("seconds",), ("seconds",)),
     "snapshot-missing": Kind("EBS direct does not know a snapshot it started less than 120 s ago", ("seconds",)),
     "corrupt": Kind("a block of EBS direct is not what its checksum says", ("snapshot", "index")),
+    "retrieval-time": Kind(
+        "RestoreObject: an archived object is there after seconds, not hours", ("seconds",), ("seconds",)
+    ),
     "group-busy": Kind(
         "a security group cannot be deleted until seconds after the end of its instances", ("seconds",), ("seconds",)
     ),

@@ -21,6 +21,7 @@ def set_up() -> None:
         addresses.GATEWAY,
         addresses.METADATA,
         addresses.RESOLVER,
+        addresses.ELSEWHERE,
         *addresses.all_addresses(),
     ]
     batch = ["link set lo up", *(f"addr add {address}/32 dev lo scope global" for address in own)]
@@ -55,8 +56,7 @@ def add_host(instance_id: str, private_ip: str) -> Path:
     inside = ["link set lo up", f"addr add {private_ip}/32 dev eth0", "link set eth0 up"]
     inside += [f"route add {gateway} dev eth0", f"route add default via {gateway}"]
     run("ip", "-n", instance_id, "-b", "-", text="\n".join(inside) + "\n")
-    outside = [f"link set {link} up", f"route add {private_ip}/32 dev {link} src {addresses.CONTROL_NODE}"]
-    run("ip", "-b", "-", text="\n".join(outside) + "\n")
+    run("ip", "-b", "-", text=f"link set {link} up\n{_route(private_ip, link)}\n")
     return Path("/run/netns") / instance_id
 
 
@@ -65,8 +65,24 @@ def remove_host(instance_id: str) -> None:
     run("ip", "netns", "del", instance_id)
 
 
+def add_tap(instance_id: str, private_ip: str) -> None:
+    """A link of a machine that lays the other end of it by itself."""
+    link = interface(instance_id)
+    run("ip", "tuntap", "add", link, "mode", "tap")
+    run("ip", "-b", "-", text=f"link set {link} up\n{_route(private_ip, link)}\n")
+
+
+def remove_tap(instance_id: str) -> None:
+    """Remove the link, with its route."""
+    run("ip", "link", "del", interface(instance_id))
+
+
+def _route(private_ip: str, link: str) -> str:
+    return f"route add {private_ip}/32 dev {link} src {addresses.CONTROL_NODE}"
+
+
 def resolver_configuration() -> str:
-    """dnsmasq's settings: AWS's names and nothing else."""
+    """dnsmasq's settings: AWS's names, that of the one place elsewhere, and nothing else."""
     lines = [
         "no-resolv",
         "no-hosts",
@@ -75,7 +91,7 @@ def resolver_configuration() -> str:
         "user=root",
         "cache-size=0",
     ]
-    lines.append("pid-file=")
+    lines += ["pid-file=", f"address=/{addresses.ELSEWHERE_NAME}/{addresses.ELSEWHERE}"]
     for service in addresses.SERVICES:
         for region in addresses.REGIONS:
             address = addresses.service_address(service, region)

@@ -26,6 +26,16 @@ class Paths:
         return self.run / "store"
 
     @property
+    def own_kernel(self) -> Path:
+        """Leads to the machine image with a kernel of its own, once it is built."""
+        return self.run / "own-kernel"
+
+    @property
+    def memory(self) -> Path:
+        """A folder in memory (inside the lab only)."""
+        return self.run / "memory"
+
+    @property
     def logs(self) -> Path:
         return self.run / "log"
 

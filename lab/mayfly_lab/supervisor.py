@@ -58,7 +58,7 @@ class Supervisor:
         self._paths = where
         self._events = Events()
         self._services: dict[str, subprocess.Popen[bytes]] = {}
-        self._hosts = Hosts(where, self._exited)
+        self._hosts = Hosts(where, self._exited, lambda instance_id: self._events.add(instance_id, "died"))
         self._model: dict[str, Any] = {"hosts": []}
         self._cut: set[str] = set()
         self._network = threading.Lock()
@@ -78,6 +78,8 @@ class Supervisor:
             target.touch()
         run("mount", "--bind", resolver, target)
         run("mount", "--bind", where.trust_bundle, "/etc/ssl/certs/ca-certificates.crt")
+        where.memory.mkdir()
+        run("mount", "-t", "tmpfs", "-o", "mode=700", "tmpfs", where.memory)
         self._mount_store()
         network.set_up()
 

@@ -43,6 +43,7 @@ def told_volumes(volumes: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [
         f"{volume}: {_METHODS[each['method']]}{' (' + each['reason'] + ')' if each['reason'] else ''}, "
         f"{each['blocks_read']} blocks read, {each['blocks_stored']} stored ({each['bytes_stored'] / 2**20:.1f} MiB)"
+        + (f", {each['blocks_resumed']} of an earlier attempt used again" if each.get("blocks_resumed") else "")
         for volume, each in volumes.items()
         if each.get("method")
     ]
@@ -54,6 +55,15 @@ def _told(status: dict[str, Any]) -> str:
         done = f"{swept['resources_done']} of {swept['resources_total']} resources"
         deleted = f"{swept['points_deleted']} restore points and {swept['objects_deleted']} objects deleted"
         return f"{status['stage']}, {done}, {deleted}"
+    if copying := status.get("copying"):
+        done = f"{copying['points_done']} of {copying['points_total']} restore points"
+        return f"{status['stage']}, {done}, {copying['bytes_stored'] / 2**20:.0f} MiB written"
+    if checked := status.get("checked"):
+        done = f"{checked['points_done']} of {checked['points_total']} restore points"
+        return f"{status['stage']}, {done}, {checked['blocks_done']} blocks and {checked['nodes_done']} nodes read"
+    if copied := status.get("copied"):
+        done = f"{copied['points_done']} of {copied['points_total']} restore points"
+        return f"{status['stage']}, {done}, {copied['blocks_done']} of {copied['blocks_total']} blocks"
     if not volumes:
         return str(status["stage"])
     done, total = (sum(volume[name] for volume in volumes) for name in ("blocks_done", "blocks_total"))

@@ -41,7 +41,8 @@ options:
   repository:
     description:
       - The repository, as C(mayfly_repository) says it; values may be templates.
-      - Its keys are C(bucket), C(prefix), C(region), C(account), C(kms_key_id) and C(passphrase).
+      - Its keys are C(bucket), C(prefix), C(region), C(account), C(kms_key_id), C(passphrase) and
+        C(recovery_key).
     type: dict
     required: true
   role_arn:

@@ -66,8 +66,8 @@ RETURN = r"""
 resources:
   description:
     - By path (account, Region, kind, id) the resources that something goes of, the first 1,000 of them.
-    - Each has C(points), C(remove) (C(id) and C(bytes) stored of each), C(keep) and C(damaged) (how many are marked
-      so), and C(size_bytes).
+    - Each has C(points), C(remove) (C(id) and C(bytes) stored of each), C(locked) (C(id), C(until) and C(mode) of what
+      would go if S3 did not lock it), C(keep) and C(damaged) (how many are marked so), and C(size_bytes).
   returned: success
   type: dict
 resources_total:
@@ -80,6 +80,10 @@ points:
   type: int
 remove:
   description: How many of them go.
+  returned: success
+  type: int
+locked:
+  description: How many would go but stay, because S3 locks them; a run after the end of the lock removes them.
   returned: success
   type: int
 size_bytes:

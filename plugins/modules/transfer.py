@@ -17,13 +17,19 @@ description:
     gone, all of that volume is read, and what is not in the restore point before is stored.
   - A retention removes what M(mayfly.workers.retention) has found for the same host in the same run, and what nothing
     needs any more.
+  - A copy brings what M(mayfly.workers.repository_copy) has found for the same host in the same run to a second
+    repository. Each block is verified by its SHA-256 and sealed anew with that repository's key.
+  - A health check looks at what M(mayfly.workers.health_check) has planned for the same host in the same run, and marks
+    restore points that are damaged. It succeeds when everything was looked at, whatever was found.
+  - An archive copies what M(mayfly.workers.archive) has planned for the same host in the same run; the way back reads
+    what M(mayfly.workers.archive_retrieval) has retrieved.
   - A check moves nothing. It succeeds when everything was tried, whatever was found.
   - A connection that breaks meanwhile is made again; the agent goes on.
 options:
   operation:
     description: What to do.
     type: str
-    choices: [backup, restore, check, retention]
+    choices: [backup, restore, check, retention, health_check, repository_copy, archive, archive_return]
     required: true
   restore_point:
     description: For a restore, id of the restore point.
@@ -32,6 +38,14 @@ options:
     description: For a backup, whether all blocks are read and stored, whatever restore points there are.
     type: bool
     default: false
+  snapshot_access:
+    description:
+      - For a backup whose worker runs in another account than the snapshots, how it reads them. With V(session), by
+        credentials of the snapshots' account. With V(share), by those of its own account, with which the snapshots are
+        shared until M(mayfly.workers.snapshot_set) releases them.
+    type: str
+    choices: [session, share]
+    default: session
   stall_timeout:
     description: Seconds that nothing may move, unless AWS makes the agent wait; then the transfer fails.
     type: int
@@ -46,10 +60,27 @@ options:
     description: Requests under way at once.
     type: int
     default: 16
+  object_lock:
+    description:
+      - For a backup, how S3 locks the restore point and all that it refers to, so that neither can be deleted. What is
+        shared with earlier restore points is locked anew before the restore point is there.
+      - In mode V(governance) who has a right of its own can lift the lock, in mode V(compliance) nobody can.
+    type: str
+    choices: [none, governance, compliance]
+    default: none
+  object_lock_days:
+    description: For how many days from when the backup begins.
+    type: int
+    default: 30
   live_share:
     description: For a retention, packs of which less than so many percent are in use are written anew; 0 for none.
     type: int
     default: 60
+  storage_class:
+    description: For an archive, the storage class of its data.
+    type: str
+    choices: [GLACIER, DEEP_ARCHIVE]
+    default: GLACIER
   target:
     description: Where a restore goes to.
     type: dict
@@ -106,6 +137,7 @@ attributes:
 extends_documentation_fragment:
   - mayfly.workers.resource
   - mayfly.workers.repository
+  - mayfly.workers.repository.target
 """
 
 EXAMPLES = r"""
@@ -138,6 +170,10 @@ msg:
   returned: when O(operation=backup)
   type: list
   elements: str
+locked_until:
+  description: Until when S3 locks the restore point, ISO 8601; null when it is not locked.
+  returned: when O(operation=backup)
+  type: str
 digests:
   description: Digest over the hashes of all blocks of each volume.
   returned: when O(operation) is V(backup) or V(restore)
@@ -146,8 +182,34 @@ retention:
   description:
     - C(points_deleted), C(objects_deleted), C(bytes_deleted), C(objects_condemned) and C(bytes_condemned) (which a
       later run deletes), C(locked) (objects), C(packs_rewritten) and C(failed) (resources) of the whole repository.
-    - C(resources) tells the same of single ones by their path, with C(locked_until), C(points_damaged) and C(error).
+    - C(resources) tells the same of single ones by their path, with C(locked_until), C(points_locked),
+      C(points_damaged) and C(error).
   returned: when O(operation=retention)
+  type: dict
+copied:
+  description:
+    - C(points_copied), C(failed) (restore points and resources), C(blocks_copied), C(blocks_reused) (of a copy that had
+      not ended), and C(bytes_stored) of all that was copied.
+    - C(resources) tells the same of single ones by their path, with C(points), C(failed) and C(error).
+  returned: when O(operation=repository_copy)
+  type: dict
+health_check:
+  description:
+    - C(mode), C(percent) and C(seed) of the sample; how many C(resources) and restore C(points) were looked at, and how
+      many C(blocks) and bytes (C(bytes_read)) were read of them.
+    - How many points are damaged (C(damaged_points)), and how many of these in a way that no mark had told before
+      (C(new_damaged_points)); how many C(marks) were written, and how many cannot be read (C(unreadable_marks)).
+    - C(damage) lists it, up to 1,000 ranges of blocks, by C(resource) and C(restore_point). C(objects) are keys of what
+      is gone or was changed. Each of C(blocks) has C(volume_id), the indexes C(first) and C(last), and C(offset) and
+      C(length) in the volume, in bytes.
+  returned: when O(operation=health_check)
+  type: dict
+archive:
+  description:
+    - C(points), each with its C(resource), C(from) (the restore point or the set), C(made) (the set or the new restore
+      point), C(blocks), C(bytes_stored) and C(error).
+    - C(failed) is how many have an error, C(bytes_stored) what was stored of all.
+  returned: when O(operation) is V(archive) or V(archive_return)
   type: dict
 checks:
   description:

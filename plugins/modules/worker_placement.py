@@ -133,9 +133,24 @@ options:
     description: Region of the repository that the worker must reach.
     type: str
     required: true
+  repository_endpoint_url:
+    description:
+      - The repository's store, as C(mayfly_repository.endpoint_url), where that is not AWS's S3.
+      - AWS's S3 need not be reached then, and its port must be let out.
+    type: str
+  target_repository:
+    description: A second repository that the worker copies to, of which it must reach the bucket or the store.
+    type: dict
+    suboptions:
+      region:
+        description: Region of its bucket.
+        type: str
+      endpoint_url:
+        description: Its store, where that is not AWS's S3.
+        type: str
 attributes:
   check_mode:
-    description: Whether it can run in check mode and say what it would do.
+    description: In check mode, it shows the candidates and reasons as well.
     support: full
 extends_documentation_fragment:
   - mayfly.workers.resource

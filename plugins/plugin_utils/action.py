@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from .keeper.errors import KeeperError
 from .settings import names
 
 _ENDING = ("worker.absent",)
-_SECRETS = ("passphrase",)
+_SECRETS = ("new_passphrase", "passphrase", "recovery_key", "secret_access_key")
 _MODULES = Path(__file__).parents[1] / "modules"
 Values = dict[str, Any]
 
@@ -33,6 +34,11 @@ class KeeperAction(ActionBase):
     TRANSFERS_FILES = False
     #: Seconds for one call, unless it says otherwise.
     TIMEOUT: ClassVar[float] = 120.0
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Ansible has the class before it starts a process for each task, which finds its documentation read."""
+        super().__init_subclass__(**options)
+        _spec(cls.NAME)
 
     def run(self, tmp: str | None = None, task_vars: Values | None = None) -> Values:
         """Validate the options, then act."""
@@ -56,10 +62,10 @@ class KeeperAction(ActionBase):
     def ask(self, operation: str, arguments: Values, timeout: float | None = None) -> Values:
         """Call the keeper for this task's host."""
         host, check = str(self.variables["inventory_hostname"]), bool(self._task.check_mode)
-        settings = self._settings()
+        timeout, settings = timeout or self.TIMEOUT, self._settings
 
         def call() -> Values:
-            return client.call(operation, arguments, timeout or self.TIMEOUT, host=host, settings=settings, check=check)
+            return client.call(operation, arguments, timeout, host=host, settings=settings, check=check)
 
         try:
             return call()
@@ -71,6 +77,7 @@ class KeeperAction(ActionBase):
                 raise
         return call()  # the new keeper starts nothing, and ends everything
 
+    @cached_property
     def _settings(self) -> Values:
         """The host's settings, as far as they say something here: the keeper checks all of them before it acts.
 
@@ -85,6 +92,7 @@ class KeeperAction(ActionBase):
         return settings
 
 
+@cache
 def _spec(name: str) -> Values:
     documentation, *_ = get_docstring(
         str(_MODULES / f"{name}.py"), fragment_loader, collection_name="mayfly.workers", plugin_type="module"

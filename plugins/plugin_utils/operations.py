@@ -161,13 +161,22 @@ class Service:
 
 
 def services_of(
-    name: str, region: str, repository_region: str, *, more: tuple[str, ...] = (), session_manager: bool = False
+    name: str,
+    region: str,
+    repository_region: str,
+    *,
+    more: tuple[str, ...] = (),
+    session_manager: bool = False,
+    own_store: bool = False,
 ) -> tuple[Service, ...]:
     """The services of an operation whose worker is in ``region``; raises as :func:`profile_of`.
 
-    ``more`` are services that the resource needs beside them, such as secretsmanager.
+    ``more`` are services that the resource needs beside them, such as secretsmanager. With ``own_store`` the repository
+    is not in AWS's S3, which need not be reached then.
     """
-    wanted = (*OPERATIONS[name].services, *more, *(SESSION_MANAGER if session_manager else ()))
+    wanted = [*OPERATIONS[name].services, *more, *(SESSION_MANAGER if session_manager else ())]
+    if own_store:
+        wanted = [each for each in wanted if each != "s3"]
     return tuple(
         Service(each, repository_region if each in IN_REPOSITORY_REGION else region) for each in dict.fromkeys(wanted)
     )

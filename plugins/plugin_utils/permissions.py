@@ -31,6 +31,8 @@ DELETE_OBJECTS = (
     "s3:GetObjectRetention",
     "s3:GetObjectVersion",
 )
+# Locks are made and made longer, and read to see whether they are long enough; none is ever lifted.
+LOCK_OBJECTS = ("s3:PutObjectRetention", "s3:GetObjectRetention")
 LIST_OBJECTS = ("s3:ListBucket", "s3:ListBucketVersions")
 USE_REPOSITORY_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
 # Of the key of an encrypted snapshot (https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html).
@@ -58,13 +60,17 @@ _THROUGH_EC2: Condition = {"StringLike": {"kms:ViaService": "ec2.*.amazonaws.com
 
 @dataclass(frozen=True)
 class Right:
-    """Actions on resources under a condition; ``operations`` are the playbooks that need it, none for all of them."""
+    """Actions on resources under a condition; ``operations`` are the playbooks that need it, none for all of them.
+
+    ``parameter`` names the parameter of the template that must be true for it.
+    """
 
     why: str
     actions: tuple[str, ...]
     resources: tuple[str, ...] = ("*",)
     condition: Condition = field(default_factory=dict, hash=False)
     operations: tuple[str, ...] = ()
+    parameter: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ _LAUNCHED = ("instance", "volume", "network-interface", "spot-instances-request"
 _OBJECTS = ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*",)
 _BUCKET = ("arn:${AWS::Partition}:s3:::${Bucket}",)
 _BACKUPS = ("ec2_backup",)
+_LOCKS = (*_BACKUPS, "retention")
 _RESTORES = ("volume_restore",)
 _IMAGES = ("worker_image",)
 
@@ -184,18 +191,36 @@ _END = (
         _ec2("volume", "snapshot", "network-interface", "security-group", "image"),
         _MADE_TEMPORARY,
     ),
+    Right(
+        "Take back what a run has shared",
+        ("ec2:ModifySnapshotAttribute",),
+        _ec2("snapshot"),
+        {**_MADE, "Null": {"ec2:Add/group": "true", "ec2:Add/userId": "true"}},
+    ),
+    Right(
+        "And no longer call it shared",
+        ("ec2:DeleteTags",),
+        _ec2("snapshot"),
+        {**_MADE, "ForAllValues:StringLike": {"aws:TagKeys": ["mayfly:shared-*"]}},
+    ),
 )
 _REPOSITORY = (
     # Under a condition on the prefix, S3 would answer 403 for an object that is not there.
     Right("Find restore points, and what is not there", LIST_OBJECTS, _BUCKET),
-    Right("Read the bucket's Object Lock", ("s3:GetBucketObjectLockConfiguration",), _BUCKET),
+    Right(
+        "See what the bucket keeps: locks and versions",
+        ("s3:GetBucketObjectLockConfiguration", "s3:GetBucketVersioning"),
+        _BUCKET,
+    ),
     Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS, "s3:DeleteObject"), _OBJECTS),
+    Right("Lock what opens the repository, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _LOCKS),
     Right(
         "Wrap and open the repository's key",
         ("kms:DescribeKey", "kms:Encrypt", *USE_REPOSITORY_KEY),
         ("${RepositoryKey}",),
     ),
 )
+_ARCHIVES = Right("Retrieve archived restore points", ("s3:RestoreObject",), _OBJECTS, operations=("archive",))
 _SESSIONS = Right(
     "Give workers sessions of the role that is theirs",
     ("sts:AssumeRole",),
@@ -213,6 +238,13 @@ _SNAPSHOTS = (
         _BACKUPS,
     ),
     Right("See whether the volumes' keys can be used", ("kms:DescribeKey",), ("*",), {}, _BACKUPS),
+    Right(
+        "Share snapshots with the worker's account, where mayfly_snapshot_access is share; never with everybody",
+        ("ec2:ModifySnapshotAttribute",),
+        _ec2("snapshot"),
+        {**_MADE, "Null": {"ec2:Add/group": "true"}},
+        _BACKUPS,
+    ),
 )
 _VOLUMES = (
     Right(
@@ -278,6 +310,7 @@ RUN = Role(
         *_VOLUMES,
         *_BAKING,
         *_REPOSITORY,
+        _ARCHIVES,
         *_UPLOADS,  # of a run that was killed, which the runner reaps itself
         _SESSIONS,
         *_SESSION_MANAGER,
@@ -297,6 +330,14 @@ WORKER = Role(
             _BACKUPS,
         ),
         Right(
+            "Read blocks of what other accounts share with this one, whose tags are theirs alone",
+            READ_BLOCKS,
+            _ec2("snapshot"),
+            {"Null": {f"aws:ResourceTag/{DEPLOYMENT}": "true"}},
+            _BACKUPS,
+            parameter="SharedSnapshots",
+        ),
+        Right(
             "Try the EBS direct APIs with a snapshot that there is not",
             ASK_FOR_NO_SNAPSHOT,
             (f"arn:${{AWS::Partition}}:ec2:*::snapshot/{NO_SNAPSHOT}",),
@@ -308,6 +349,7 @@ WORKER = Role(
         Right("Use the keys of encrypted volumes", USE_VOLUME_KEY, condition=_THROUGH_EC2),
         Right("Find what is in the repository", LIST_OBJECTS, _BUCKET, {"StringLike": {"s3:prefix": ["${Prefix}*"]}}),
         Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS), _OBJECTS),
+        Right("Lock restore points, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _BACKUPS),
         Right(
             "Delete what retention has found unneeded, of resources alone",
             DELETE_OBJECTS,

@@ -32,11 +32,12 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from mayfly_agent.backup import Backup
 from mayfly_agent.blocks import BLOCK_SIZE, BLOCKS_PER_GIB, VolumeDigest
+from mayfly_agent.clients import CONFIG
 from mayfly_agent.ebs import DirectSnapshots
 from mayfly_agent.job import BackupJob, JobVolume, RepositoryPlace
 from mayfly_agent.pipeline import ordered
 from mayfly_agent.repository import keys, repository
-from mayfly_agent.s3 import CONFIG, S3Objects
+from mayfly_agent.s3 import S3Objects
 from mayfly_agent.status import Status
 
 from tests.benchmarks.data import Source

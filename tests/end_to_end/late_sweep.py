@@ -14,12 +14,13 @@ from datetime import timedelta
 from typing import Any
 
 import boto3
+from mayfly_agent.clients import CONFIG
 from mayfly_agent.job import Chosen
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.layout import ResourceName
 from mayfly_agent.repository.trees import TreeReader
-from mayfly_agent.s3 import CONFIG, S3Objects
+from mayfly_agent.s3 import S3Objects
 from mayfly_agent.sweep import Sweep
 
 
@@ -51,7 +52,7 @@ def _opened(setting: dict[str, Any]) -> tuple[S3Objects, bytes]:
         answer = kms.decrypt(CiphertextBlob=sealed, EncryptionContext=about, KeyId=setting["kms_key_id"])
         return bytes(answer["Plaintext"])
 
-    (wrap,) = repository.read_wraps(store, info)
+    ((wrap,),) = repository.read_wraps(store, info).values()
     return store, keys.unwrap_with_kms(wrap, decrypt, info.id)
 
 

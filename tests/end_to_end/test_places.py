@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(600)
 FAR = "eu-central-1"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def far(backed_up: Site) -> Iterator[str]:
     """The host name of a small instance in another Region."""
     aws, where = backed_up.lab.aws, {"profile": "production", "region": FAR}
@@ -51,3 +51,33 @@ def test_two_regions_and_two_accounts_in_one_run(backed_up: Site, far: str, sett
         assert {volume: digests[snapshot] for volume, snapshot in found.items()} == entry["digests"]
         assert backed_up.points(host)[0] == entry["restore_point"]
         assert backed_up.temporary(region) == []
+
+
+def test_snapshots_that_are_shared_with_the_workers_account_are_its_alone_again(
+    backed_up: Site, far: str, settings: Any
+) -> None:
+    """The worker in the backup account reads what has changed with that account's rights; nothing stays shared."""
+    site, where = backed_up, {"profile": "production", "region": FAR}
+    seed, log = str(site.lab.state / "run/seed.json"), site.lab.state / "run/log/control.log"
+    start = log.stat().st_size
+    site.lab.exec("python", "-m", "tests.roles", seed, "--shared-snapshots")
+    try:
+        before = set(site.references(far, FAR).values())
+        done = site.lab.playbook("ec2_backup", "--limit", far, *settings(mayfly_snapshot_access="share"))
+    finally:
+        site.lab.exec("python", "-m", "tests.roles", seed)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    entry = site.lab.report("ec2_backup")["resources"][far]
+    assert entry["worker"]["account"] == site.seed["accounts"]["backup"]["id"]
+    assert {each["method"] for each in entry["volumes"].values()} == {"changed"}
+    # Of the one volume, two snapshots are shared, and shared no more.
+    assert log.read_text()[start:].count("ModifySnapshotAttribute") == 4 * len(entry["volumes"])
+    after = set(site.references(far, FAR).values())
+    assert before
+    assert after
+    assert not before & after
+    for snapshot in after:
+        words = ("--snapshot-id", snapshot, "--attribute", "createVolumePermission")
+        told = site.lab.aws("ec2", "describe-snapshot-attribute", *words, **where)
+        assert told["CreateVolumePermissions"] == []
+    assert site.temporary(FAR) == []

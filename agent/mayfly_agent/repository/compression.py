@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import zstandard
 
 from .seal import SealBroken
+
+_local = threading.local()
 
 
 def compress(plain: bytes) -> bytes:
@@ -23,6 +27,14 @@ def decompress(frame: bytes, limit: int, what: str) -> bytes:
         size = zstandard.frame_content_size(frame)
         if not 0 < size <= limit:
             raise SealBroken(what, f"does not give 1 to {limit} bytes")
-        return zstandard.ZstdDecompressor().decompress(frame, max_output_size=limit, allow_extra_data=False)
+        return _decompressor().decompress(frame, max_output_size=limit, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise SealBroken(what) from error
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """One for each thread: making one takes longer than many a frame."""
+    if not hasattr(_local, "decompressor"):
+        _local.decompressor = zstandard.ZstdDecompressor()
+    made: zstandard.ZstdDecompressor = _local.decompressor
+    return made

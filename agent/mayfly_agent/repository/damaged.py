@@ -9,13 +9,15 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..objects import ObjectStore
+from ..errors import AgentError
+from ..objects import ObjectNotFound, ObjectStore
 from . import layout, seal
 from .layout import ResourceName
 from .marks import open_mark, write_mark
 
 # Of objects and of ranges in one mark; what is more goes into further ones.
 MAXIMUM_NAMED = 10_000
+_UNREADABLE = ("ObjectDamaged", "RepositoryFormat")
 
 
 @dataclass(frozen=True, order=True)
@@ -47,9 +49,10 @@ def mark_damaged(
 ) -> int:
     """Say of a restore point what is damaged of it, and was not said yet; how many marks were written.
 
-    Raises as read_damage.
+    A mark that cannot be read says nothing.
     """
-    known = read_damage(store, resource, resource_key, point)
+    before = store.list(layout.damaged_key(resource, point, ""))
+    known = _sum(_known(store, resource_key, each.key) or Damage() for each in before)
     objects = sorted(set(damage.objects) - set(known.objects))
     blocks = sorted(set(damage.blocks) - set(known.blocks))
     written = 0
@@ -67,16 +70,15 @@ def mark_damaged(
 
 def read_damage(store: ObjectStore, resource: ResourceName, resource_key: bytes, point: str) -> Damage:
     """All that marks say of a restore point; raises as open_mark."""
-    objects: list[str] = []
-    blocks: list[BlockRange] = []
-    for found in store.list(layout.damaged_key(resource, point, "")):
-        value = open_mark(store, resource_key, found.key)
-        try:
-            objects += [str(each) for each in value["objects"]]
-            blocks += [_range(each) for each in value["blocks"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise seal.SealBroken(found.key, f"is no mark: {error!r}") from error
-    return Damage(tuple(objects), tuple(blocks))
+    found = store.list(layout.damaged_key(resource, point, ""))
+    return _sum(_read(store, resource_key, each.key) for each in found)
+
+
+def unreadable_marks(store: ObjectStore, resource: ResourceName, resource_key: bytes) -> Iterator[str]:
+    """Keys of the marks of damage of a resource that were changed, or that this version does not understand."""
+    for each in store.list(layout.damaged_prefix(resource)):
+        if _known(store, resource_key, each.key) is None:
+            yield each.key
 
 
 def joined(ranges: Iterable[BlockRange]) -> Iterator[BlockRange]:
@@ -91,6 +93,33 @@ def joined(ranges: Iterable[BlockRange]) -> Iterator[BlockRange]:
         held = each
     if held:
         yield held
+
+
+def _read(store: ObjectStore, resource_key: bytes, key: str) -> Damage:
+    """What one mark says; raises as open_mark."""
+    value = open_mark(store, resource_key, key)
+    try:
+        return Damage(tuple(map(str, value["objects"])), tuple(_range(each) for each in value["blocks"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise seal.SealBroken(key, f"is no mark: {error!r}") from error
+
+
+def _known(store: ObjectStore, resource_key: bytes, key: str) -> Damage | None:
+    """The same, nothing for a mark that is gone by now, None for one that cannot be read."""
+    try:
+        return _read(store, resource_key, key)
+    except ObjectNotFound:
+        return Damage()
+    except AgentError as error:
+        if error.code not in _UNREADABLE:
+            raise
+        return None
+
+
+def _sum(said: Iterable[Damage]) -> Damage:
+    found = list(said)
+    objects = (key for each in found for key in each.objects)
+    return Damage(tuple(objects), tuple(block for each in found for block in each.blocks))
 
 
 def _range(value: dict[str, Any]) -> BlockRange:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from ..errors import AgentError
 from .layout import ResourceName
-from .seal import derive, fields
+from .seal import ResourceKey, derive, fields
 
 KEY_BYTES = 32
 # Wraps are bound to the number of their key: who rotates adds the next, and no old key can be passed off as the newest.
@@ -40,38 +40,48 @@ def resource_key(master: bytes, resource: ResourceName) -> bytes:
     return derive(master, b"mayfly resource 1\0" + resource.path.encode())
 
 
-def wrap_with_passphrase(master: bytes, passphrase: str, repository_id: str) -> Wrap:
+def resource_keys(masters: Mapping[int, bytes], resource: ResourceName) -> ResourceKey:
+    """A resource's keys, one of each of the repository's by their numbers: the highest is the newest."""
+    newest, *before = (resource_key(masters[number], resource) for number in sorted(masters, reverse=True))
+    return ResourceKey(newest, reversed(before))
+
+
+def wrap_with_passphrase(master: bytes, passphrase: str, repository_id: str, number: int = FIRST_KEY) -> Wrap:
     """The key sealed with a passphrase."""
     salt = os.urandom(16)
     numbers = {"n": _SCRYPT_N, "r": _SCRYPT_R, "p": _SCRYPT_P, "salt": _text(salt)}
     key = _stretched(passphrase, numbers)
-    return {"kind": "passphrase", "scrypt": numbers, **_sealed("passphrase", key, master, repository_id)}
+    return {"kind": "passphrase", "scrypt": numbers, **_sealed("passphrase", key, master, repository_id, number)}
 
 
-def unwrap_with_passphrase(wrap: Mapping[str, Any], passphrase: str, repository_id: str) -> bytes:
+def unwrap_with_passphrase(
+    wrap: Mapping[str, Any], passphrase: str, repository_id: str, number: int = FIRST_KEY
+) -> bytes:
     """The reverse; raises AgentError WrongPassphrase, or RepositoryDamaged when it is no wrap."""
     with _well_formed():
         key = _stretched(passphrase, wrap["scrypt"])
-    return _opened("passphrase", key, wrap, repository_id, "WrongPassphrase")
+    return _opened("passphrase", key, wrap, repository_id, number)
 
 
-def wrap_with_recovery_key(master: bytes, recovery: bytes, repository_id: str) -> Wrap:
+def wrap_with_recovery_key(master: bytes, recovery: bytes, repository_id: str, number: int = FIRST_KEY) -> Wrap:
     """The key sealed with a key that is kept on paper."""
-    return {"kind": "recovery", **_sealed("recovery", recovery, master, repository_id)}
+    return {"kind": "recovery", **_sealed("recovery", recovery, master, repository_id, number)}
 
 
-def unwrap_with_recovery_key(wrap: Mapping[str, Any], recovery: bytes, repository_id: str) -> bytes:
+def unwrap_with_recovery_key(
+    wrap: Mapping[str, Any], recovery: bytes, repository_id: str, number: int = FIRST_KEY
+) -> bytes:
     """The reverse; raises AgentError WrongRecoveryKey, or RepositoryDamaged when it is no wrap."""
-    return _opened("recovery", recovery, wrap, repository_id, "WrongRecoveryKey")
+    return _opened("recovery", recovery, wrap, repository_id, number)
 
 
-def wrap_with_kms(master: bytes, key_arn: str, encrypt: Encrypt, repository_id: str) -> Wrap:
+def wrap_with_kms(master: bytes, key_arn: str, encrypt: Encrypt, repository_id: str, number: int = FIRST_KEY) -> Wrap:
     """The key encrypted by KMS; ``encrypt`` takes the bytes and the encryption context."""
-    sealed = encrypt(master, _context(repository_id))
+    sealed = encrypt(master, _context(repository_id, number))
     return {"kind": "kms", "key_arn": key_arn, "ciphertext": _text(sealed)}
 
 
-def unwrap_with_kms(wrap: Mapping[str, Any], decrypt: Encrypt, repository_id: str) -> bytes:
+def unwrap_with_kms(wrap: Mapping[str, Any], decrypt: Encrypt, repository_id: str, number: int = FIRST_KEY) -> bytes:
     """The reverse; raises what ``decrypt`` raises, or AgentError RepositoryDamaged when it is no wrap.
 
     ``decrypt`` must name to KMS the key of its own settings, not the wrap's: else who can write to the bucket could
@@ -79,7 +89,7 @@ def unwrap_with_kms(wrap: Mapping[str, Any], decrypt: Encrypt, repository_id: st
     """
     with _well_formed():
         ciphertext = _bytes(wrap["ciphertext"])
-    return _of_right_length(decrypt(ciphertext, _context(repository_id)))
+    return _of_right_length(decrypt(ciphertext, _context(repository_id, number)))
 
 
 def recovery_text(recovery: bytes) -> str:
@@ -110,21 +120,22 @@ def _stretched(passphrase: str, numbers: Mapping[str, Any]) -> bytes:
     return Scrypt(_bytes(numbers["salt"]), KEY_BYTES, n, r, p).derive(unicodedata.normalize("NFC", passphrase).encode())
 
 
-def _sealed(kind: str, key: bytes, master: bytes, repository_id: str) -> Wrap:
+def _sealed(kind: str, key: bytes, master: bytes, repository_id: str, number: int) -> Wrap:
     nonce = os.urandom(12)
-    sealed = AESGCM(key).encrypt(nonce, master, _place(kind, repository_id))
+    sealed = AESGCM(key).encrypt(nonce, master, _place(kind, repository_id, number))
     return {"nonce": _text(nonce), "ciphertext": _text(sealed)}
 
 
-def _opened(kind: str, key: bytes, wrap: Mapping[str, Any], repository_id: str, code: str) -> bytes:
+def _opened(kind: str, key: bytes, wrap: Mapping[str, Any], repository_id: str, number: int) -> bytes:
     try:
         with _well_formed():
             cipher, nonce, ciphertext = AESGCM(key), _bytes(wrap["nonce"]), _bytes(wrap["ciphertext"])
-            return _of_right_length(cipher.decrypt(nonce, ciphertext, _place(kind, repository_id)))
+            return _of_right_length(cipher.decrypt(nonce, ciphertext, _place(kind, repository_id, number)))
     except InvalidTag as error:
-        what = {"recovery": "recovery key"}.get(kind, kind)
-        message = f"The {what} does not open the repository's key."
-        raise AgentError(code, message, f"Give the {what} that the repository was made with.") from error
+        code, what = {"passphrase": ("WrongPassphrase", kind), "recovery": ("WrongRecoveryKey", "recovery key")}[kind]
+        message = f"The {what} does not open the repository's key {number}."
+        remedy = f"Give the {what} that the repository was made with, or one that was added."
+        raise AgentError(code, message, remedy) from error
 
 
 @contextmanager
@@ -142,12 +153,12 @@ def _of_right_length(master: bytes) -> bytes:
     return master
 
 
-def _place(kind: str, repository_id: str) -> bytes:
-    return fields(b"wrap", kind.encode(), repository_id.encode(), str(FIRST_KEY).encode())
+def _place(kind: str, repository_id: str, number: int) -> bytes:
+    return fields(b"wrap", kind.encode(), repository_id.encode(), str(number).encode())
 
 
-def _context(repository_id: str) -> dict[str, str]:
-    return {"mayfly:repository": repository_id, "mayfly:key": str(FIRST_KEY)}
+def _context(repository_id: str, number: int) -> dict[str, str]:
+    return {"mayfly:repository": repository_id, "mayfly:key": str(number)}
 
 
 def _text(value: bytes) -> str:

@@ -20,7 +20,11 @@ PACK_ID_BYTES = 16
 _OBJECT = re.compile(
     r"packs/(?P<pp>[0-9a-f]{2})/(?P<pack>(?P=pp)[0-9a-f]{30})|trees/(?P<nn>[0-9a-f]{2})/(?P<node>(?P=nn)[0-9a-f]{62})"
 )
+_ATTEMPT = re.compile(
+    r"(?P<point>[0-9TZ]{16}-[A-Za-z0-9-]{1,64})\.(?P<writer>[0-9a-f]{8})\.(?P<number>[1-9][0-9]{0,8})"
+)
 _CONDEMNED = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
+_WRAPS = re.compile(r"(?P<number>[1-9][0-9]{0,8})(?:\.[0-9a-f]{8})?")
 _DIGITS = re.compile(r"[0-9a-f]{8}")
 _TIME = "%Y%m%dT%H%M%SZ"
 
@@ -69,6 +73,20 @@ def parse_resource(folder: str) -> ResourceName | None:
         return ResourceName(*parts) if len(parts) == 4 else None
     except ValueError:
         return None
+
+
+def wraps_key(repository_id: str, number: int, digits: str = "") -> str:
+    """Key of an object with wraps of the repository's key of that number.
+
+    ``digits``: "" of the first such object, of further ones 8, hexadecimal and random.
+    """
+    return f"{KEYS}{repository_id}.{number}" + (f".{digits}" if digits else "")
+
+
+def parse_key(key: str, repository_id: str) -> int | None:
+    """The number of the key that an object below ``keys/`` wraps, None when it is none of this repository's."""
+    match = _WRAPS.fullmatch(key.removeprefix(f"{KEYS}{repository_id}."))
+    return int(match["number"]) if match else None
 
 
 def pack_key(resource: ResourceName, pack_id: bytes) -> str:
@@ -133,6 +151,58 @@ def damaged_key(resource: ResourceName, identity: str, digits: str) -> str:
     ``digits`` are 8, hexadecimal and random; what the keys of all of them begin with when it is "".
     """
     return f"{damaged_prefix(resource)}{identity}.{digits}"
+
+
+def keep_key(resource: ResourceName, identity: str) -> str:
+    """Key of the mark that keeps a restore point."""
+    return f"{marks_prefix(resource)}keep/{identity}"
+
+
+def archives_prefix(resource: ResourceName) -> str:
+    """What the keys of a resource's archived sets begin with."""
+    return f"{resource.path}/archives/"
+
+
+def archive_name(identity: str, digits: str) -> str:
+    """Name of a set that holds a restore point; ``digits`` are 8, hexadecimal and random."""
+    return f"{identity}.{digits}"
+
+
+def parse_archive(name: str) -> str | None:
+    """The id of the restore point that a set of that name holds, None for what is no such name."""
+    point, _, digits = name.rpartition(".")
+    return point if _DIGITS.fullmatch(digits) and parse_point(point) == (point, 0) else None
+
+
+def archive_folder(resource: ResourceName, name: str) -> str:
+    """Where a set lies: its objects' keys below it are those that they would have in the repository."""
+    return f"{archives_prefix(resource)}{name}"
+
+
+def is_pack(key: str) -> bool:
+    """Whether it is the key of a pack, in the repository or in a set."""
+    return key.rsplit("/", 3)[-3:-2] == ["packs"]
+
+
+def attempts_prefix(resource: ResourceName) -> str:
+    """What the keys begin with of what backups write down of themselves while they go on."""
+    return f"{resource.path}/attempts/"
+
+
+def attempt_key(resource: ResourceName, point: str, writer: str, number: int) -> str:
+    """Key of the ``number``-th such object, from 1, of a writer of a restore point.
+
+    ``writer``: 8 digits, hexadecimal and random, since a run may have several.
+    """
+    return f"{attempts_prefix(resource)}{point}.{writer}.{number}"
+
+
+def parse_attempt(name: str) -> tuple[str, str, int] | None:
+    """(id of the point, writer, number), of a key below attempts_prefix; None for any other."""
+    match = _ATTEMPT.fullmatch(name)
+    if match is None or parse_point(match["point"]) != (match["point"], 0):
+        return None
+    return match["point"], match["writer"], int(match["number"])
 
 
 def points_prefix(resource: ResourceName) -> str:

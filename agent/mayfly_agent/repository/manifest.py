@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from typing import Any, TypeVar
 
 from ..blocks import BLOCKS_PER_GIB
 from ..errors import AgentError
+from ..objects import Lock
 from . import layout, seal
 from .compression import compress, decompress
 from .layout import ResourceName
@@ -38,7 +40,8 @@ class VolumeRecord:
 
     ``method`` says what was read: "full", all written blocks; "compared", all of them, and stored were those that are
     not in the parent; "changed", what EBS named as changed since the parent's snapshot. ``reason`` says why it was not
-    less. ``blocks_stored`` of the volume's ``blocks`` were written for this point.
+    less. ``blocks_stored`` of the volume's ``blocks`` were written for this point, and ``blocks_resumed`` by a backup
+    that did not come to its end.
     """
 
     volume_id: str
@@ -57,6 +60,7 @@ class VolumeRecord:
     method: str = "full"
     reason: str = ""
     blocks_stored: int = 0
+    blocks_resumed: int = 0
 
     @classmethod
     def from_dict(cls, value: Any) -> VolumeRecord:
@@ -84,7 +88,11 @@ class VolumeRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A restore point. ``time`` is that of its snapshots, ISO 8601 UTC; ``resource`` has its name for people too."""
+    """A restore point. ``time`` is that of its snapshots, ISO 8601 UTC; ``resource`` has its name for people too.
+
+    Of one that is locked, ``locked_until`` says until when in ``lock_mode``, and ``objects_locked_until`` until when at
+    least all packs and nodes are that it refers to; ISO 8601 UTC.
+    """
 
     id: str
     time: str
@@ -94,6 +102,19 @@ class Manifest:
     settings: dict[str, Any]
     volumes: tuple[VolumeRecord, ...]
     parent: str | None = None
+    locked_until: str | None = None
+    lock_mode: str | None = None
+    objects_locked_until: str | None = None
+
+    @property
+    def lock(self) -> Lock | None:
+        """How the manifest is locked; raises ValueError when that is no time."""
+        return _lock(self.locked_until, self.lock_mode)
+
+    @property
+    def objects_lock(self) -> Lock | None:
+        """How at least all is that it refers to; raises ValueError when that is no time."""
+        return _lock(self.objects_locked_until, self.lock_mode)
 
     @property
     def name(self) -> ResourceName:
@@ -126,6 +147,7 @@ class Manifest:
         manifest = _record(cls, {**value, "volumes": volumes})
         if not manifest.resource.keys() >= {"account", "region", "kind", "id"}:
             raise ValueError("it does not say whose it is")
+        _ = manifest.lock, manifest.objects_lock
         return manifest
 
 
@@ -168,6 +190,15 @@ def _parse(plain: bytes, key: str) -> Manifest:
     if point is None or point[0] != manifest.id or key != layout.point_key(manifest.name, *point):
         raise ValueError(f"it is the manifest of {manifest.id} of {manifest.name.path}")
     return manifest
+
+
+def _lock(until: str | None, mode: str | None) -> Lock | None:
+    if until is None:
+        return None
+    time = datetime.fromisoformat(until)
+    if time.tzinfo is None:
+        raise ValueError(f"{until} is no time of a lock")
+    return Lock(time, mode or "")
 
 
 def _other_format(how: str) -> AgentError:

@@ -112,8 +112,7 @@ class PackReader:
         self._resource = resource
         self._resource_key = resource_key
         self._id = pack_id
-        self._key = seal.key_id(resource_key)
-        self._sealer = seal.Sealer("pack", resource_key, pack_id)
+        self._sealers: dict[bytes, seal.Sealer] = {}
         self._name = pack_key(resource, pack_id)
 
     def block(self, location: Location, frame: bytes, volume_id: str, index: int, digest: bytes) -> bytes:
@@ -123,9 +122,8 @@ class PackReader:
     def frame(self, location: Location, frame: bytes, volume_id: str, index: int, digest: bytes) -> tuple[bytes, bytes]:
         """(the block compressed, the block itself), verified; raises SealBroken."""
         what = f"Block {index} of {volume_id} in {self._name}"
-        if location.key != self._key:
-            raise seal.OtherKey(what, location.key, self._key)
-        plain = self._sealer.open(location.frame, frame, associated(self._resource, volume_id, index, digest), what)
+        sealer = self._sealer(location.key, what)
+        plain = sealer.open(location.frame, frame, associated(self._resource, volume_id, index, digest), what)
         block = decompress(plain, BLOCK_SIZE, what)
         if len(block) != BLOCK_SIZE or hash_sha256(block).digest() != digest:
             raise seal.SealBroken(what)
@@ -138,15 +136,15 @@ class PackReader:
         then too. That the blocks fill the object to the byte is checked always.
         """
         what = f"The list of blocks in {self._name}"
-        if len(end) == size and seal.read_header("pack", self._resource_key, end, what) != self._id:
+        if len(end) == size and seal.read_header("pack", self._resource_key, end, what)[1] != self._id:
             raise seal.SealBroken(what)
         (length,) = _LENGTH.unpack(end[-_LENGTH.size :]) if len(end) >= _LENGTH.size else (0,)
         start = len(end) - _LENGTH.size - length
         if start < 0 or not seal.TAG_BYTES <= length <= MAXIMUM_LIST_BYTES - _LENGTH.size:
             raise seal.SealBroken(what)
-        plain = self._sealer.open(_LIST_COUNTER, end[start : start + length], _list_place(self._resource), what)
+        key, plain = self._opened_list(end[start : start + length], what)
         try:
-            listed = list(self._parsed(plain))
+            listed = list(self._parsed(plain, key))
         except (struct.error, IndexError, UnicodeDecodeError) as error:
             raise seal.SealBroken(what) from error
         blocks_end = sum(each.location.length for each in listed) + seal.header_bytes("pack")
@@ -154,7 +152,22 @@ class PackReader:
             raise seal.SealBroken(what)
         yield from listed
 
-    def _parsed(self, plain: bytes) -> Iterator[Listed]:
+    def _sealer(self, key: bytes, what: str) -> seal.Sealer:
+        """For the key of that id; raises OtherKey."""
+        if key not in self._sealers:
+            self._sealers[key] = seal.Sealer("pack", seal.key_of(self._resource_key, key, what), self._id)
+        return self._sealers[key]
+
+    def _opened_list(self, sealed: bytes, what: str) -> tuple[bytes, bytes]:
+        """(id of the key, the list): the end of a pack does not say which key has sealed it."""
+        for key in map(seal.key_id, seal.every(self._resource_key)):
+            try:
+                return key, self._sealer(key, what).open(_LIST_COUNTER, sealed, _list_place(self._resource), what)
+            except seal.SealBroken:
+                continue
+        raise seal.SealBroken(what)
+
+    def _parsed(self, plain: bytes, key: bytes) -> Iterator[Listed]:
         (count,) = _COUNT.unpack_from(plain)
         at, volumes = _COUNT.size, []
         for _ in range(count):
@@ -163,7 +176,7 @@ class PackReader:
             volumes.append(plain[at - length : at].decode())
         offset = seal.header_bytes("pack")
         for number, (volume, index, digest, length) in enumerate(_FRAME.iter_unpack(plain[at:])):
-            yield Listed(volumes[volume], index, digest, Location(self._id, self._key, number, offset, length))
+            yield Listed(volumes[volume], index, digest, Location(self._id, key, number, offset, length))
             offset += length
 
 

@@ -9,17 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 from ..errors import AgentError
-from ..objects import IfNoneMatch, ObjectExists, ObjectNotFound, ObjectStore
+from ..objects import IfNoneMatch, Lock, ObjectExists, ObjectNotFound, ObjectStore
 from . import layout
 from .keys import FIRST_KEY
 from .layout import ResourceName
-from .manifest import FORMAT, Manifest, open_manifest, seal_manifest
-from .seal import SealBroken
+from .manifest import FORMAT, Manifest, open_manifest, open_with_value, seal_manifest
+from .seal import OtherKey, SealBroken
 
 CIPHER = "AES-256-GCM"
+# A rotation a day for a year, or as many wraps: who can write to the bucket must not fill the memory of who opens it.
+_KEYS_READ = 400
+_KEY_BYTES_READ = 64 * 1024
 Wraps = Callable[[str], list[dict[str, Any]]]
 
 
@@ -34,22 +38,20 @@ class RepositoryInfo:
 def create(store: ObjectStore, wraps: Wraps) -> tuple[RepositoryInfo, bool]:
     """Make the repository; (what it is, whether it was made now). ``wraps`` gives the key's wraps for an id.
 
-    The key goes first, so that a repository without one is never seen. Raises AgentError when another format is there,
-    or when the store does not keep the promise that an object is created once.
+    The key goes first, so that a repository without one is never seen. Raises AgentError when another format is there.
+    Whether the store is fit for one, fitness.check_fit says.
     """
     try:
         return open_info(store), False
     except ObjectNotFound:
         pass
-    _check_create_only(store)
     identity, now = secrets.token_hex(16), datetime.now(UTC).isoformat(timespec="seconds")
-    name = f"{layout.KEYS}{identity}.{FIRST_KEY}"
-    common = {"format": FORMAT, "created": now}
-    write_once(store, name, _json({**common, "repository": identity, "key": FIRST_KEY, "wraps": wraps(identity)}))
+    key = _write_key(store, identity, FIRST_KEY, wraps(identity))
     try:
-        write_once(store, layout.REPOSITORY, _json({**common, "id": identity, "cipher": CIPHER}))
+        head = {"format": FORMAT, "created": now, "id": identity, "cipher": CIPHER}
+        write_once(store, layout.REPOSITORY, _json(head))
     except ObjectExists:
-        store.delete(name)
+        store.delete(key)
         return open_info(store), False
     return RepositoryInfo(identity, now), True
 
@@ -76,41 +78,74 @@ def open_info(store: ObjectStore) -> RepositoryInfo:
     return info
 
 
-def read_wraps(store: ObjectStore, info: RepositoryInfo) -> list[dict[str, Any]]:
-    """All wraps of the repository's key.
+def read_wraps(store: ObjectStore, info: RepositoryInfo) -> dict[int, list[dict[str, Any]]]:
+    """The wraps of each of the repository's keys, by their numbers: all from 1 to the newest.
 
-    Raises AgentError RepositoryDamaged when there is none or one cannot be read, and RepositoryFormat when the key was
-    changed for another: one key is all that is known here.
+    Raises AgentError RepositoryDamaged when a key is missing or one cannot be read, and RepositoryFormat.
     """
-    wraps: list[dict[str, Any]] = []
-    for found in store.list(layout.KEYS):
-        wraps += _wraps_in(found.key, store.get(found.key).body, info)
-    if not wraps:
-        raise AgentError("RepositoryDamaged", f"The repository {info.id} has lost its keys/ objects.")
+    wraps: dict[int, list[dict[str, Any]]] = {}
+    for found in islice(store.list(f"{layout.KEYS}{info.id}."), _KEYS_READ):
+        number = layout.parse_key(found.key, info.id)
+        if number is None:
+            continue
+        if found.size > _KEY_BYTES_READ:
+            raise AgentError("RepositoryDamaged", f"{found.key} cannot be read: it has {found.size} bytes.")
+        wraps.setdefault(number, []).extend(_wraps_in(found.key, store.get(found.key).body, info, number))
+    numbers = range(FIRST_KEY, max(wraps, default=FIRST_KEY) + 1)
+    lost = next((number for number in numbers if not wraps.get(number)), None)
+    if lost is not None:
+        message = f"The repository {info.id} has lost its keys/ objects of key {lost}."
+        raise AgentError("RepositoryDamaged", message, "Put them back, from a version or a copy of the bucket.")
     return wraps
 
 
-def _wraps_in(name: str, body: bytes, info: RepositoryInfo) -> list[dict[str, Any]]:
+def add_wraps(store: ObjectStore, info: RepositoryInfo, number: int, wraps: list[dict[str, Any]]) -> None:
+    """Add further wraps of a key that the repository has."""
+    _write_key(store, info.id, number, wraps, secrets.token_hex(4))
+
+
+def add_key(store: ObjectStore, info: RepositoryInfo, number: int, wraps: list[dict[str, Any]]) -> None:
+    """Add the next key, which is the one for new data from now on.
+
+    Raises AgentError KeyRotated when somebody else has added one of that number.
+    """
+    try:
+        _write_key(store, info.id, number, wraps)
+    except ObjectExists as error:
+        message = f"The repository {info.id} has a key {number} by now: somebody else has rotated its key meanwhile."
+        raise AgentError("KeyRotated", message, "Rotate it again if that was not what was wanted.") from error
+
+
+def _write_key(store: ObjectStore, identity: str, number: int, wraps: list[dict[str, Any]], digits: str = "") -> str:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    value = {"format": FORMAT, "created": now, "repository": identity, "key": number, "wraps": wraps}
+    name = layout.wraps_key(identity, number, digits)
+    write_once(store, name, _json(value))
+    return name
+
+
+def _wraps_in(name: str, body: bytes, info: RepositoryInfo, number: int) -> list[dict[str, Any]]:
     try:
         value = json.loads(body)
         version, repository, key, wraps = (value[each] for each in ("format", "repository", "key", "wraps"))
+        if version == FORMAT and (repository, key) != (info.id, number):
+            raise ValueError(f"it is of key {key} of {repository}")
         if not isinstance(wraps, list) or not all(isinstance(each, dict) and "kind" in each for each in wraps):
             raise ValueError("its wraps are none")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AgentError("RepositoryDamaged", f"{name} cannot be read: {error!r}.") from error
-    if repository != info.id:  # left by somebody who began to make the repository and was not the first
-        return []
-    if version != FORMAT or key != FIRST_KEY:
-        message = f"{name} has format {version} and key {key}; only {FORMAT} and {FIRST_KEY} can be read."
+    if version != FORMAT:
         raise AgentError(
-            "RepositoryFormat", message, "Use a version of mayfly that knows that format, or another mayfly_repository."
+            "RepositoryFormat",
+            f"{name} has format {version}; only {FORMAT} can be read.",
+            "Use a version of mayfly that knows that format, or another mayfly_repository.",
         )
     return wraps
 
 
 def check_writable(store: ObjectStore) -> None:
     """Write and delete a small object; raises what the store says."""
-    key = _check_key()
+    key = check_key()
     write_once(store, key, b"")
     store.delete(key)
 
@@ -140,10 +175,16 @@ def list_points(store: ObjectStore, resource: ResourceName) -> dict[str, str]:
 def read_manifest(store: ObjectStore, key: str, resource_key: bytes) -> Manifest:
     """Open a restore point.
 
-    Raises AgentError RestorePointDamaged when it is not what was written, RepositoryFormat when its format is another.
+    Raises AgentError RestorePointDamaged when it is not what was written, RepositoryFormat when its format is another,
+    and RepositoryKeyMissing when it names a key that is not at hand: keys/ was set back, or it was changed itself.
     """
     try:
         return open_manifest(store.get(key).body, resource_key, key)
+    except OtherKey as error:
+        message = f"The repository has no key that opens the restore point {key}: {error}"
+        raise AgentError(
+            "RepositoryKeyMissing", message, "Put back what is missing in keys/; if nothing is, remove this object."
+        ) from error
     except (SealBroken, ValueError) as error:
         message = f"The restore point {key} is damaged: {error}"
         raise AgentError(
@@ -151,44 +192,40 @@ def read_manifest(store: ObjectStore, key: str, resource_key: bytes) -> Manifest
         ) from error
 
 
-def commit(store: ObjectStore, manifest: Manifest, resource_key: bytes) -> tuple[str, str]:
+def first_digest(store: ObjectStore, key: str, resource_key: bytes) -> str:
+    """SHA-256 of a restore point's manifest as it was first written, generation 0; raises as read_manifest."""
+    body = store.get(key).body
+    manifest = read_manifest(store, key, resource_key)
+    if key == layout.point_key(manifest.name, manifest.id):
+        return sha256(body).hexdigest()
+    return str(open_with_value(body, resource_key, key)[1].get("first"))
+
+
+def commit(store: ObjectStore, manifest: Manifest, resource_key: bytes, lock: Lock | None = None) -> tuple[str, str]:
     """Write the manifest, which makes the restore point; its key, and the object's SHA-256 in hexadecimal digits.
 
     Raises ObjectExists for a second one of that id, ValueError for one that could not be read again.
     """
     key = layout.point_key(manifest.name, manifest.id)
     body = seal_manifest(manifest, resource_key, key)
-    write_once(store, key, body)
+    write_once(store, key, body, lock)
     return key, sha256(body).hexdigest()
 
 
-def write_once(store: ObjectStore, key: str, body: bytes) -> None:
+def write_once(store: ObjectStore, key: str, body: bytes, lock: Lock | None = None) -> None:
     """Create an object; raises ObjectExists when another one is there.
 
     When the answer to a request is lost, its repetition meets what the first one has written: that is no failure.
     """
     try:
-        store.put(key, body, IfNoneMatch())
+        store.put(key, body, IfNoneMatch(), lock)
     except ObjectExists:
         if store.get(key).body != body:
             raise
 
 
-def _check_create_only(store: ObjectStore) -> None:
-    """A store without conditional writes would let two writers overwrite each other."""
-    key = _check_key()
-    write_once(store, key, b"first")
-    try:
-        store.put(key, b"second", IfNoneMatch())
-    except ObjectExists:
-        return
-    finally:
-        store.delete(key)
-    message = "The store overwrites objects although it was asked to create them only (If-None-Match)."
-    raise AgentError("StoreUnfit", message, "Use a store that has conditional writes.")
-
-
-def _check_key() -> str:
+def check_key() -> str:
+    """The key of a new object that tests the store, and that anybody may delete."""
     return f"{layout.CHECKS}{secrets.token_hex(8)}"
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Iterable
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -33,10 +34,24 @@ class SealBroken(AgentError):
 
 
 class OtherKey(SealBroken):
-    """An object says that another key than the one at hand has sealed it."""
+    """An object says that another key than those at hand has sealed it."""
 
-    def __init__(self, what: str, named: bytes, given: bytes) -> None:
-        super().__init__(what, f"is sealed with the key {named.hex()}, not with {given.hex()}, or was changed")
+    def __init__(self, what: str, named: bytes, given: Iterable[bytes]) -> None:
+        ids = " or ".join(each.hex() for each in given)
+        super().__init__(what, f"is sealed with the key {named.hex()}, not with {ids}, or was changed")
+
+
+class ResourceKey(bytes):
+    """The newest key of a resource, which seals what is written, with those ``before`` it, which still open what they
+    have sealed. Plain bytes in its place are a key that none was before.
+    """
+
+    before: tuple[bytes, ...]
+
+    def __new__(cls, newest: bytes, before: Iterable[bytes] = ()) -> Self:
+        made = super().__new__(cls, newest)
+        made.before = tuple(before)
+        return made
 
 
 def fields(*parts: bytes) -> bytes:
@@ -52,6 +67,20 @@ def derive(key: bytes, info: bytes) -> bytes:
 def key_id(resource_key: bytes) -> bytes:
     """What sealed objects call the key by: it tells the keys of a resource apart and says nothing about them."""
     return derive(resource_key, b"mayfly key id 1")[:KEY_ID_BYTES]
+
+
+def every(resource_key: bytes) -> tuple[bytes, ...]:
+    """All keys of a resource, the newest first."""
+    before = resource_key.before if isinstance(resource_key, ResourceKey) else ()
+    return (bytes(resource_key), *reversed(before))
+
+
+def key_of(resource_key: bytes, named: bytes, what: str) -> bytes:
+    """The one of a resource's keys that is called ``named``; raises OtherKey."""
+    ids = {key_id(each): each for each in every(resource_key)}
+    if named not in ids:
+        raise OtherKey(what, named, ids)
+    return ids[named]
 
 
 def new_id() -> bytes:
@@ -77,15 +106,16 @@ def header_bytes(kind: Kind) -> int:
     return len(MAGIC) + 1 + KEY_ID_BYTES + (NODE_ID_BYTES if kind == "node" else ID_BYTES)
 
 
-def read_header(kind: Kind, resource_key: bytes, body: bytes, what: str) -> bytes:
-    """The id in an object's beginning; raises SealBroken, or OtherKey when the key at hand cannot open it."""
+def read_header(kind: Kind, resource_key: bytes, body: bytes, what: str) -> tuple[bytes, bytes]:
+    """(key, id) by an object's beginning: the one of the resource's keys that has sealed it, and its own id.
+
+    Raises SealBroken, or OtherKey when no key at hand can open it.
+    """
     before = len(MAGIC) + 1
     if len(body) < header_bytes(kind) or body[:before] != MAGIC + _KINDS[kind]:
         raise SealBroken(what)
-    named, given = body[before : before + KEY_ID_BYTES], key_id(resource_key)
-    if named != given:
-        raise OtherKey(what, named, given)
-    return body[before + KEY_ID_BYTES : header_bytes(kind)]
+    key = key_of(resource_key, body[before : before + KEY_ID_BYTES], what)
+    return key, body[before + KEY_ID_BYTES : header_bytes(kind)]
 
 
 class Sealer:
@@ -120,7 +150,7 @@ def open_object(
     kind: Kind, resource_key: bytes, body: bytes, associated: bytes, *, what: str, identity: bytes | None = None
 ) -> bytes:
     """The reverse; raises SealBroken, also when ``identity`` is given and the object bears another id."""
-    found = read_header(kind, resource_key, body, what)
+    key, found = read_header(kind, resource_key, body, what)
     if identity is not None and found != identity:
         raise SealBroken(what)
-    return Sealer(kind, resource_key, found).open(0, body[header_bytes(kind) :], associated, what)
+    return Sealer(kind, key, found).open(0, body[header_bytes(kind) :], associated, what)

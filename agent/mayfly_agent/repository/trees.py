@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, TypeVar
@@ -179,6 +180,13 @@ class TreeWriter:
             self._end_inner(level)
         return Root(self._root, self._size)
 
+    def so_far(self) -> Root:
+        """A tree of what was added until now, whose last leaf ends with it; the nodes above leaves are its own."""
+        self._end_leaf()
+        made = copy(self)
+        made._inner = [list(each) for each in self._inner]
+        return made.finish()
+
     def _go_to(self, first: int, last: int) -> None:
         if not self._last < first < self._size:
             raise ValueError(f"block {first} comes after block {self._last} of {self._size}")
@@ -243,8 +251,9 @@ class TreeReader:
         """Read one node, and verify that it is what the one above it says."""
         key, place = node_key(self._place.resource, node.id), self._place.of(level, position)
         body = self._store.get(key).body
-        plain = seal.open_object("node", self._key, body, place, what=key, identity=node.id)
-        if seal.node_id(self._key, place, plain) != node.id:
+        sealed_with, _ = seal.read_header("node", self._key, body, key)
+        plain = seal.open_object("node", sealed_with, body, place, what=key, identity=node.id)
+        if seal.node_id(sealed_with, place, plain) != node.id:
             raise seal.SealBroken(key)
         try:
             opened = _parsed(level, position, node, plain[seal.ID_BYTES :])

@@ -97,7 +97,7 @@ class BlockStore:
 
     def put_base_image(self, image: Path, record: SnapshotRecord) -> None:
         """Keep a disk image as a snapshot; from the second one on, by reference to the first."""
-        first = self._snapshots / "image.img"
+        first = self._snapshots / f"{image.stem}.img"
         if not first.exists():
             clone(image, first)
         clone(first, self.snapshot_path(record.snapshot_id))

@@ -13,6 +13,7 @@ from mayfly_lab.addresses import REGIONS, service_address
 from mayfly_lab.blocks.store import BlockStore
 from mayfly_lab.control import (
     attributes,
+    checks,
     consistency,
     endpoints,
     groups,
@@ -40,6 +41,7 @@ from mayfly_lab.sessions import Sessions
 SERVICES = ("ec2", "sts", "iam", "kms", "ssm", "servicequotas", "pricing")
 PARTS = (
     attributes,
+    checks,
     consistency,
     endpoints,
     groups,

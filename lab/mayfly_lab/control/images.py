@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from moto.ec2.exceptions import EC2ClientError
@@ -15,6 +16,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from mayfly_lab.blocks.store import SnapshotRecord
 from mayfly_lab.control.state import Lab, replace
 from mayfly_lab.image import SIZE_GIB
+from mayfly_lab.own_kernel.image import AMI_NAME, AMI_OWNER, DISK
 
 OWNER = "136693071363"  # Debian's account: wiki.debian.org/Cloud/AmazonEC2Image
 ROOT_DEVICE = "/dev/xvda"
@@ -30,6 +32,8 @@ class Entry:
     name: str
     architecture: str
     description: str
+    owner: str = OWNER
+    own_kernel: bool = False
 
     def unique(self, region: str) -> str:
         """What its id, and that of its snapshot, end with."""
@@ -39,6 +43,7 @@ class Entry:
 CATALOGUE = (
     Entry("debian-12-amd64-20261101-0001", "x86_64", "Debian 12 of the lab"),
     Entry("debian-12-arm64-20261101-0001", "arm64", "Debian 12 that the lab lists and cannot boot"),
+    Entry(AMI_NAME, "x86_64", "Debian 12 of the lab with a kernel of its own", AMI_OWNER, own_kernel=True),
 )
 
 
@@ -128,22 +133,42 @@ def check_bootable(image: Any, instance_type: str) -> None:
 
 
 def put_snapshots(regions: tuple[str, ...]) -> None:
-    """Put the machine image's disk into the block store, as the snapshot of each Region's images."""
+    """Put the ordinary machine image's disk into the block store, as the snapshot of each Region's images."""
     for region in regions:
         for entry in CATALOGUE:
-            record = SnapshotRecord(
-                snapshot_id=f"snap-{entry.unique(region)}",
-                owner=OWNER,
-                region=region,
-                volume_id="vol-ffffffff",
-                volume_size_gib=SIZE_GIB,
-                state="completed",
-                progress="100%",
-                start_time=_CREATED.isoformat(),
-                description=f"Snapshot of {entry.name}",
-                shared_with=["all"],
-            )
-            Lab.store.put_base_image(Lab.paths.run / "image", record)
+            if not entry.own_kernel:
+                _put(entry, region, Lab.paths.run / "image")
+
+
+def ready(image: Any) -> None:
+    """Before the disks of an image are made: put those of the one with its own kernel into the store at its first use.
+
+    Raises what the lab says as long as that image is not built.
+    """
+    region = image.ec2_backend.region_name
+    for entry in CATALOGUE:
+        if entry.own_kernel and image.id == f"ami-{entry.unique(region)}":
+            disk = Lab.paths.own_kernel / DISK
+            if not disk.exists():
+                raise EC2ClientError("Unsupported", f"{image.id} is not built: `lab up --own-kernel` does that.")
+            if not Lab.store.snapshot_path(f"snap-{entry.unique(region)}").exists():
+                _put(entry, region, disk)
+
+
+def _put(entry: Entry, region: str, disk: Path) -> None:
+    record = SnapshotRecord(
+        snapshot_id=f"snap-{entry.unique(region)}",
+        owner=entry.owner,
+        region=region,
+        volume_id="vol-ffffffff",
+        volume_size_gib=SIZE_GIB,
+        state="completed",
+        progress="100%",
+        start_time=_CREATED.isoformat(),
+        description=f"Snapshot of {entry.name}",
+        shared_with=["all"],
+    )
+    Lab.store.put_base_image(disk, record)
 
 
 def _listed(backend: Any, entry: Entry) -> LabImage:
@@ -154,7 +179,7 @@ def _listed(backend: Any, entry: Entry) -> LabImage:
         f"ami-{unique}",
         entry.name,
         disks=[{"DeviceName": ROOT_DEVICE, "Ebs": {**disk, "DeleteOnTermination": True, "Encrypted": False}}],
-        owner=OWNER,
+        owner=entry.owner,
         architecture=entry.architecture,
         description=entry.description,
         public=True,

@@ -65,6 +65,7 @@ def run_instances(
     market = "spot" if arguments.get("instance_market_options") == "spot" else "on-demand"
     kind = launches.Kind(str(arguments["instance_type"]), _zone(self, arguments), market)
     images.check_bootable(image, kind.type)
+    images.ready(image)
     price = spot.check_options(options, kind.type, kind.zone) if kind.spot else 0.0
     quotas.check(self, kind.type, count, spot=kind.spot)
     launches.check_capacity(kind)

@@ -32,6 +32,7 @@ _WITHOUT_SSH = (
     "cloud-init.service",
     "cloud-config.service",
     "cloud-final.service",
+    "lab-start.service",
 )
 
 

@@ -54,6 +54,9 @@ def launch(instance: Any, course: Course | None = None) -> None:
 def start(self: Any) -> InstanceState:
     before = InstanceState(self.state, self.state_code)
     if self.state_code == STOPPED:
+        if self.root_device_name not in self.block_device_mapping:
+            message = f"Invalid value '{self.id}' for instanceId. Instance does not have a volume attached at root "
+            raise EC2ClientError("InvalidParameterValue", f"{message}({self.root_device_name})")
         for nic in self.nics.values():
             nic.start()
         launch(self)
@@ -118,6 +121,8 @@ def follow_events() -> None:
             try:
                 if event["event"] == "exited":
                     _ended(event["instance_id"])
+                elif event["event"] == "died":
+                    _died(event["instance_id"])
             except Exception:
                 log.exception("%s was not taken note of", event)
 
@@ -210,6 +215,7 @@ def _start_host(instance: Any) -> None:
         picture.apply()
         instance.lab_started = started = threading.Event()
         instance.lab_host = True
+        instance.lab_died = instance.lab_answered = False
     try:
         Lab.supervisor.call(
             "start_host",
@@ -263,6 +269,12 @@ def _ended(instance_id: str) -> None:
             ends = instance.instance_initiated_shutdown_behavior == "terminate" or instance.lifecycle == "spot"
             _enter(instance, SHUTTING_DOWN if ends else STOPPING)
     _in_background(_settle, instance)
+
+
+def _died(instance_id: str) -> None:
+    """The host of an instance is dead, and nothing but its status checks tells so."""
+    with LOCK:
+        backend_of(instance_id)[1].lab_died = True
 
 
 def _do_when_off(instance: Any) -> None:

@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from mayfly_lab import reachability
-from mayfly_lab.addresses import REGIONS, SERVICES, service_address
+from mayfly_lab.addresses import ELSEWHERE, REGIONS, SERVICES, service_address
 from mayfly_lab.control.state import Lab, backends
 from mayfly_lab.reachability import Endpoint, Group, Host, Nat, Records, Rule, Service, Subnet, Vpc
 
 _GONE = (48, 80)
 _ENDPOINTS = {"pricing": "pricing.api"}  # where a service's VPC endpoint has another name
-_SERVICES = tuple(
-    Service(_ENDPOINTS.get(name, name), region, service_address(name, region))
-    for name in SERVICES
-    for region in REGIONS
+_SERVICES = (
+    *(
+        Service(_ENDPOINTS.get(name, name), region, service_address(name, region))
+        for name in SERVICES
+        for region in REGIONS
+    ),
+    Service("elsewhere", "", ELSEWHERE),
 )
 _applied: dict[str, Any] = {}
 

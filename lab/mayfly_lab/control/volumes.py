@@ -11,6 +11,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.elastic_block_store import EBSBackend, Volume
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 
+from mayfly_lab import rpc
 from mayfly_lab.control import lifecycle
 from mayfly_lab.control.snapshots import visible
 from mayfly_lab.control.state import Lab, replace
@@ -119,7 +120,7 @@ def attach_volume(
     if device_path in instance.block_device_mapping:
         raise EC2ClientError("InvalidParameterValue", f"Invalid value '{device_path}' for unixDevice: it is in use")
     if lifecycle.has_host(instance):
-        Lab.supervisor.call("attach", instance_id=instance_id, volume_id=volume_id, device=device_path)
+        _ask("InvalidParameterValue", "attach", instance_id=instance_id, volume_id=volume_id, device=device_path)
     return _attach_volume(self, volume_id, instance_id, device_path, delete_on_termination)
 
 
@@ -138,8 +139,16 @@ def detach_volume(self: Any, volume_id: str, instance_id: str | None, device_pat
             raise EC2ClientError(
                 "OperationNotPermitted", f"Unable to detach root volume '{volume_id}' from '{instance.id}'"
             )
-        Lab.supervisor.call("detach", instance_id=instance.id, device=device)
+        _ask("IncorrectState", "detach", instance_id=instance.id, device=device)
     return _detach_volume(self, volume_id, instance.id, device)
+
+
+def _ask(code: str, call: str, **arguments: Any) -> None:
+    """Have something done to a host; raises an error of that code with the host's reason."""
+    try:
+        Lab.supervisor.call(call, **arguments)
+    except rpc.RpcError as error:
+        raise EC2ClientError(code, str(error)) from None
 
 
 def modify_volume(self: Any, volume_id: str, target_size: int | None = None, *others: Any) -> Any:

@@ -57,6 +57,7 @@ _MORE = {
     "x-amz-object-lock-mode": "PutObjectRetention",
     "x-amz-object-lock-legal-hold": "PutObjectLegalHold",
 }
+_BYPASSING = ("DeleteObject", "PutObjectRetention")
 _STARTS = ("PutObject", "CopyObject", "CreateMultipartUpload")  # calls whose headers say how an object is kept
 
 
@@ -114,6 +115,8 @@ def checks(asked: Asked, bucket: Bucket, present: Object | None, place: Place, k
         versioned = "Version" if "versionId" in asked.query and name in _VERSIONED else ""
         action = name.replace("Object", f"Object{versioned}", 1)
         yield Check(f"s3:{action}", bucket.arn(asked.key), bucket.owner, {**context, **tags}, bucket.policy)
+    if asked.call in _BYPASSING and bypasses(asked):
+        yield bypass(asked.key, bucket)
     if asked.call in _STARTS:
         for header, action in _MORE.items():
             if header in asked.headers:
@@ -130,6 +133,17 @@ def deletion(key: str, version: str | None, bucket: Bucket) -> Check:
     """What the deletion of one of many objects must be allowed to do."""
     action = "s3:DeleteObjectVersion" if version else "s3:DeleteObject"
     return Check(action, bucket.arn(key), bucket.owner, _context(Asked("DeleteObjects"), bucket), bucket.policy)
+
+
+def bypasses(asked: Asked) -> bool:
+    """Whether a request asks to lift locks of mode governance."""
+    return asked.headers.get("x-amz-bypass-governance-retention", "").lower() == "true"
+
+
+def bypass(key: str, bucket: Bucket) -> Check:
+    """What one who asks for that must be allowed to do beside the rest."""
+    context = _context(Asked("DeleteObjects"), bucket)
+    return Check("s3:BypassGovernanceRetention", bucket.arn(key), bucket.owner, context, bucket.policy)
 
 
 def seeing(bucket: Bucket) -> Check:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from http.client import NOT_FOUND, OK
 from http.client import responses as reasons
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
 
 from moto.core.request import Request
@@ -21,13 +21,13 @@ from werkzeug.exceptions import HTTPException
 from mayfly_lab import accounts, addresses
 from mayfly_lab.faults import Request as Asked
 from mayfly_lab.gate import Gate
+from mayfly_lab.iam import s3 as iam
 from mayfly_lab.iam.guard import Guard
-from mayfly_lab.iam.s3 import Asked as Action
-from mayfly_lab.s3 import deletions, operations, policy
+from mayfly_lab.s3 import deletions, locks, operations, policy, retrievals
 from mayfly_lab.s3.body import Upload
 from mayfly_lab.s3.content import Content, Spool
 from mayfly_lab.s3.errors import S3Error, access_denied
-from mayfly_lab.s3.keys import TaggedContent, patch_moto
+from mayfly_lab.s3.keys import DiskKey, TaggedContent, patch_moto
 from mayfly_lab.s3.permission import Permission, Subject, source_of
 from mayfly_lab.s3.uploads import UploadResponse
 from mayfly_lab.web import NoAnswer
@@ -136,11 +136,14 @@ class Application:
         if refusal:
             raise S3Error(refusal.status, refusal.code, refusal.message)
         owner, bucket = self._find(call)
-        action = Action(asked.call, call.key, call.query, call.headers)
+        action = iam.Asked(asked.call, call.key, call.query, call.headers)
         subject = Subject(asked, call.access_key_id, action, call.bucket, bucket, environ)
         self._admit(call, subject)
-        if bucket is not None and asked.call == "DeleteObjects" and self._permission.enforced:
+        answer: tuple[int, dict[str, Any], Content | bytes]
+        if bucket is not None and asked.call == "DeleteObjects":
             answer = self._delete_allowed(call, subject, owner)
+        elif bucket is not None and asked.call == "RestoreObject":
+            answer = self._restore(call, subject, bucket), {}, b""
         else:
             answer = self._do(call, subject, owner)
         self._gate.leave(asked, answer[0])
@@ -155,7 +158,8 @@ class Application:
         try:
             with self._lock:
                 self._check_conditions(call, subject.bucket)
-                request = _moto_request(subject.environ, call, owner, passed, with_body=content is None)
+                environ = self._check_locks(call, subject)
+                request = _moto_request(environ, call, owner, passed, with_body=content is None)
                 response = _Response(content)
                 handler = response.key_response if call.key else response.bucket_response
                 status, headers, body = handler(request, request.raw_url, dict(request.headers))
@@ -167,16 +171,31 @@ class Application:
             self._permission.check_seeing(subject)
         return int(status), headers, body.encode() if isinstance(body, str) else body
 
+    def _restore(self, call: Call, subject: Subject, bucket: FakeBucket) -> int:
+        """Begin the retrieval of an archived object; the HTTP status."""
+        body = _read_document(subject.environ)
+        quick = self._gate.faults.take("retrieval-time", call.asked)
+        with self._lock:
+            backend = s3_backends[bucket.account_id]["aws"]
+            found = backend.get_object(bucket.name, call.key, version_id=call.query.get("versionId"))
+            return retrievals.restore(cast(DiskKey | None, found), body, quick.seconds if quick else None)
+
     def _delete_allowed(self, call: Call, subject: Subject, owner: str) -> tuple[int, dict[str, Any], Content | bytes]:
         """DeleteObjects of what may be deleted; the rest is told in the answer."""
         body = _read_document(subject.environ)
         objects = deletions.named(body)
-        reasons = self._permission.deletable(subject, objects)
+        denied: list[str | None] = [None] * len(objects)
+        if self._permission.enforced:
+            denied = self._permission.deletable(subject, objects)
+        assert subject.bucket is not None
+        with self._lock:
+            locked = locks.refusals(subject.bucket, objects, bypass=iam.bypasses(subject.asked))
+        reasons = [each or other for each, other in zip(denied, locked, strict=True)]
         left = [each for each, reason in zip(objects, reasons, strict=True) if reason is None]
         if len(left) < len(objects):
             body = deletions.request(left, body)
         answer: tuple[int, dict[str, Any], Content | bytes] = 200, {"Content-Type": "application/xml"}, b""
-        if left or not objects:
+        if left or not objects:  # nothing left to refuse by moto, which would not tell the version
             environ = {**subject.environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
             answer = self._do(call, replace(subject, environ=environ), owner)
         if answer[0] != OK or len(left) == len(objects):
@@ -224,6 +243,24 @@ class Application:
             algorithm = next(iter(headers)).removeprefix("x-amz-checksum-")
             headers["x-amz-sdk-checksum-algorithm"] = algorithm.upper()
         return TaggedContent(content, upload.entity_tag), headers
+
+    def _check_locks(self, call: Call, subject: Subject) -> Mapping[str, Any]:
+        """The request as it is to be read from now on; raises the S3Error of what Object Lock forbids."""
+        environ = subject.environ
+        if subject.bucket is None or not call.key:
+            return environ
+        bypass, version = iam.bypasses(subject.asked), call.query.get("versionId")
+        if subject.request.call == "PutObjectRetention" and subject.bucket.object_lock_enabled:
+            body = _read_document(environ)
+            environ = {**environ, "wsgi.input": io.BytesIO(body)}
+            locks.check_retention(subject.bucket, call.key, version, body, bypass=bypass)
+        elif subject.request.call == "DeleteObject":
+            (reason,) = locks.refusals(subject.bucket, [(call.key, version)], bypass=bypass)
+            if reason is not None:
+                raise access_denied(reason)
+        elif call.carries_object:
+            locks.check_put(call.headers)
+        return environ
 
     def _check_conditions(self, call: Call, bucket: FakeBucket | None) -> None:
         """If-Match and If-None-Match of what writes."""

@@ -8,6 +8,9 @@ import hashlib
 import secrets
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any, cast
 
 from moto.core.common_models import BaseModel
@@ -29,10 +32,34 @@ class TaggedContent(Content):
         self.entity_tag = entity_tag
 
 
+@dataclass(frozen=True)
+class Retrieval:
+    """A copy of an archived object: from when it is there, and until when."""
+
+    ready: datetime
+    ends: datetime
+
+
 class DiskKey(models.FakeKey):
     """An object whose value is Content."""
 
     _content = Content()
+    retrieval: Retrieval | None = None
+
+    def retrieve(self, ready: datetime, days: int, since: datetime | None = None) -> None:
+        """Let a copy of the archived object be there from ``ready`` on, for so many days since then or ``since``."""
+        self.retrieval = Retrieval(ready, (since or ready) + timedelta(days=days))
+
+    @property
+    def response_dict(self) -> dict[str, Any]:
+        told: dict[str, Any] = super().response_dict
+        now, retrieval = datetime.now(UTC), self.retrieval
+        if retrieval is not None and now < retrieval.ready:
+            told["x-amz-restore"] = 'ongoing-request="true"'
+        elif retrieval is not None and now < retrieval.ends:
+            ends = format_datetime(retrieval.ends, usegmt=True)
+            told["x-amz-restore"] = f'ongoing-request="false", expiry-date="{ends}"'
+        return told
 
     @property
     def value(self) -> Any:

@@ -75,9 +75,12 @@ class Permission:
         """For each (key, version) of a DeleteObjects: None, or why it may not be deleted."""
         assert subject.bucket
         bucket = _described(subject.bucket)
-        wanted = [s3.deletion(key, version, bucket) for key, version in keys]
+        lifts = s3.bypasses(subject.asked)
+        wanted = [
+            [s3.deletion(key, version, bucket), *([s3.bypass(key, bucket)] if lifts else [])] for key, version in keys
+        ]
         caller = self._caller(subject)
-        found = [self._guard.refusal("s3", "DeleteObjects", caller, [check], _common(subject)) for check in wanted]
+        found = [self._guard.refusal("s3", "DeleteObjects", caller, each, _common(subject)) for each in wanted]
         return [refusal.message if refusal else None for refusal in found]
 
     def _refuse(self, subject: Subject, wanted: Sequence[Check]) -> None:

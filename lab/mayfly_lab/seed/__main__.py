@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 
 from mayfly_lab import accounts, paths
+from mayfly_lab.own_kernel.image import AMI_NAME, AMI_OWNER
 from mayfly_lab.seed import identity, sources
 from mayfly_lab.seed.network import WAYS_OUT, ensure_network
 
@@ -23,12 +24,14 @@ _RANGES = {
     ("production", "us-east-1"): "10.30.0.0/16",
 }
 _FILLED_SECONDS = 60.0
+_OWN_KERNEL_SECONDS = 180.0
 
 
-def main(way_out: str = WAYS_OUT[0]) -> int:
+def main(way_out: str = WAYS_OUT[0], own_kernel: str = "") -> int:
     """Make everything, wait until the instances have filled their volumes, write seed.json.
 
-    ``way_out``: how private subnets reach AWS, one of `network.WAYS_OUT`.
+    ``way_out``: how private subnets reach AWS, one of `network.WAYS_OUT`. ``own_kernel``: whether there is one more
+    source, with a kernel of its own.
     """
     where = paths.current()
     sessions = {name: boto3.Session(profile_name=name) for name in accounts.ACCOUNTS}
@@ -49,7 +52,7 @@ def main(way_out: str = WAYS_OUT[0]) -> int:
     public_key = private_key.with_suffix(".key.pub").read_text().strip()
     made = {
         name: sources.ensure_source(ec2, name, networks["production", MAIN_REGION], public_key)
-        for name in ("web-1", "db-1")
+        for name in ("web-1", "db-1", *([sources.OWN_KERNEL] if own_kernel else []))
     }
     for name, source in made.items():
         _await_filled(name, source["address"], private_key)
@@ -79,6 +82,7 @@ def _write(path: Path, *, networks: dict[Any, Any], roles: Any, bucket: str, sou
         "sources": sources,
         "source_key": str(key),
         "source_user": "admin",
+        "own_kernel_image": {"owner": AMI_OWNER, "name": AMI_NAME},
     }
     path.write_text(json.dumps(value, indent=1))
 
@@ -93,13 +97,14 @@ def _ensure_key(path: Path) -> Path:
 def _await_filled(name: str, address: str, key: Path) -> None:
     options = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
     command = ["ssh", "-q", "-i", str(key), *options, "-o", "ConnectTimeout=3", f"admin@{address}"]
-    ends = time.monotonic() + _FILLED_SECONDS
+    seconds = _OWN_KERNEL_SECONDS if name == sources.OWN_KERNEL else _FILLED_SECONDS
+    ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         done = subprocess.run([*command, "test -e /run/filled"], check=False, timeout=20)
         if done.returncode == 0:
             return
         time.sleep(0.5)
-    raise TimeoutError(f"{name} at {address} had not filled its volumes after {_FILLED_SECONDS:.0f} s")
+    raise TimeoutError(f"{name} at {address} had not filled its volumes after {seconds:.0f} s")
 
 
 if __name__ == "__main__":

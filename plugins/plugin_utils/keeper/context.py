@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from ..settings.connection import Way
 from ..settings.schema import Account, Settings
 from . import ways
+from .archives import Archiving
 from .clients import SessionClients
 from .closing import Closing
 from .credentials import WorkerCredentials
@@ -40,8 +41,9 @@ class HostState:
     ``resource``, ``instance`` and ``volumes`` are what a backup records; a volume has its ``snapshot_id`` once it was
     taken. ``snapshots`` (volume → snapshot) are those that this run has to keep or delete. ``status`` is the agent's
     last word; ``lost`` is the worker before this one, which was lost. ``restore_place`` is the (account, Region) that a
-    restore makes its snapshots in. ``repository`` is the id of the one that the transfer goes to, ``retention`` the
-    job's resources, ``settings`` are those of the last call.
+    restore makes its snapshots in. ``repository`` is the id of the one that the transfer goes to, ``retention`` and
+    ``copies`` are the job's resources, ``health_check`` and ``archive`` what was planned of one, ``shared`` whether
+    snapshots are shared with the worker's account; ``settings`` are those of the last call.
     """
 
     resource: dict[str, Any] | None = None
@@ -54,6 +56,10 @@ class HostState:
     restore_place: tuple[str, str] | None = None
     repository: str = ""
     retention: list[dict[str, Any]] | None = None
+    copies: list[dict[str, Any]] | None = None
+    shared: bool = False
+    health_check: dict[str, Any] | None = None
+    archive: Archiving | None = None
     settings: Settings | None = None
 
 

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 Make = Callable[[], dict[str, Any]]
 
-NAMES = ("source", "repository")
+NAMES = ("source", "repository", "target")
 _FOLDER = "/run/mayfly/credentials"
 _RENEW_AFTER = 0.5  # of the time that is left of them: half an hour of a session's hour remains for retries
 _RETRY_SECONDS = 30.0
@@ -59,7 +59,7 @@ class WorkerCredentials:
         self._thread: threading.Thread | None = None
 
     def keep(self, host: str, name: str, make: Make) -> None:
-        """Write what ``make`` gives to the host's worker as ``name`` (source or repository), now and before it ends.
+        """Write what ``make`` gives to the host's worker as ``name`` (one of NAMES), now and before it ends.
 
         ``make`` returns {access_key, secret_key, token, expiry_time}. Raises KeeperError when the host has no worker
         or it cannot be written, and whatever ``make`` raises.

@@ -7,7 +7,7 @@ import hashlib
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -16,7 +16,7 @@ from ..placement.place import check_control_node
 from . import aws
 from .errors import KeeperError
 
-_HTTPS = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+_HTTPS = 443
 # A new group has these; the second in a VPC with IPv6 alone.
 _EVERYTHING = (
     {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
@@ -26,12 +26,12 @@ _LOOKS = 6
 
 
 class TemporaryGroups:
-    """The groups of a run: one for each VPC, port and place that SSH comes from."""
+    """The groups of a run: one for each VPC, port and place that SSH comes from, and the ports of stores."""
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
-        self._made: dict[tuple[str, int, str | None], str] = {}
-        self._locks: dict[tuple[str, int, str | None], threading.Lock] = defaultdict(threading.Lock)
+        self._made: dict[tuple[object, ...], str] = {}
+        self._locks: dict[tuple[object, ...], threading.Lock] = defaultdict(threading.Lock)
 
     def ensure(
         self,
@@ -42,21 +42,23 @@ class TemporaryGroups:
         cidr: str | None,
         tags: Mapping[str, str],
         made: Callable[[str], None],
+        store_ports: Iterable[int] = (),
     ) -> str:
-        """The id of the group that lets ``port`` in from ``cidr`` and HTTPS out. ``made`` is told of a new one.
+        """The id of the group that lets ``port`` in from ``cidr``, and HTTPS and ``store_ports`` out.
 
-        Without ``cidr`` nothing is let in. Raises PlacementError when it is not the address of a control node,
-        botocore's errors otherwise.
+        ``made`` is told of a new one. Without ``cidr`` nothing is let in. Raises PlacementError when it is not the
+        address of a control node, botocore's errors otherwise.
         """
         if cidr is not None:
             check_control_node(cidr)
-        key = (vpc_id, port, cidr)
+        more = tuple(sorted(set(store_ports) - {_HTTPS}))
+        key = (vpc_id, port, cidr, *more)
         with self._locks[key]:
             if key not in self._made:
                 name = f"mayfly-{self._run_id}-{hashlib.sha256(repr(key).encode()).hexdigest()[:8]}"
                 group_id = _create(ec2, vpc_id, name, tags)
                 made(group_id)
-                _open(ec2, group_id, port, cidr)
+                _open(ec2, group_id, port, cidr, (_HTTPS, *more))
                 self._made[key] = group_id
             return self._made[key]
 
@@ -84,12 +86,14 @@ def _create(ec2: Any, vpc_id: str, name: str, tags: Mapping[str, str]) -> str:
     raise KeeperError("GroupUnknown", f"The security group {name} exists in {vpc_id}, and AWS does not show it.")
 
 
-def _open(ec2: Any, group_id: str, port: int, cidr: str | None) -> None:
+def _open(ec2: Any, group_id: str, port: int, cidr: str | None, out: tuple[int, ...]) -> None:
     if cidr is not None:
         _let_in(ec2, group_id, port, cidr)
-    _unless(ec2.authorize_security_group_egress, "InvalidPermission.Duplicate", group_id, _HTTPS)
-    for rule in _EVERYTHING:
-        _unless(ec2.revoke_security_group_egress, "InvalidPermission.NotFound", group_id, rule)
+    for each in out:
+        rule = {"IpProtocol": "tcp", "FromPort": each, "ToPort": each, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+        _unless(ec2.authorize_security_group_egress, "InvalidPermission.Duplicate", group_id, rule)
+    for everything in _EVERYTHING:
+        _unless(ec2.revoke_security_group_egress, "InvalidPermission.NotFound", group_id, everything)
 
 
 def _let_in(ec2: Any, group_id: str, port: int, cidr: str) -> None:

@@ -26,6 +26,7 @@ FAILOVER_CODES = frozenset(
         "InsufficientInstanceCapacity",
         "InsufficientHostCapacity",
         "Unsupported",
+        "UnsupportedOperation",
         "VcpuLimitExceeded",
         "MaxSpotInstanceCountExceeded",
         "SpotMaxPriceTooLow",

@@ -21,11 +21,14 @@ def partition_of(arn: str | None) -> str:
     return arn.split(":")[1] if arn else "aws"
 
 
-def repository_policy(partition: str, bucket: str, prefix: str, resource_path: str, *, write: bool) -> dict[str, Any]:
-    """Read, and for a backup write, below the prefix of one resource; nothing can be deleted."""
+def repository_policy(
+    partition: str, bucket: str, prefix: str, resource_path: str, *, write: bool, lock: bool = False
+) -> dict[str, Any]:
+    """Read, and for a backup write and lock, below the prefix of one resource; nothing can be deleted or unlocked."""
     base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     objects = f"arn:{partition}:s3:::{bucket}/{base}"
     actions = [*permissions.READ_OBJECTS, *(permissions.WRITE_OBJECTS if write else ())]
+    actions += permissions.LOCK_OBJECTS if lock else ()
     listed = {"StringLike": {"s3:prefix": [f"{base}{resource_path}/*"]}}
     through_s3 = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}
     return _policy(
@@ -38,14 +41,47 @@ def repository_policy(partition: str, bucket: str, prefix: str, resource_path: s
 
 def retention_policy(partition: str, bucket: str, prefix: str) -> dict[str, Any]:
     """Read, write and delete what lies in the folders of resources, which are named by accounts; no key of them all."""
+    actions = [*permissions.READ_OBJECTS, *permissions.WRITE_OBJECTS, *permissions.DELETE_OBJECTS]
+    return _resources_policy(partition, bucket, prefix, actions)
+
+
+def copy_policy(partition: str, bucket: str, prefix: str, *, write: bool) -> dict[str, Any]:
+    """Read, and in the repository that is copied to write, what lies in the folders of resources."""
+    actions = [*permissions.READ_OBJECTS, *(permissions.WRITE_OBJECTS if write else ())]
+    return _resources_policy(partition, bucket, prefix, actions)
+
+
+def _resources_policy(partition: str, bucket: str, prefix: str, actions: Sequence[str]) -> dict[str, Any]:
     base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     objects = f"arn:{partition}:s3:::{bucket}/{base}"
-    actions = [*permissions.READ_OBJECTS, *permissions.WRITE_OBJECTS, *permissions.DELETE_OBJECTS]
     listed = {"StringLike": {"s3:prefix": [f"{base}{_ANY_ACCOUNT}/*"]}}
     through_s3 = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}
     return _policy(
         _allow(permissions.READ_OBJECTS, [f"{objects}repository.json"]),
         _allow(actions, [f"{objects}{_ANY_ACCOUNT}/*"]),
+        # Archives are nobody's to sweep.
+        {**_allow(permissions.DELETE_OBJECTS, [f"{objects}{_ANY_ACCOUNT}/*/*/*/archives/*"]), "Effect": "Deny"},
+        _allow(permissions.LIST_OBJECTS, [f"arn:{partition}:s3:::{bucket}"], listed),
+        _allow(permissions.USE_REPOSITORY_KEY, ["*"], through_s3),
+    )
+
+
+# Folders of resources that the marks of a health check are written to, an archive, and what is brought back from one.
+MARKED = ("marks/damaged",)
+ARCHIVED = ("archives",)
+BROUGHT_BACK = ("packs", "trees", "points", "marks/keep")
+
+
+def folders_policy(partition: str, bucket: str, prefix: str, folders: Sequence[str]) -> dict[str, Any]:
+    """Read what lies in the folders of resources, and write to these of each; nothing can be deleted."""
+    base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    objects = f"arn:{partition}:s3:::{bucket}/{base}"
+    listed = {"StringLike": {"s3:prefix": [f"{base}{_ANY_ACCOUNT}/*"]}}
+    through_s3 = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}
+    written = [f"{objects}{_ANY_ACCOUNT}/*/*/*/{folder}/*" for folder in folders]
+    return _policy(
+        _allow(permissions.READ_OBJECTS, [f"{objects}repository.json", f"{objects}{_ANY_ACCOUNT}/*"]),
+        _allow(permissions.WRITE_OBJECTS, written),
         _allow(permissions.LIST_OBJECTS, [f"arn:{partition}:s3:::{bucket}"], listed),
         _allow(permissions.USE_REPOSITORY_KEY, ["*"], through_s3),
     )

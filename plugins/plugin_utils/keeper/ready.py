@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _READY_SECONDS = 300.0
 _LOOK_SECONDS = 5.0
-_RELOAD_SECONDS = 10.0
 ENDED = ("shutting-down", "terminated", "stopping", "stopped")
 
 # User data can be read by others in the account, so its host key serves the first login only. The new one never leaves
-# the worker. Instance metadata, which holds the old one, is closed to all but root from now on.
+# the worker, and every later login asks for it. The connection itself stays: whoever was in its way with the old key
+# would have told a new one of his own. Instance metadata, which holds the old one, is closed to all but root now.
 _SECURE = """\
 set -eu
 ip rule add pref 100 uidrange 1-4294967294 to 169.254.169.254/32 unreachable
@@ -46,8 +46,6 @@ def await_ready(context: Context, worker: Worker, launching: Launching) -> None:
     _log_in(context, worker, connection, launching)
     key = context.run.workers.run(context.host, _SECURE).decode()
     connection.pin(" ".join(key.split()[:2]))
-    connection.close()
-    _log_in_again(worker, connection, launching)
     renewer = Renewer(worker.instance_id, connection, context.settings.lease)
     context.run.workers.renew_lease(context.host, renewer)
 
@@ -71,21 +69,6 @@ def _log_in(context: Context, worker: Worker, connection: Connection, launching:
             launching.pause(connection.route.pause_seconds)
     message = f"The worker {worker.instance_id} at {worker.address} was not ready in {_READY_SECONDS:.0f} s: {said}."
     raise KeeperError("WorkerNotReady", message, connection.route.remedy)
-
-
-def _log_in_again(worker: Worker, connection: Connection, launching: Launching) -> None:
-    """With the new host key; while it is reloaded, sshd takes no connections for a moment."""
-    ends = time.monotonic() + _RELOAD_SECONDS + connection.route.connect_seconds
-    while True:
-        try:
-            connection.open()
-        except SshError as error:
-            if time.monotonic() > ends:
-                message = f"The worker {worker.instance_id} does not show the host key that it made for itself: {error}"
-                raise KeeperError("WorkerUnreachable", message) from error
-            launching.pause(connection.route.pause_seconds)
-        else:
-            return
 
 
 def _check_running(instance: Mapping[str, Any] | None) -> None:

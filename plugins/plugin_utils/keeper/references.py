@@ -31,6 +31,13 @@ def find(context: Context, resource: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(aws.pages(ec2, "describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=filters))
 
 
+def newest(found: list[dict[str, Any]]) -> tuple[str, str] | None:
+    """(id, digest of its manifest) of the newest restore point that they are the references of, None for none. Pure."""
+    tagged = [{tag["Key"]: tag["Value"] for tag in each.get("Tags", ())} for each in found]
+    points = {each[REFERENCE]: each[MANIFEST] for each in tagged if each.get(REFERENCE) and each.get(MANIFEST)}
+    return max(points.items(), default=None)
+
+
 def of_point(found: list[dict[str, Any]], point: str) -> dict[str, str]:
     """{volume: snapshot} of those that are the references of this restore point. Pure."""
     tag = {"Key": REFERENCE, "Value": point}

@@ -175,7 +175,6 @@ class Connection:
             if self._lives():
                 return
             self._end_master()
-            self.control_path.unlink(missing_ok=True)
             command = [
                 *self._ssh(),
                 "-o",
@@ -253,15 +252,13 @@ class Connection:
         master, self._master, self._beat = self._master, None, None
         if master is None:
             return
-        if master.poll() is None and self.control_path.exists():
-            leave = [*self._ssh(), "-O", "exit", self.address]
+        if master.poll() is None:
+            master.terminate()  # as its own -O exit does, which takes one more process
             try:
-                subprocess.run(leave, capture_output=True, timeout=_EXIT_SECONDS, check=False)
                 master.wait(_EXIT_SECONDS)
             except subprocess.TimeoutExpired:
                 master.kill()
-        elif master.poll() is None:
-            master.kill()
+        self.control_path.unlink(missing_ok=True)
         for stream in (master.stdin, master.stdout):
             if stream is not None:
                 with suppress(BrokenPipeError):  # what was not sent yet has no one to go to

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Temporary things in an account and Region: found by their tags, removed in the order that AWS needs.
 
-Nothing attaches volumes to workers yet, and nothing shares snapshots. Whoever attaches one sets DeleteOnTermination
-with it; shares are to be taken back here, for the run's end and the reaper alike.
+Nothing attaches volumes to workers yet. Whoever attaches one sets DeleteOnTermination with it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from . import aws
+from . import aws, shares
 from .errors import KeeperError
 
 log = logging.getLogger(__name__)
@@ -33,7 +32,9 @@ _SEE_RIGHTS = "The role of mayfly_accounts needs the rights that docs/permission
 
 @dataclass(frozen=True)
 class Thing:
-    """``kind`` is instance, image, volume, snapshot, network-interface or security-group.
+    """``kind`` is instance, image, volume, snapshot, snapshot-share, network-interface or security-group.
+
+    The id of a share is its snapshot's.
 
     ``created`` is None where AWS does not tell it; ``held`` says that it hangs on an instance and goes with it.
     """
@@ -65,7 +66,8 @@ class NotRemoved(KeeperError):
         remedy = _SEE_LEASE if instance else _SEE_REAP
         if final:
             remedy = f"{_SEE_RIGHTS} {remedy}"
-        super().__init__(code, f"The temporary {thing} was not removed: {why}", remedy)
+        how = "not taken back" if thing.kind == shares.KIND else "not removed"
+        super().__init__(code, f"The temporary {thing} was {how}: {why}", remedy)
         self.thing = thing
         self.final = final
 
@@ -89,6 +91,9 @@ _KINDS: dict[str, _Kind] = {
     "snapshot": _Kind(
         "describe_snapshots", "Snapshots", "SnapshotId", "delete_snapshot", "StartTime", {"OwnerIds": ["self"]}
     ),
+    shares.KIND: _Kind(
+        "describe_snapshots", "Snapshots", "SnapshotId", "modify_snapshot_attribute", None, {"OwnerIds": ["self"]}
+    ),
     "network-interface": _Kind(
         "describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId", "delete_network_interface"
     ),
@@ -103,7 +108,8 @@ def find(ec2: Any, place: tuple[str, str], tags: dict[str, str], kinds: Iterable
     found: list[Thing] = []
     for kind in kinds:
         how = _KINDS[kind]
-        for each in aws.pages(ec2, how.list, how.key, Filters=aws.tag_filters(tags), **how.arguments):
+        filters = shares.filters(tags) if kind == shares.KIND else aws.tag_filters(tags)
+        for each in aws.pages(ec2, how.list, how.key, Filters=filters, **how.arguments):
             found += [_thing(kind, entry, place) for entry in (each["Instances"] if kind == "instance" else [each])]
     return [thing for thing in found if thing.state not in ("terminated", "deleting", "deleted", "deregistered")]
 
@@ -167,6 +173,9 @@ def _attempt(clients: Any, thing: Thing, ends: float) -> KeeperError | None:
 
 def _removed(ec2: Any, thing: Thing) -> bool:
     how = _KINDS[thing.kind]
+    if thing.kind == shares.KIND:
+        shares.take_back(ec2, thing.id, thing.tags)
+        return True
     if thing.kind != "instance":
         getattr(ec2, how.remove)(**{how.id: thing.id})
         return True
@@ -194,13 +203,14 @@ def _young(thing: Thing) -> bool:
 def _thing(kind: str, entry: Mapping[str, Any], place: tuple[str, str]) -> Thing:
     how = _KINDS[kind]
     state = entry.get("State") or entry.get("Status") or ""
+    tags = {tag["Key"]: tag["Value"] for tag in entry.get("Tags") or entry.get("TagSet") or ()}
     held = bool(entry.get("Attachments")) or (kind == "network-interface" and bool(entry.get("Attachment")))
     return Thing(
         kind=kind,
         id=entry[how.id],
         account=place[0],
         region=place[1],
-        tags={tag["Key"]: tag["Value"] for tag in entry.get("Tags") or entry.get("TagSet") or ()},
+        tags=shares.own_tags(tags) if kind == shares.KIND else tags,
         created=_time(entry.get(how.created)) if how.created else None,
         state=state["Name"] if isinstance(state, Mapping) else str(state),
         held=held,

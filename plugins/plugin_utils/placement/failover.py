@@ -22,6 +22,8 @@ _OF_TYPE_AND_ZONE_ON_SPOT = frozenset({"SpotMaxPriceTooLow"})
 _OF_SUBNET = frozenset({"InsufficientFreeAddressesInSubnet"})
 _OF_QUOTA = frozenset({"VcpuLimitExceeded", "MaxSpotInstanceCountExceeded"})
 _OF_TYPE = frozenset({"Unsupported"})
+# The image's product in AWS Marketplace does not allow the type. No call tells beforehand which ones it allows.
+_OF_TYPE_AND_IMAGE = frozenset({"UnsupportedOperation"})
 
 
 def remaining(candidates: Sequence[Candidate], failed: Candidate, code: str) -> list[Candidate]:
@@ -51,6 +53,8 @@ def _shares_the_want(candidate: Candidate, failed: Candidate, code: str) -> bool
         return same_market and same_type and same_zone
     if code in _OF_TYPE:  # by a zone, says AWS's message mostly; the type in the same zone is not tried again
         return same_type and same_zone
+    if code in _OF_TYPE_AND_IMAGE:
+        return same_type and candidate.image_id == failed.image_id
     if code in _OF_SUBNET:
         return candidate.subnet_id == failed.subnet_id
     if code in _OF_QUOTA:

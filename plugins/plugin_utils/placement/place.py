@@ -28,7 +28,8 @@ class Request:
     and in one of them. ``callers`` of SSH and of the operation's own port are CIDRs; SSH comes from ``bastion``, by all
     that rules may call it, where there is one, and over Session Manager to no port at all. ``market`` is spot or
     on-demand; after spot, on-demand is fallen back to. ``by_price`` puts the cheapest of each market first. ``images``
-    is the worker's machine image by architecture.
+    is the worker's machine image by architecture. ``store_ports`` are the TCP ports of stores that are not
+    AWS's S3; with ``own_store`` the repository is in such a one. ``copy_region`` is that of a bucket that is copied to.
     """
 
     operation: str
@@ -48,6 +49,9 @@ class Request:
     ssh_port: int = SSH_PORT
     bastion: tuple[str, ...] = ()
     session_manager: bool = False
+    store_ports: tuple[int, ...] = ()
+    own_store: bool = False
+    copy_region: str = ""
 
     @property
     def markets(self) -> tuple[str, ...]:
@@ -81,7 +85,7 @@ class Reason:
 class Candidate:
     """One way to launch the worker. Without ``security_group_ids``, the run's temporary group is meant.
 
-    ``price`` is in USD an hour, None where it is not known.
+    ``price`` is in USD an hour, None where it is not known. ``store_ports`` are let out beside HTTPS by a run's group.
     """
 
     account: str
@@ -98,6 +102,7 @@ class Candidate:
     public_address: bool
     market: str = ON_DEMAND
     price: float | None = None
+    store_ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -189,13 +194,16 @@ def _of_prices(picture: Picture, candidates: Sequence[Candidate]) -> Iterator[Re
 
 def services(region: str, request: Request) -> tuple[Service, ...]:
     """What a worker in that Region must reach for the request; raises KeyError for an unknown operation."""
-    return services_of(
+    found = services_of(
         request.operation,
         region,
         request.repository_region,
         more=request.more_services,
         session_manager=request.session_manager,
+        own_store=request.own_store,
     )
+    copied_to = (Service("s3", request.copy_region),) if request.copy_region else ()
+    return tuple(dict.fromkeys((*found, *copied_to)))
 
 
 def check_control_node(cidr: str) -> None:
@@ -251,7 +259,8 @@ def _usable(picture: Picture, request: Request, reasons: list[Reason]) -> list[S
         if request.vpc_id is not None and request.zones and subnet.zone_id not in request.zones:
             found = [f"zone {subnet.zone_id} is none that the resource is in"]
         else:
-            found = reach.faults(picture, site, needed, reach.Callers(tuple(callers)), request.peers)
+            reached_by = reach.Callers(tuple(callers))
+            found = reach.faults(picture, site, needed, reached_by, request.peers, store_ports=request.store_ports)
         if found:
             faults.setdefault(subnet.id, {}).update(dict.fromkeys(found))
         else:
@@ -297,4 +306,5 @@ def _candidates(
                 public_address=site.public_address,
                 market=market,
                 price=picture.prices.get((name, zone, market)),
+                store_ports=request.store_ports,
             )

@@ -41,16 +41,25 @@ class Callers:
 
 
 def faults(
-    picture: Picture, site: Site, services: tuple[Service, ...], callers: Callers, peers: tuple[Peer, ...] = ()
+    picture: Picture,
+    site: Site,
+    services: tuple[Service, ...],
+    callers: Callers,
+    peers: tuple[Peer, ...] = (),
+    *,
+    store_ports: tuple[int, ...] = (),
 ) -> list[str]:
-    """Why a worker could not work there; empty when it could. The first is the one to mend first."""
+    """Why a worker could not work there; empty when it could. The first is the one to mend first.
+
+    ``store_ports`` are those of repositories outside of AWS. Whether routes lead there, nobody knows but a worker.
+    """
     if site.zone is not None and picture.zone_id(site.zone) != site.subnet.zone_id:
         return [f"not in zone {site.zone}, for which it is configured"]
     if site.subnet.free_addresses < 1:
         return ["no free address"]
     return [
         *(_faults_of_the_way_out(picture, site, services) if site.preflight else ()),
-        *_faults_of_groups(site, callers),
+        *_faults_of_groups(site, callers, store_ports),
         *_faults_of_peers(picture, site, peers),
     ]
 
@@ -125,13 +134,16 @@ def _fault_of_endpoint(picture: Picture, site: Site, service: Service) -> str:
     return closed
 
 
-def _faults_of_groups(site: Site, callers: Callers) -> Iterator[str]:
+def _faults_of_groups(site: Site, callers: Callers, store_ports: tuple[int, ...]) -> Iterator[str]:
     """What configured groups keep from the worker; the run's own temporary group keeps nothing from it."""
     if not site.groups:
         return
     names = ", ".join(group.id for group in site.groups)
     if not any(rule.covers("tcp", HTTPS) for group in site.groups for rule in group.egress):
         yield f"{names} lets no TCP 443 out, which AWS's services are reached at"
+    for port in store_ports:
+        if not any(rule.covers("tcp", port) for group in site.groups for rule in group.egress):
+            yield f"{names} lets no TCP {port} out, which the repository's store is reached at"
     for resolver in (f"{each}/32" for each in site.vpc.resolvers):
         if not rules.lets_out(site.groups, DNS, to=(resolver,), protocol="udp"):
             yield f"{names} lets no UDP 53 out to {resolver}, a name server of {site.vpc.id}"

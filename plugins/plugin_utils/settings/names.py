@@ -8,13 +8,17 @@ from __future__ import annotations
 
 PREFIX = "mayfly_"
 _BY_FILE = {
-    "accounts": ("deployment", "accounts", "worker_account"),
+    "accounts": ("deployment", "accounts", "worker_account", "snapshot_access"),
     "networks": ("networks", "control_node_cidr", "check_operations", "check_ports"),
     "connections": ("worker_connection", "bastion"),
     "instance_types": ("instance_types", "worker_market", "worker_order", "max_workers", "capacity_timeout"),
     "tags": ("worker_tags",),
     "repositories": (
         "repository",
+        "new_kms_key_id",
+        "new_passphrase",
+        "new_recovery_key",
+        "rotate_key",
         "full_backup",
         "restore_point",
         "restore_account",
@@ -23,6 +27,8 @@ _BY_FILE = {
         "restore_kms_key_id",
         "restore_tags",
         "restore_timeout",
+        "copy_repository",
+        "copy_points",
     ),
     "retention": (
         "retention_count",
@@ -33,6 +39,18 @@ _BY_FILE = {
         "retention_yearly",
         "retention_time_zone",
         "retention_live_share",
+        "object_lock",
+        "object_lock_days",
+    ),
+    "health_checks": ("health_check_mode", "health_check_percent"),
+    "archives": (
+        "archive_action",
+        "archive_point",
+        "archive_resources",
+        "archive_storage_class",
+        "archive_tier",
+        "archive_days",
+        "archive_wait",
     ),
     "workers": (
         "worker_image",

@@ -10,10 +10,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from .checks import DEFAULT_OPERATIONS, CheckOperations, CheckPorts
 from .connection import Bastion, Way
+from .copies import NEW, CopyPoints
 from .instance_types import InstanceTypes, InstanceTypesSetting
 from .model import SECRET, Setting, read, read_all
 from .names import PREFIX
 from .networks import AccountId, Network, Text
+from .repository import Repository
 from .tags import OwnTags
 from .zones import time_zone
 
@@ -68,18 +70,6 @@ class Image(Setting):
         return self
 
 
-class Repository(Setting):
-    """``mayfly_repository``: where restore points are kept, and what opens its key."""
-
-    bucket: Text = Field(description="the name of a bucket")
-    prefix: str = Field("", description="a prefix in the bucket")
-    region: Text = Field(description="the Region of the bucket")
-    account: AccountId = Field(description="the id of the account that owns the bucket, 12 digits in quotes")
-    kms_key_id: Text | None = Field(None, description="the id, alias or ARN of a KMS key")
-    passphrase: Text | None = Field(None, description="a text", json_schema_extra=SECRET)
-    recovery_key: Text | None = Field(None, description="a text", json_schema_extra=SECRET)
-
-
 class Hooks(Setting):
     """``mayfly_hooks``: shell commands around the snapshots."""
 
@@ -106,6 +96,11 @@ class Settings(Setting):
     capacity_timeout: int = _seconds(1, _DAY, 900)
     worker_tags: OwnTags = Field(default_factory=dict, description="a dictionary of keys and values")
     repository: Repository | None = Field(None, description="a dictionary that names a bucket")
+    snapshot_access: Literal["session", "share"] = Field("session", description="session or share")
+    new_kms_key_id: Text | None = Field(None, description="the id, alias or ARN of a KMS key")
+    new_passphrase: Text | None = Field(None, description="a text", json_schema_extra=SECRET)
+    new_recovery_key: bool = Field(False, description="true or false")
+    rotate_key: bool = Field(False, description="true or false")
     full_backup: bool = Field(False, description="true or false")
     restore_point: Annotated[str, BeforeValidator(str)] = Field("latest", description="latest, an id or a time")
     restore_account: AccountId | None = Field(None, description="an account id of 12 digits in quotes")
@@ -114,6 +109,8 @@ class Settings(Setting):
     restore_kms_key_id: Text | None = Field(None, description="the id, alias or ARN of a KMS key")
     restore_tags: OwnTags = Field(default_factory=dict, description="a dictionary of keys and values")
     restore_timeout: int = _seconds(60, _WEEK, 14400)
+    copy_repository: Repository | None = Field(None, description="a dictionary that names a bucket")
+    copy_points: CopyPoints = Field(NEW, description="new, missing, latest or a list of ids")
     retention_count: int = _number(0, 100_000, 0)
     retention_days: int = _number(0, 36_500, 0)
     retention_daily: int = _number(0, 36_500, 0)
@@ -124,6 +121,21 @@ class Settings(Setting):
         "UTC", description="the name of a time zone, as Europe/Berlin"
     )
     retention_live_share: int = _number(1, 90, 60)
+    health_check_mode: Literal["quick", "sample", "full"] = Field("quick", description="quick, sample or full")
+    health_check_percent: float = Field(5, gt=0, le=100, description="a share in percent, above 0 and up to 100")
+    archive_action: Literal["archive", "return"] = Field("archive", description="archive or return")
+    archive_point: Annotated[str, BeforeValidator(str)] = Field("latest", description="latest, an id or a time")
+    archive_resources: tuple[Text, ...] = Field((), description="a list of ids of resources")
+    archive_storage_class: Literal["GLACIER", "DEEP_ARCHIVE"] = Field("GLACIER", description="GLACIER or DEEP_ARCHIVE")
+    archive_tier: Literal["expedited", "standard", "bulk"] = Field(
+        "standard", description="expedited, standard or bulk"
+    )
+    archive_days: int = _number(1, 365, 3)
+    archive_wait: int = _seconds(0, _WEEK, 0)
+    object_lock: Literal["none", "governance", "compliance"] = Field(
+        "none", description="none, governance or compliance"
+    )
+    object_lock_days: int = _number(1, 36_500, 30)
     worker_image: Image | None = Field(None, description="a dictionary with id, or with owner and name")
     image_copies: tuple[Text, ...] = Field((), description="a list of Regions")
     image_timeout: int = _seconds(60, _DAY, 7200)

@@ -37,10 +37,17 @@ class Machine:
         words = ["ssh", *SSH_OPTIONS, "-i", str(self.key), f"admin@{self.address}", f"sudo sh -c {_quoted(command)}"]
         return self.lab.run("exec", "--", *words, wait=wait)
 
-    def check(self, command: str) -> str:
-        done = self.ssh(command)
+    def check(self, command: str, wait: float = 60) -> str:
+        done = self.ssh(command, wait)
         assert done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
         return done.stdout
+
+    def wait_for_another_boot(self, boot_id: str, seconds: float) -> None:
+        """Until the host, which reboots, is one that its kernel does not call ``boot_id``."""
+        limit = time.monotonic() + seconds
+        while (done := self.ssh("cat /proc/sys/kernel/random/boot_id")).returncode or done.stdout == boot_id:
+            assert time.monotonic() < limit, f"{self.instance_id} has not rebooted: {done.stderr}"
+            time.sleep(0.5)
 
     def state(self) -> str:
         found = aws(self.lab, "ec2", "describe-instances", "--instance-ids", self.instance_id, profile=self.profile)

@@ -84,6 +84,7 @@ def run(calls: Calls) -> Session:
         "Prefix": "mayfly/",
         "RepositoryKey": key,
         "SessionManagerRoleName": "session-manager",
+        "SharedSnapshots": "false",
         "WorkerRoleName": "worker",
     }
     rights = {"run": permissions.RUN, "worker": permissions.WORKER, "admin": None}

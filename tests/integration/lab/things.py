@@ -14,6 +14,7 @@ from tests.integration.lab.calls import Calls, Refused
 from tests.integration.lab.machine import Machine, key_pair
 
 ZONE = "us-east-1a"
+SSH = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "10.255.0.10/32"}]}
 Command = Callable[..., str]  # `lab WORDS`, and what it printed
 
 
@@ -52,11 +53,9 @@ def reachable(calls: Calls, **more: Any) -> Machine:
     key = key_pair(calls.lab)
     public = key.with_suffix(".pub").read_text().strip()
     if "SecurityGroupIds" not in more:
-        more["SecurityGroupIds"] = [group := new_group(calls)]
-        ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "10.255.0.10/32"}]}
-        calls("ec2", "authorize_security_group_ingress", GroupId=group, IpPermissions=[ssh])
+        more["SecurityGroupIds"] = [group_with_ssh(calls)]
     user_data = f"#cloud-config\nssh_authorized_keys: ['{public}']\n"
-    made = launch(calls, UserData=user_data, **more)
+    made = launch(calls, **{"UserData": user_data, **more})
     return Machine(calls.lab, made["InstanceId"], made["PrivateIpAddress"], key, "backup")
 
 
@@ -86,6 +85,61 @@ def new_group(calls: Calls) -> str:
     vpc = calls("ec2", "describe_vpcs", Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
     name = f"group-{time.monotonic_ns()}"
     return str(calls("ec2", "create_security_group", GroupName=name, Description="tried", VpcId=vpc)["GroupId"])
+
+
+def group_with_ssh(calls: Calls) -> str:
+    """A group that lets SSH in from the control node."""
+    calls("ec2", "authorize_security_group_ingress", GroupId=(group := new_group(calls)), IpPermissions=[SSH])
+    return group
+
+
+def attach(calls: Calls, volume: str, instance_id: str, device: str) -> None:
+    """Attach a volume once it is available."""
+    ends = time.monotonic() + 20
+    while calls("ec2", "describe_volumes", VolumeIds=[volume])["Volumes"][0]["State"] != "available":
+        assert time.monotonic() < ends, volume
+        time.sleep(0.1)
+    calls("ec2", "attach_volume", VolumeId=volume, InstanceId=instance_id, Device=device)
+
+
+def volume_at(calls: Calls, instance_id: str, device: str) -> str:
+    disks = instance(calls, instance_id)["BlockDeviceMappings"]
+    return next(str(each["Ebs"]["VolumeId"]) for each in disks if each["DeviceName"] == device)
+
+
+def restored(calls: Calls, volume: str) -> str:
+    """A volume with what another one holds now."""
+    snapshot = calls("ec2", "create_snapshot", VolumeId=volume)["SnapshotId"]
+    ends = time.monotonic() + 60
+    while calls("ec2", "describe_snapshots", SnapshotIds=[snapshot])["Snapshots"][0]["State"] != "completed":
+        assert time.monotonic() < ends, snapshot
+        time.sleep(0.2)
+    return str(calls("ec2", "create_volume", SnapshotId=snapshot, AvailabilityZone=ZONE)["VolumeId"])
+
+
+def stop(calls: Calls, instance_id: str) -> None:
+    """Stop an instance, and wait until it is."""
+    calls("ec2", "stop_instances", InstanceIds=[instance_id])
+    wait_for(calls, instance_id, "stopped", 60)
+
+
+def swap_root(calls: Calls, instance_id: str, volume: str) -> None:
+    """Put a volume in the place of a stopped instance's root volume."""
+    calls("ec2", "detach_volume", VolumeId=volume_at(calls, instance_id, "/dev/xvda"))
+    attach(calls, volume, instance_id, "/dev/xvda")
+
+
+def status(calls: Calls, identity: str) -> str:
+    """What EC2's check of the instance says."""
+    found = calls("ec2", "describe_instance_status", InstanceIds=[identity], IncludeAllInstances=True)
+    return str(found["InstanceStatuses"][0]["InstanceStatus"]["Status"])
+
+
+def wait_for_status(calls: Calls, identity: str, wanted: str, seconds: float = 60) -> None:
+    ends = time.monotonic() + seconds
+    while (found := status(calls, identity)) != wanted:
+        assert time.monotonic() < ends, f"{identity}: {found}, not {wanted}"
+        time.sleep(0.2)
 
 
 def count_volumes(calls: Calls) -> int:

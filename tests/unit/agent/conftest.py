@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import botocore.session
 import pytest
 from botocore.config import Config
+from mayfly_agent.clients import CONFIG
+from mayfly_agent.credentials import FileKeys
 from mayfly_agent.progress import Progress
+from mayfly_agent.quick import QuickClient
 from mayfly_agent.repository import keys, repository
-from mayfly_agent.s3 import CONFIG, S3Objects
+from mayfly_agent.s3 import S3Objects
 
 from tests.unit.agent.hostile import FastClock, Hostile
 from tests.unit.agent.memory import MemoryObjects
@@ -46,9 +50,23 @@ def session() -> botocore.session.Session:
     return botocore.session.Session()
 
 
-@pytest.fixture
-def s3(hostile: Hostile, progress: Progress, session: botocore.session.Session) -> S3Objects:
-    """A bucket of the server that is hostile."""
+@pytest.fixture(params=["botocore", "quick"])
+def s3(
+    request: pytest.FixtureRequest, hostile: Hostile, progress: Progress, session: botocore.session.Session
+) -> S3Objects:
+    """A bucket of the server that is hostile, by the client of the controller and by that of a worker."""
     config = CONFIG.merge(Config(s3={"addressing_style": "path"}))
     client = session.create_client("s3", region_name="us-east-1", endpoint_url=hostile.url, config=config)
+    client.meta.events.register_last("before-send.s3", lambda **_request: progress.check_deadline())
+    if request.param == "quick":
+        keys = FileKeys("access", "secret", None)
+        client = QuickClient(
+            SimpleNamespace(get_frozen_credentials=lambda: keys),
+            "us-east-1",
+            "bucket",
+            lambda made=client: made,
+            clock=progress.clock,
+            before=lambda: progress.check_deadline(),  # noqa: PLW0108 - one that a test has replaced
+            url=hostile.url,
+        )
     return S3Objects(client, "bucket", "prefix", "444455556666", progress)

@@ -69,9 +69,10 @@ class Line:
 
 
 class Points:
-    """Restore points of one resource, an hour apart."""
+    """Restore points of one resource, an hour apart, with its ``key``."""
 
-    def __init__(self, store: MemoryObjects, folder: Path) -> None:
+    def __init__(self, store: MemoryObjects, folder: Path, key: bytes = KEY) -> None:
+        self.key = key
         self.store = store
         self.folder = folder
         self.hours = 0
@@ -80,7 +81,8 @@ class Points:
         """Back these up."""
         time = BEGAN + timedelta(hours=self.hours)
         self.hours += 1
-        made = back_up(self.store, line, self.folder, volumes=volumes, restore_point_time=time, **parts)
+        common = {"volumes": volumes, "restore_point_time": time, "resource_key": self.key}
+        made = back_up(self.store, line, self.folder, **common, **parts)
         return self.manifest(made["restore_point"])
 
     def next_id(self, run: str = RUN) -> str:
@@ -88,28 +90,29 @@ class Points:
         return layout.point_id(BEGAN + timedelta(hours=self.hours), run)
 
     def manifest(self, point: str) -> Manifest:
-        return repository.read_manifest(self.store, layout.point_key(NAME, point), KEY)
+        return repository.read_manifest(self.store, layout.point_key(NAME, point), self.key)
 
     def restored(self, point: str) -> dict[int, bytes]:
         """The blocks of a point with one volume."""
         sink = Snapshots([])
-        restore(self.store, sink, self.folder, point)
+        restore(self.store, sink, self.folder, point, resource_key=self.key)
         return sink.written
 
     def check(self, mode: str = "full", **parts: Any) -> dict[str, Any]:
         """A health check of the resource: its result, and what was counted."""
         resource = {"account": "444455556666", "region": "us-east-1", "kind": "repository", "id": "bucket"}
-        common = job(resource=resource, **{"resources": (Checked(NAME, KEY),), "mode": mode, **parts})
+        common = job(resource=resource, **{"resources": (Checked(NAME, self.key),), "mode": mode, **parts})
         del common["resource_key"]
         with Status(self.folder / "status.json") as status:
-            result = HealthCheck(HealthCheckJob(**common), self.store, status).run()
-            return {**result, **{name: status.unit(UNIT)[name] for name in ("blocks_done", "bytes_read", "nodes_done")}}
+            made: dict[str, Any] = HealthCheck(HealthCheckJob(**common), self.store, status).run()
+            counted = {name: status.unit(UNIT)[name] for name in ("blocks_done", "bytes_read", "nodes_done")}
+            return {**made["health_check"], "warnings": made["warnings"], **counted}
 
     def referenced(self, point: str) -> set[str]:
         """Keys of the nodes and packs that a point stands on."""
         manifest, found = self.manifest(point), set()
         for volume in manifest.volumes:
-            for opened in TreeReader(manifest.place(volume), KEY, volume.tree(), self.store).walk(set()):
+            for opened in TreeReader(manifest.place(volume), self.key, volume.tree(), self.store).walk(set()):
                 found.add(layout.node_key(NAME, opened.node.id))
                 found |= {layout.pack_key(NAME, entry.location.pack) for entry in opened.entries}
         return found

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime
 
 from mayfly_agent.errors import AgentError
@@ -37,6 +37,9 @@ class MemoryObjects:
         self.objects: dict[str, bytes] = {}
         self.puts: list[str] = []
         self.lists: list[str] = []
+        self.locks: dict[str, Lock] = {}
+        #: Keys of the requests to lock something that is there.
+        self.extended: list[str] = []
 
     def get(self, key: str) -> Stored:
         body = self.body(key)
@@ -53,13 +56,15 @@ class MemoryObjects:
             raise ObjectNotFound(key)
         return self.objects[key]
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
         if isinstance(condition, IfNoneMatch) and key in self.objects:
             raise ObjectExists(key)
         if isinstance(condition, IfMatch) and etag(self.body(key)) != condition.etag:
             raise ObjectChanged(key)
         self.objects[key] = body
         self.puts.append(key)
+        if lock is not None:
+            self.locks[key] = lock
         return etag(body)
 
     def list(self, prefix: str, *, versions: bool = False) -> Iterator[ObjectInfo]:
@@ -83,21 +88,32 @@ class MemoryObjects:
         return []
 
     def lock(self, key: str, version: str | None) -> Lock | None:
-        return None
+        return self.locks.get(key)
+
+    def extend_lock(self, key: str, lock: Lock) -> None:
+        self.body(key)
+        self.extended.append(key)
+        found = self.locks.get(key)
+        if found is not None and found.until is not None and lock.until is not None:
+            if found.until >= lock.until:
+                return
+            if found.mode != lock.mode:
+                raise AgentError("AccessDenied", f"{key} is locked in mode {found.mode}.")
+        self.locks[key] = lock
 
 
 class OverwritingObjects(MemoryObjects):
     """Does not know conditional puts."""
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
-        return super().put(key, body)
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
+        return super().put(key, body, lock=lock)
 
 
 class ForgetfulObjects(MemoryObjects):
     """Loses every answer: what its client then repeats meets the object of the first time."""
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
-        made = super().put(key, body, condition)
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
+        made = super().put(key, body, condition, lock)
         if condition is not None:
             raise ObjectExists(key)
         return made
@@ -115,13 +131,42 @@ class DyingObjects(MemoryObjects):
         self.objects = objects
         self._left = puts
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
         if self._left <= 0:
             raise Killed
         self._left -= 1
-        return super().put(key, body, condition)
+        return super().put(key, body, condition, lock)
 
     def delete(self, key: str) -> None:
         if self._left <= 0:
             raise Killed
         super().delete(key)
+
+
+class Below(MutableMapping[str, bytes]):
+    """The objects below a folder, by the rest of their keys."""
+
+    def __init__(self, objects: MutableMapping[str, bytes], folder: str) -> None:
+        self._objects, self._folder = objects, f"{folder}/"
+
+    def __getitem__(self, key: str) -> bytes:
+        return self._objects[self._folder + key]
+
+    def __setitem__(self, key: str, body: bytes) -> None:
+        self._objects[self._folder + key] = body
+
+    def __delitem__(self, key: str) -> None:
+        del self._objects[self._folder + key]
+
+    def __iter__(self) -> Iterator[str]:
+        return (key.removeprefix(self._folder) for key in self._objects if key.startswith(self._folder))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def set_in(store: MemoryObjects, folder: str) -> MemoryObjects:
+    """What lies below a folder of a store."""
+    made = MemoryObjects()
+    made.objects = Below(store.objects, folder)  # type: ignore[assignment]
+    return made

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from mayfly_agent.credentials import FileCredentials, expired, session_of
+from mayfly_agent.clients import session_of
+from mayfly_agent.credentials import FileCredentials, expired
 from mayfly_agent.errors import AgentError
 
 
@@ -26,7 +27,7 @@ def test_credentials_are_read_again_when_they_are_others(tmp_path: Path, hours: 
     """Whatever this machine's clock says: it may be wrong, and AWS still take what is signed."""
     path = write(tmp_path / "source.json", "first", hours)
     credentials = FileCredentials(path)
-    assert credentials.get_frozen_credentials() == ("first", "s", "t", None)
+    assert credentials.get_frozen_credentials() == ("first", "s", "t")
     write(path, "second", hours)
     assert credentials.get_frozen_credentials().access_key == "second"
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from mayfly_agent.blocks import FANOUT
 from mayfly_agent.errors import AgentError
 from mayfly_agent.objects import Stored
-from mayfly_agent.repository import layout
+from mayfly_agent.repository import layout, seal
+from mayfly_agent.repository.compression import compress
 from mayfly_agent.repository.damaged import BlockRange, Damage, read_damage
-from mayfly_agent.repository.manifest import Manifest
+from mayfly_agent.repository.manifest import Manifest, open_with_value
 from mayfly_agent.repository.trees import Entry, TreeReader
 
 from tests.unit.agent.lines import KEY, NAME, Line, Points, blocks, flipped, volume
@@ -184,6 +186,44 @@ class TestWhatIsDamaged:
         assert [points.check("quick")["marks"] for _ in range(2)] == [2, 0]
         del points.store.objects[pack_of(points, two[1], 1)]
         assert [points.check("quick")["marks"] for _ in range(2)] == [1, 0]
+
+    def test_is_told_with_its_place_in_the_volume(self, points: Points, two: tuple[Manifest, Manifest]) -> None:
+        del points.store.objects[pack_of(points, two[1], 1)]
+        (told,) = points.check("quick")["damage"]
+        (block,) = told["blocks"]
+        assert block == {"volume_id": "vol-1", "first": 1, "last": 1, "offset": 524_288, "length": 524_288}
+
+    def test_counts_as_new_until_a_mark_tells_it(self, points: Points, two: tuple[Manifest, Manifest]) -> None:
+        del points.store.objects[pack_of(points, two[0], 0)]
+        assert [points.check("quick")["new_damaged_points"] for _ in range(2)] == [2, 0]
+
+    def test_a_mark_that_cannot_be_read_says_nothing_and_is_told(
+        self, points: Points, two: tuple[Manifest, Manifest]
+    ) -> None:
+        """The check goes on, and says anew what that mark may have said."""
+        del points.store.objects[pack_of(points, two[1], 1)]
+        points.check("quick")
+        (key,) = [each for each in points.store.objects if "/marks/damaged/" in each]
+        points.store.objects[key] = flipped(points.store.objects[key], 60)
+        del points.store.objects[pack_of(points, two[0], 0)]
+        result = points.check("quick")
+        assert (result["damaged_points"], result["marks"], result["unreadable_marks"]) == (2, 2, 1)
+        (warning,) = result["warnings"]
+        assert warning["code"] == "MarkUnreadable"
+        assert key in warning["message"]
+        assert points.check("quick")["marks"] == 0
+
+    def test_what_a_newer_version_has_written_is_told_and_the_others_are_checked(
+        self, points: Points, two: tuple[Manifest, Manifest]
+    ) -> None:
+        key = layout.point_key(NAME, two[0].id)
+        _, value = open_with_value(points.store.objects[key], KEY, key)
+        plain = compress(json.dumps({**value, "needs": ["warp"]}).encode())
+        newer = seal.seal_object("manifest", KEY, seal.new_id(), plain, seal.fields(b"manifest", key.encode()))
+        points.store.objects[key] = newer
+        result = points.check()
+        assert (result["points"], result["damaged_points"], result["blocks_done"]) == (2, 0, 5)
+        assert [each["code"] for each in result["warnings"]] == ["RepositoryFormat"]
 
     def test_what_cannot_be_asked_is_an_error_and_no_damage(
         self, points: Points, two: tuple[Manifest, Manifest]

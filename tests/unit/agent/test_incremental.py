@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mayfly_agent.blocks import BLOCK_SIZE, FANOUT
-from mayfly_agent.repository import layout
+from mayfly_agent.repository import layout, seal
 from mayfly_agent.repository.manifest import Manifest
 
 from tests.unit.agent.lines import KEY, NAME, Line, Points, blocks, volume
@@ -77,8 +77,9 @@ def test_the_reader_by_the_page_reads_what_is_shared(points: Points, line: Line,
     """In place of another volume too, whose name stands in all seals."""
     made = points.make(line, volume("snap-1", volume_id="vol-2"), parent=parent.id)
     key = layout.point_key(NAME, made.id)
-    (read,) = by_the_book.read_manifest(points.store.objects, KEY, key)["volumes"]
-    assert by_the_book.read_volume(points.store.objects, KEY, NAME.path, read) == blocks(AFTER)
+    found = {seal.key_id(KEY): KEY}
+    (read,) = by_the_book.read_manifest(points.store.objects, found, key)["volumes"]
+    assert by_the_book.read_volume(points.store.objects, found, NAME.path, read) == blocks(AFTER)
 
 
 def test_where_nothing_has_changed_nothing_is_written(points: Points, line: Line, parent: Manifest) -> None:

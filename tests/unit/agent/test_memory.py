@@ -17,6 +17,7 @@ from typing import Any
 
 from mayfly_agent.blocks import BLOCK_SIZE
 from mayfly_agent.job import JobVolume
+from mayfly_agent.objects import Lock
 from mayfly_agent.repository.packs import TARGET_BYTES
 
 from tests.unit.agent.memory import Condition, MemoryObjects
@@ -48,7 +49,7 @@ class Forgetful(MemoryObjects):
         self.bytes = 0
         self._counting = threading.Lock()
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
         with self._counting:
             self.bytes += len(body)
             self.puts.append(key)
@@ -88,7 +89,8 @@ class HugeVolume(Snapshots):
 
 def back_up_volume(store: MemoryObjects, source: Snapshots, folder: Path, **parts: Any) -> dict[str, Any]:
     volumes = (JobVolume("vol-1", "snap-1", "/dev/xvdf", 16_384),)
-    return back_up(store, source, folder, volumes=volumes, concurrency=CONCURRENCY, **parts)
+    # Without notes, which one on a slow machine would make.
+    return back_up(store, source, folder, volumes=volumes, concurrency=CONCURRENCY, notes_every=1e9, **parts)
 
 
 def test_of_100_000_blocks_a_window_is_in_memory(store: MemoryObjects, tmp_path: Path) -> None:
@@ -117,9 +119,9 @@ def test_a_backup_has_the_window_and_six_packs_in_memory(store: MemoryObjects, t
     source = HugeVolume(512, lambda index: (index + 1).to_bytes(8, "big") + noise[8:])
 
     class Slow(Forgetful):
-        def put(self, key: str, body: bytes, condition: Condition = None) -> str:
+        def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
             source.settle()
-            return super().put(key, body, condition)
+            return super().put(key, body, condition, lock)
 
     forgetful = Slow(store)
     peak = peak_of(lambda: back_up_volume(forgetful, source, tmp_path))

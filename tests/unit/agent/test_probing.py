@@ -18,12 +18,13 @@ import pytest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from mayfly_agent import probing
+from mayfly_agent.clients import CONFIG
 from mayfly_agent.ebs import DirectSnapshots
 from mayfly_agent.errors import AgentError
-from mayfly_agent.job import CheckJob, Port, RepositoryPlace, Service
+from mayfly_agent.job import CheckJob, Endpoint, Port, RepositoryPlace, Service
 from mayfly_agent.probing import Finding, Probe, Rights
 from mayfly_agent.progress import Progress
-from mayfly_agent.s3 import CONFIG, S3Objects
+from mayfly_agent.s3 import S3Objects
 from mayfly_agent.signed import SignedRequests
 from mayfly_lab import certificates
 
@@ -127,7 +128,8 @@ def service(name: str, host: str = "localhost", *, private: bool = False) -> Ser
 
 def found(rights: Rights, port: int, *services: Service) -> dict[str, Finding]:
     """The findings for services, by "service check"."""
-    findings = Probe(replace(JOB, services=services), rights, port).run()
+    at_port = tuple(replace(each, port=port) for each in services)
+    findings = Probe(replace(JOB, services=at_port), rights).run()
     return {f"{each.service} {each.check}": each for each in findings}
 
 
@@ -349,3 +351,19 @@ def test_all_steps_of_a_service_together_take_less_than_a_minute() -> None:
     limits = (probing._NAME_SECONDS, probing._TLS_SECONDS, probing._RIGHT_SECONDS)
     assert sum(limits) < 60
     assert probing._PORT_SECONDS < 60
+
+
+@pytest.mark.parametrize("trusted", [True, False], ids=["its authority", "another one"])
+def test_a_store_is_looked_at_with_the_authorities_of_its_own(
+    *, trusted: bool, hostile: Hostile, rights: Rights, server: TlsServer, folder: Path, tmp_path: Path
+) -> None:
+    hostile.script = lambda request: Reply(200, EMPTY) if request.query else Reply(200, b"{}", FOUND)
+    if not trusted:
+        certificates.ensure_authority(tmp_path)
+    authorities = ((folder if trusted else tmp_path) / "ca.pem").read_text()
+    place = RepositoryPlace("bucket", "prefix", REGION, None, Endpoint("https://localhost", authorities=authorities))
+    asked = Service("store", REGION, "localhost", port=server.port)
+    name, tls, right = Probe(replace(JOB, repository=place, services=(asked,)), rights).run()
+    assert (name.ok, tls.ok, right.ok) == ((True, True, True) if trusted else (True, False, None))
+    if not trusted:
+        assert "ca_file" in tls.remedy

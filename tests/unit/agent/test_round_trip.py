@@ -56,7 +56,7 @@ def test_a_changed_object_is_told_and_no_snapshot_is_completed(store: MemoryObje
 def test_another_resources_key_opens_nothing(store: MemoryObjects, tmp_path: Path) -> None:
     snapshots = Snapshots()
     made = back_up(store, snapshots, tmp_path)
-    with pytest.raises(AgentError, match="damaged"):
+    with pytest.raises(AgentError, match="no key that opens"):
         restore(store, snapshots, tmp_path, made["restore_point"], resource_key=b"o" * 32)
 
 
@@ -95,6 +95,20 @@ def test_a_backup_that_was_committed_by_a_worker_before_is_told_and_not_made_aga
     puts = list(store.puts)
     assert back_up(store, Unread(), tmp_path, restore_point_time=AGAIN) == first
     assert store.puts == puts
+
+
+def test_chosen_volumes_of_a_restore_point_are_restored_alone(store: MemoryObjects, tmp_path: Path) -> None:
+    snapshots = Snapshots([1])
+    volumes = tuple(JobVolume(f"vol-{number}", "snap-1", f"/dev/xvd{number}", 1) for number in range(3))
+    made = back_up(store, snapshots, tmp_path, volumes=volumes)
+    done = restore(store, snapshots, tmp_path, made["restore_point"], volumes=frozenset({"vol-1"}))
+    assert done["snapshots"] == {"vol-1": "snap-new-1"}
+    assert list(done["digests"]) == ["vol-1"]
+    assert len(restore(store, snapshots, tmp_path, made["restore_point"])["snapshots"]) == 3
+    with pytest.raises(AgentError, match="has no volume vol-9") as raised:
+        restore(store, snapshots, tmp_path, made["restore_point"], volumes=frozenset({"vol-1", "vol-9"}))
+    assert raised.value.code == "VolumeMissing"
+    assert len(snapshots.client_tokens) == 4
 
 
 def test_each_attempt_of_a_restore_makes_snapshots_of_its_own(store: MemoryObjects, tmp_path: Path) -> None:

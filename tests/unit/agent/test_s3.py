@@ -7,17 +7,23 @@ import base64
 import zlib
 from datetime import UTC, datetime
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
-from mayfly_agent.credentials import FileCredentials, session_of
+from botocore.credentials import Credentials
+from mayfly_agent.clients import CONFIG, client_of, session_of
+from mayfly_agent.credentials import FileCredentials
 from mayfly_agent.errors import AgentError
 from mayfly_agent.objects import IfMatch, IfNoneMatch, Lock, ObjectChanged, ObjectExists, ObjectInfo, ObjectNotFound
 from mayfly_agent.progress import Progress
+from mayfly_agent.quick import QuickClient, at_home
 from mayfly_agent.repository import repository
-from mayfly_agent.s3 import CONFIG, S3Objects
+from mayfly_agent.s3 import S3Objects
+from urllib3 import HTTPResponse
 
 from tests.unit.agent.hostile import LOST, FastClock, Hostile, Reply, Request, s3_error
 from tests.unit.agent.repository.points import KEY, manifest
@@ -251,9 +257,10 @@ def test_credentials_that_have_ended_are_read_again(
         return GOOD
 
     hostile.script = script
-    config = CONFIG.merge(Config(s3={"addressing_style": "path"}))
-    session = session_of(FileCredentials(path))
-    client = session.create_client("s3", region_name="us-east-1", endpoint_url=hostile.url, config=config)
+    others = client_of(FileCredentials(path), "us-east-1", progress.check_deadline)
+    client = QuickClient(
+        FileCredentials(path), "us-east-1", "bucket", lambda: others, clock=progress.clock, url=hostile.url
+    )
     assert S3Objects(client, "bucket", "prefix", None, progress).get("key").body == BODY
     assert len(hostile.requests) == 2
 
@@ -383,3 +390,60 @@ def test_what_is_to_be_replaced_and_is_gone_is_told(hostile: Hostile, store: S3O
     hostile.replies(s3_error(404, "NoSuchKey"))
     with pytest.raises(ObjectNotFound):
         store.put("key", b"body", IfMatch('"tag"'))
+
+
+def test_a_request_that_is_signed_after_the_deadline_is_not_sent(
+    hostile: Hostile, store: S3Objects, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker has stood still between the look at the clock and the signature."""
+    looks = []
+
+    def passes() -> None:
+        looks.append(1)
+        if len(looks) == 2:
+            raise AgentError("DeadlinePassed", "It has passed.")
+
+    monkeypatch.setattr(progress, "check_deadline", passes)
+    with pytest.raises(AgentError) as raised:
+        store.put("key", b"body")
+    assert raised.value.code == "DeadlinePassed"
+    assert hostile.requests == []
+
+
+@pytest.mark.parametrize(
+    ("region", "bucket", "host"),
+    [
+        ("eu-central-1", "backups", "backups.s3.eu-central-1.amazonaws.com"),
+        ("cn-north-1", "backups", "backups.s3.cn-north-1.amazonaws.com.cn"),
+        ("us-east-1", "with.dots", "s3.us-east-1.amazonaws.com"),
+    ],
+)
+def test_a_bucket_of_aws_is_asked_at_its_own_name(region: str, bucket: str, host: str) -> None:
+    """Where botocore's client would ask as well."""
+    asked: list[str] = []
+
+    def answered(request: Any, **_more: Any) -> AWSResponse:
+        asked.append(request.url)
+        return AWSResponse(request.url, 200, {}, HTTPResponse(BytesIO(), preload_content=False))
+
+    config = CONFIG.merge(Config(s3={"us_east_1_regional_endpoint": "regional"}))
+    client = session_of(Credentials("access", "secret")).create_client("s3", region_name=region, config=config)
+    client.meta.events.register("before-send.s3", answered)
+    client.put_object(Bucket=bucket, Key="a/b", Body=b"")
+    url, path = at_home(region, bucket)
+    assert asked == [f"{url}{path}a/b"]
+    assert url == f"https://{host}"
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_the_store_can_verify_what_is_put(hostile: Hostile, progress: Progress, checksums: bool) -> None:
+    hostile.replies(DONE)
+    keys = Credentials("access", "secret")
+    client = QuickClient(
+        keys, "us-east-1", "bucket", lambda: None, clock=progress.clock, url=hostile.url, checksums=checksums
+    )
+    S3Objects(client, "bucket", "prefix", None, progress).put("key", b"body")
+    headers = hostile.requests[0].headers
+    assert headers["x-amz-content-sha256"] == ("UNSIGNED-PAYLOAD" if checksums else sha256(b"body").hexdigest())
+    crc = base64.b64encode(zlib.crc32(b"body").to_bytes(4, "big")).decode()
+    assert headers.get("x-amz-checksum-crc32") == (crc if checksums else None)

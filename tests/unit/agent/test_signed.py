@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 from botocore.credentials import Credentials
-from mayfly_agent.signed import ANSWER_SECONDS, SignedRequests
+from mayfly_agent.signed import ANSWER_SECONDS, NoAnswer, SignedRequests
 from mayfly_lab import certificates
-from urllib3.exceptions import HTTPError
 
-from tests.unit.agent.hostile import FastClock
+from tests.unit.agent.hostile import LOST, FastClock, Hostile, Reply
 
 SIZE = 400
 HEAD = f"HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n".encode()
@@ -112,7 +111,7 @@ def test_an_answer_in_small_pieces_comes_whole(server: Dripping, requests: Signe
 @pytest.mark.parametrize("start", [len(HEAD), 5], ids=["body", "head"])
 def test_an_answer_that_drips_ends_with_its_time(server: Dripping, requests: SignedRequests, start: int) -> None:
     server.start, server.seconds, server.pause = start, 0.1 * ANSWER_SECONDS, 0.01
-    with pytest.raises(HTTPError):
+    with pytest.raises(NoAnswer):
         ask(requests)
     assert server.sent < SIZE / 2
     server.start, server.seconds, server.pause = len(HEAD), 0.0, 0.0
@@ -120,7 +119,7 @@ def test_an_answer_that_drips_ends_with_its_time(server: Dripping, requests: Sig
 
 
 def test_a_server_of_another_name_is_not_asked(server: Dripping, requests: SignedRequests) -> None:
-    with pytest.raises(HTTPError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(NoAnswer, match="CERTIFICATE_VERIFY_FAILED"):
         ask(asking(server, "127.0.0.1"))
 
 
@@ -129,5 +128,51 @@ def test_a_server_that_nobody_vouches_for_is_not_asked(
 ) -> None:
     (tmp_path / "none.pem").touch()
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-    with pytest.raises(HTTPError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(NoAnswer, match="CERTIFICATE_VERIFY_FAILED"):
         ask(asking(server, "localhost"))
+
+
+class Refusing:
+    """A server without TLS that answers a request before it has read the body, and takes no more of it."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    @contextmanager
+    def running(self) -> Iterator[Refusing]:
+        thread = threading.Thread(target=self._serve, daemon=True)
+        thread.start()
+        yield self
+        thread.join(10)
+        self._listening.close()
+
+    def _serve(self) -> None:
+        client, _ = self._listening.accept()
+        with client:
+            client.recv(1000)
+            client.sendall(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy")
+            client.shutdown(socket.SHUT_WR)
+            time.sleep(0.3)  # the client has the answer before its connection is reset
+
+
+def test_an_answer_that_comes_before_the_body_has_gone_is_read(clock: FastClock) -> None:
+    with Refusing().running() as server:
+        requests = SignedRequests(
+            Credentials("AKIA", "secret"), "s3", "us-east-1", server.url, connections=1, clock=clock
+        )
+        answer = requests.once("PUT", "/key", {}, bytes(64 << 20), {})
+    assert (answer.status, answer.body) == (503, b"busy")
+
+
+def test_connections_are_used_again_and_new_ones_made_when_they_are_closed(clock: FastClock) -> None:
+    with Hostile().running() as server:
+        requests = SignedRequests(
+            Credentials("AKIA", "secret"), "s3", "us-east-1", server.url, connections=1, clock=clock
+        )
+        server.replies(Reply(200, b"one"), LOST, Reply(200, b"two"))
+        assert [requests.once("GET", "/", {}, b"", {}).body for _ in range(1)] == [b"one"]
+        with pytest.raises(NoAnswer):
+            requests.once("GET", "/", {}, b"", {})
+        assert [requests.once("GET", "/", {}, b"", {}).body for _ in range(3)] == [b"two"] * 3
+        assert server.connections == 2

@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mayfly_agent.attempts import EVERY_SECONDS
 from mayfly_agent.backup import Backup
 from mayfly_agent.blocks import BLOCK_SIZE
 from mayfly_agent.ebs import NotComparable
 from mayfly_agent.job import BackupJob, JobVolume, RepositoryPlace, RestoreJob, Target
 from mayfly_agent.objects import ObjectStore
+from mayfly_agent.progress import Progress
 from mayfly_agent.restore import Restore
 from mayfly_agent.status import Status
 
@@ -69,13 +71,21 @@ def job(**parts: Any) -> dict[str, Any]:
     return {**common, **parts}
 
 
-def back_up(store: ObjectStore, source: Any, folder: Path, **parts: Any) -> dict[str, Any]:
+def back_up(
+    store: ObjectStore,
+    source: Any,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    notes_every: float = EVERY_SECONDS,
+    **parts: Any,
+) -> dict[str, Any]:
     """A backup of vol-1, of 100 GiB unless said otherwise."""
     volumes = (JobVolume("vol-1", "snap-1", "/dev/xvdf", 100),)
     common = {"volumes": volumes, "restore_point_time": datetime.now(UTC), "source_region": "us-east-1"}
     wanted = BackupJob(**job(**{**common, **parts}))
-    with Status(folder / "status.json") as status:
-        return Backup(wanted, source, store, status).run()
+    with Status(folder / "status.json", progress) as status:
+        return Backup(wanted, source, store, status, notes_every).run()
 
 
 def restore(store: ObjectStore, sink: Any, folder: Path, point: str, **parts: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ MAPPING = re.compile(r"^\{\{ (mayfly_[a-z_]+) \| default\((.*), true\) \}\}$")
 WITHOUT_DEFAULT = {
     "mayfly_accounts",
     "mayfly_bastion",
+    "mayfly_copy_repository",
     "mayfly_repository",
     "mayfly_restore_account",
     "mayfly_restore_region",

@@ -122,6 +122,7 @@ def test_a_workers_session_asks_for_no_more_than_its_role_has() -> None:
         policies.write_policy("aws", "eu-central-1", "run"),
         policies.check_policy("aws", "eu-central-1"),
         policies.retention_policy("aws", "b", "p"),
+        policies.folders_policy("aws", "b", "p", policies.MARKED),
     ]
     asked = {action for policy in made for each in policy["Statement"] for action in each["Action"]}
     assert {each.split(":")[1] for each in asked} <= allowed(permissions.WORKER)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..context import Context
-from . import backup, check, restore, retention
+from . import archive, backup, check, health_check, repository_copy, restore, retention
 from .part import Part
 
 #: Each is given the arguments of transfer.prepare; raises KeeperError when there is nothing that could be done.
@@ -16,4 +16,8 @@ BUILD: dict[str, Callable[[Context, dict[str, Any]], Part]] = {
     "restore": restore.build,
     "check": check.build,
     "retention": retention.build,
+    "health_check": health_check.build,
+    "repository_copy": repository_copy.build,
+    "archive": archive.build,
+    "archive_return": archive.build_return,
 }

@@ -11,11 +11,19 @@ from itertools import islice
 from typing import Any
 
 from ...permissions import REFERENCE
-from .. import aws, references
+from .. import aws, references, shares
 from ..context import Context
 from ..errors import KeeperError
 from ..policies import Snapshots, read_policy
-from ..repositories import AgentError, Manifest, ResourceName, open_repository, repository
+from ..repositories import (
+    AgentError,
+    LockJob,
+    Manifest,
+    ResourceName,
+    lock_repository,
+    open_repository,
+    repository,
+)
 from .part import Part, Session, data_fields, partition, repository_session
 
 # Restore points that are looked at before a backup is a full one: where so many are damaged, others are no parent.
@@ -25,7 +33,7 @@ _DAMAGED = ("ObjectNotFound", "RestorePointDamaged", "RepositoryFormat")
 
 def build(context: Context, arguments: dict[str, Any]) -> Part:
     """See jobs.BUILD; raises KeeperError NoSnapshotSet when the run has taken no snapshots."""
-    fields = data_fields(context, arguments)
+    fields, lock = data_fields(context, arguments), _lock(context, arguments)
     resource, volumes = arguments["resource"], context.state.volumes
     if not volumes or "snapshot_id" not in volumes[0]:
         raise KeeperError("NoSnapshotSet", f"No snapshots of {context.host} have been taken in this run.")
@@ -33,21 +41,25 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
     ids = [each["snapshot_id"] for each in volumes]
     answer = aws.of_young(lambda: ec2.describe_snapshots(SnapshotIds=ids))
     taken = min(each["StartTime"] for each in answer["Snapshots"])
-    parent = None if arguments.get("full") else _parent(context, arguments)
+    found = references.find(context, resource)
+    changed = _changed_point(context, arguments, found)
+    parent = None if arguments.get("full") else _parent(context, arguments, changed)
     point = parent.id if parent else ""
-    kept = references.of_point(references.find(context, resource), point) if parent else {}
+    kept = references.of_point(found, point)
     context.report.set(parent=point or None)
     keys = sorted({key for each in volumes if (key := each["attributes"].get("kms_key_id"))})
+    compared = [kept[each["volume_id"]] for each in volumes if each["volume_id"] in kept]
     account, tag = str(resource["account"]), {"mayfly:resource": str(resource["id"])}
+    reader = _reader(context, arguments, account)
     policy = read_policy(
-        partition(context, account),
+        partition(context, reader),
         resource["region"],
         Snapshots(ids, {"mayfly:run": context.run.id, **tag}),
-        Snapshots(
-            [kept[each["volume_id"]] for each in volumes if each["volume_id"] in kept], {REFERENCE: point, **tag}
-        ),
+        Snapshots(compared, {REFERENCE: point, **tag}),
         keys,
     )
+    if reader != account:
+        _share(context, resource, [*ids, *compared], reader, policy)
     return Part(
         fields={
             **fields,
@@ -56,18 +68,95 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
             "volumes": [{**each, "parent_snapshot_id": kept.get(each["volume_id"], "")} for each in volumes],
             "settings": context.state.instance,
             "parent": point,
+            "lock": lock,
         },
-        repository=repository_session(context, arguments, write=True),
-        source=Session(account, policy),
+        repository=repository_session(context, arguments, write=True, lock=lock is not None),
+        source=Session(reader, policy),
     )
 
 
-def _parent(context: Context, arguments: dict[str, Any]) -> Manifest | None:
-    """The newest restore point of the resource that can be read; one that is damaged is reported and passed over."""
+def _reader(context: Context, arguments: dict[str, Any], owner: str) -> str:
+    """The account whose session reads the snapshots: their owner's, or the worker's that they are shared with."""
+    if arguments.get("snapshot_access") != "share":
+        return owner
+    worker = context.run.workers.get(context.host)
+    if worker is None:
+        raise KeeperError("NoWorker", f"{context.host} has no worker that its snapshots could be shared with.")
+    return worker.account
+
+
+def _share(context: Context, resource: dict[str, Any], ids: list[str], reader: str, policy: dict[str, Any]) -> None:
+    """Share the snapshots with the reader until the host's snapshot set is released.
+
+    Raises KeeperError TooManySnapshots: their tags, which stand for many, are their owner's alone.
+    """
+    if any("Condition" in each for each in policy["Statement"]):
+        message = f"{context.host}: the {len(ids)} snapshots to share are more than one session policy can name."
+        raise KeeperError("TooManySnapshots", message, "Set mayfly_snapshot_access to session for this host.")
+    ec2 = context.making(str(resource["account"]), str(resource["region"]))
+    context.state.shared = True
+    shares.share(ec2, ids, reader, context.run.id, context.tags()["mayfly:deadline"])
+
+
+def _lock(context: Context, arguments: dict[str, Any]) -> dict[str, Any] | None:
+    """How the agent is to lock the restore point; the repository itself is locked for as long here.
+
+    Raises KeeperError when the lock would end before the run does: then nothing could be put under it any more.
+    """
+    mode, days = arguments.get("object_lock"), int(arguments.get("object_lock_days") or 0)
+    if mode in (None, "none"):
+        return None
+    seconds = days * 86_400
+    if seconds < context.settings.deadline:
+        message = f"mayfly_object_lock_days is {days}, which is less than the {context.settings.deadline} s of a run."
+        raise KeeperError("BadSetting", message, "Take more days, or a shorter mayfly_deadline.")
+    wanted = LockJob(str(mode).upper(), seconds)
+    opened = open_repository(context, arguments["repository"])
+    context.run.once(
+        f"locked {opened.info.id} {mode} {days}", lambda: lock_repository(opened.store, opened.info, wanted)
+    )
+    return {"mode": wanted.mode, "seconds": wanted.seconds}
+
+
+def _changed_point(context: Context, arguments: dict[str, Any], found: list[dict[str, Any]]) -> str:
+    """The id of the point that the references are of when it is not as it was written, else "".
+
+    The tags of the references lie outside of the bucket: whoever sets that back to an older state is seen by them.
+    """
+    told = references.newest(found)
+    opened, name = open_repository(context, arguments["repository"]), ResourceName.from_dict(arguments["resource"])
+    if told is None:
+        return ""
+    point, digest = told
+    points = repository.list_points(opened.store, name)
+    if point not in points:
+        if (newest := max(points, default="")) < point:
+            message = f"{context.host}: the repository has no restore point {point}, which was the newest one, but "
+            message += f"{newest} for the newest. Unless somebody has removed it, the bucket was set back."
+            context.report.warning(KeeperError("RepositorySetBack", message, "Compare the bucket with its versions."))
+        return ""
+    try:
+        same = repository.first_digest(opened.store, points[point], opened.resource_key(name)) == digest
+    except AgentError as error:  # whoever looks for a parent tells it
+        if error.code not in _DAMAGED:
+            raise
+        return ""
+    if same:
+        return ""
+    message = f"{context.host}: the restore point {point} is another one than was written: its digest is not {digest}."
+    context.report.warning(KeeperError("RestorePointChanged", message, "Look who has the repository's key."))
+    return point
+
+
+def _parent(context: Context, arguments: dict[str, Any], changed: str) -> Manifest | None:
+    """The newest restore point of the resource that can be read; one that is damaged is reported and passed over.
+
+    So is the one that was ``changed``, which was reported already.
+    """
     opened = open_repository(context, arguments["repository"])
     name = ResourceName.from_dict(arguments["resource"])
     points = repository.list_points(opened.store, name)
-    for point in islice(sorted(points, reverse=True), _LOOKED_AT):
+    for point in islice(sorted(points.keys() - {changed}, reverse=True), _LOOKED_AT):
         try:
             return repository.read_manifest(opened.store, points[point], opened.resource_key(name))
         except AgentError as error:

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 from ...operations import Service
 from ...permissions import NO_SNAPSHOT
 from ...placement.picture import Picture, Vpc
 from ...placement.reach import has_private_name
+from ...settings.repository import port_of
 from ..context import Context
 from ..errors import KeeperError
 from ..policies import check_policy
+from ..repositories import STORE
 from .part import Part, Session, partition, repository_session
 
 # The agent has a minute for all of it, and this is no time to wait for AWS.
@@ -31,6 +35,7 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
     picture = context.run.pictures.picture(worker.account, worker.region)
     vpc = _vpc(picture, worker.subnet_id)
     services = [{**asdict(each), "host": each.host, "private": has_private_name(picture, vpc, each)} for each in named]
+    services += _store(arguments["repository"])
     return Part(
         fields={
             "services": services,
@@ -41,6 +46,15 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
         repository=repository_session(context, arguments, write=False),
         source=Session(worker.account, check_policy(partition(context, worker.account), worker.region)),
     )
+
+
+def _store(setting: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The repository's store among the services, where it is not AWS's S3."""
+    url = setting.get("endpoint_url")
+    if not url:
+        return []
+    region = setting.get("signing_region") or setting["region"]
+    return [{"name": STORE, "region": region, "host": urlsplit(url).hostname, "port": port_of(url)}]
 
 
 def _vpc(picture: Picture, subnet_id: str) -> Vpc:

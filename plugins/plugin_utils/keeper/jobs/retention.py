@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from ..context import Context
 from ..errors import KeeperError
 from ..policies import retention_policy
 from ..repositories import ResourceName, open_repository
-from .part import Part, Session, partition
+from .part import Part, key_fields, whole_session
 
 
 def build(context: Context, arguments: dict[str, Any]) -> Part:
@@ -20,13 +19,11 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
     setting = arguments["repository"]
     opened = open_repository(context, setting)
     context.state.repository = opened.info.id
-    account = str(setting["account"])
-    policy = retention_policy(partition(context, account), setting["bucket"], setting.get("prefix") or "")
-    session = Session(account, policy)
+    session = whole_session(context, setting, retention_policy)
     return Part(
         fields={
             "resources": [
-                {**each, "resource_key": base64.b64encode(opened.resource_key(ResourceName.from_dict(each))).decode()}
+                {**each, **key_fields(opened.resource_key(ResourceName.from_dict(each)))}
                 for each in context.state.retention
             ],
             "live_share": arguments["live_share"],

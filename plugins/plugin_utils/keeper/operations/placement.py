@@ -19,8 +19,9 @@ from ...placement.types import quota_class
 from ...settings.checks import CheckOperations
 from ...settings.connection import Way
 from ...settings.instance_types import InstanceTypesSetting
-from ...settings.model import read
+from ...settings.model import SettingError, read
 from ...settings.networks import Network
+from ...settings.repository import port_of
 from ...settings.schema import Account
 from ...settings.tags import OwnTags
 from .. import baked
@@ -95,7 +96,25 @@ def _request(context: Context, arguments: dict[str, Any]) -> Request:
         ssh_port=arguments["ssh_port"],
         bastion=_bastion(context),
         session_manager=context.settings.worker_connection is Way.SESSION_MANAGER,
+        **_stores(arguments.get("repository_endpoint_url") or "", arguments.get("target_repository") or {}),
     )
+
+
+def _stores(endpoint_url: str, target: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request says of stores: the repository's, and that of a second one which is copied to, if there is one.
+
+    Raises SettingError for what is no address of a store.
+    """
+    second = target.get("endpoint_url") or ""
+    named = {"mayfly_repository": endpoint_url, "mayfly_copy_repository": second}
+    ports = []
+    for name, url in named.items():
+        try:
+            ports += [port_of(url)] if url else []
+        except ValueError as error:
+            raise SettingError(name, f"endpoint_url of {name}: {error}.") from error
+    region = "" if second else str(target.get("region") or "")
+    return {"store_ports": tuple(ports), "own_store": bool(endpoint_url), "copy_region": region}
 
 
 def _bastion(context: Context) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from ...retention import Point, Points, Policy, removable
 from ...settings.schema import Settings
 from ..context import Context
 from ..errors import KeeperError
-from ..repositories import AgentError, Opened, ResourceName, layout, open_repository, read_marks, repository
+from ..repositories import AgentError, Manifest, Opened, ResourceName, layout, open_repository, read_marks, repository
 from . import operation
 
 _READERS = 16
@@ -23,7 +23,8 @@ _SHOWN = 1000
 
 @operation("retention.plan")
 def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{resources: {path: {points, remove, keep, damaged, size_bytes}}, points, remove, size_bytes, resources_total}.
+    """{resources: {path: {points, remove, locked, keep, damaged, size_bytes}}, points, remove, locked, size_bytes,
+    resources_total}. What is ``locked`` would go if its lock did not last.
 
     ``size_bytes`` is what the points that go have stored: the most that can become free, since later points may share
     some of it. The time is S3's own. Raises KeeperError NoRetention without a rule, and when a resource cannot be read.
@@ -48,11 +49,12 @@ def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     sums = {
         "points": sum(each["points"] for each in found),
         "remove": sum(len(each["remove"]) for each in found),
+        "locked": sum(len(each["locked"]) for each in found),
         "size_bytes": sum(each["size_bytes"] for each in found),
         "resources_total": len(names),
     }
     context.report.set(planned=sums)
-    shown = {name.path: each for name, each in zip(names, found, strict=True) if each["remove"]}
+    shown = {name.path: each for name, each in zip(names, found, strict=True) if each["remove"] or each["locked"]}
     return {"changed": False, **sums, "resources": dict(list(shown.items())[:_SHOWN])}
 
 
@@ -76,26 +78,32 @@ def _resource(opened: Opened, name: ResourceName, policy: Policy, now: datetime)
         if error.code != "RepositoryFormat":
             raise
         # Of what is not understood nothing is chosen, and its sweep will say why it stops.
-        return {"points": len(listed), "remove": [], "keep": 0, "damaged": 0, "size_bytes": 0}
+        return {"points": len(listed), "remove": [], "locked": [], "keep": 0, "damaged": 0, "size_bytes": 0}
     points = Points(
         tuple(Point(each, layout.point_time(each)) for each in listed), damaged=marks.damaged, keep=marks.keep
     )
-    remove = [
-        {"id": each.id, "bytes": _stored(opened, name, listed[each.id])} for each in removable(policy, points, now)
-    ]
+    remove, locked = [], []
+    for each in removable(policy, points, now):
+        manifest = _manifest(opened, name, listed[each.id])
+        # Somebody may have lifted the lock that the manifest tells of: the store knows.
+        lock = opened.store.lock(listed[each.id], None) if manifest and manifest.lock else None
+        if lock and lock.until and lock.until > now:
+            locked.append({"id": each.id, "until": lock.until.isoformat(), "mode": lock.mode})
+        else:
+            remove.append({"id": each.id, "bytes": manifest and sum(one.bytes_stored for one in manifest.volumes)})
     return {
         "points": len(listed),
         "remove": remove,
+        "locked": locked,
         "keep": len(marks.keep & listed.keys()),
         "damaged": len(marks.damaged & listed.keys()),
         "size_bytes": sum(each["bytes"] or 0 for each in remove),
     }
 
 
-def _stored(opened: Opened, name: ResourceName, key: str) -> int | None:
-    """What a point has stored in bytes, None for one that cannot be read: the sweep of its resource will say so."""
+def _manifest(opened: Opened, name: ResourceName, key: str) -> Manifest | None:
+    """A point's, None for one that cannot be read: the sweep of its resource will say so."""
     try:
-        manifest = repository.read_manifest(opened.store, key, opened.resource_key(name))
+        return repository.read_manifest(opened.store, key, opened.resource_key(name))
     except AgentError:
         return None
-    return sum(each.bytes_stored for each in manifest.volumes)

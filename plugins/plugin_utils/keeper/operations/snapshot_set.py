@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .. import aws, references, things
+from .. import aws, references, shares, things
 from ..context import Context, tag_list
 from ..errors import KeeperError
 from ..instances import describe_instance
@@ -77,6 +77,8 @@ def release(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     keep, resource = arguments.get("keep"), arguments["resource"]
     account, region = resource["account"], resource["region"]
     ec2 = context.ec2(account, region)
+    if state.shared:
+        _take_back(context, ec2, resource)
     ids = sorted(state.snapshots.values())
     doomed = ids
     if keep:
@@ -99,6 +101,16 @@ def release(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         else:
             context.report.warning(error)
     return {"changed": True, "kept": bool(keep)}
+
+
+def _take_back(context: Context, ec2: Any, resource: dict[str, Any]) -> None:
+    """End the shares that this run has made of the resource's snapshots; raises KeeperError when one stays."""
+    tags = {"mayfly:run": context.run.id, "mayfly:resource": str(resource["id"])}
+    found = things.find(ec2, (str(resource["account"]), str(resource["region"])), tags, [shares.KIND])
+    for error in things.remove_all(context.run.clients, found, time.monotonic() + _DELETE_SECONDS).values():
+        if error is not None:
+            raise error
+    context.state.shared = False
 
 
 def _create(context: Context, resource: dict[str, Any], description: str, volumes: int) -> dict[str, str]:

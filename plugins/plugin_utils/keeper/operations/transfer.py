@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..context import Context
 from ..credentials import Make
 from ..errors import KeeperError
 from ..jobs import BUILD
-from ..jobs.part import Session
+from ..jobs.part import Keys, Session
 from ..losses import lost, reach
+from ..repositories import place_of
 from ..watchdog import Watchdog
 from . import operation
 
@@ -36,7 +37,18 @@ cat {status} 2>/dev/null || echo '{{}}'
 """
 _LAST_WORDS = f"journalctl -u {_UNIT} -n 5 -o cat --no-pager 2>/dev/null | tail -c 500"
 # What the report tells of an agent's result.
-_REPORTED = ("digests", "restore_point", "checks", "retention")
+_REPORTED = (
+    "digests",
+    "restore_point",
+    "locked_until",
+    "checks",
+    "retention",
+    "health_check",
+    "copied",
+    "archive",
+)
+# Longer than any run: keys of settings do not end by themselves.
+_KEYS_LAST = timedelta(days=30)
 _ALIVE = ("active", "activating", "deactivating", "reloading")
 
 
@@ -50,18 +62,14 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         "operation": arguments["operation"],
         "run": context.run.id,
         "resource": {**resource, "host": context.host},
-        "repository": {
-            "bucket": setting["bucket"],
-            "prefix": setting.get("prefix") or "",
-            "region": setting["region"],
-            "owner": str(setting["account"]),
-        },
+        "repository": place_of(setting),
         "retry_timeout": arguments["retry_timeout"],
         **part.fields,
     }
     context.report.begin("Transferring")
-    for name, session in (("repository", part.repository), ("source", part.source)):
-        context.run.credentials.keep(context.host, name, _maker(context, session, str(setting["region"])))
+    for name, session in (("repository", part.repository), ("source", part.source), ("target", part.target)):
+        if session is not None:
+            context.run.credentials.keep(context.host, name, _maker(context, session, str(setting["region"])))
     context.run.check_open()
     # The worker counts them from the job's arrival: its clock may be another one.
     job["seconds_left"] = max(0.0, (context.deadline - datetime.now(UTC)).total_seconds())
@@ -71,18 +79,24 @@ def prepare(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     return {"started": True}
 
 
-def _maker(context: Context, session: Session, region: str) -> Make:
+def _maker(context: Context, session: Session | Keys, region: str) -> Make:
     """What makes a session, again and again until the worker is gone."""
     clients = context.run.clients
+    if isinstance(session, Keys):
+        keys = {"access_key": session.access_key, "secret_key": session.secret_key, "token": None}
+        return lambda: {**keys, "expiry_time": (datetime.now(UTC) + _KEYS_LAST).isoformat()}
     return lambda: clients.session_credentials(session.account, region, session.policy)
 
 
 @operation("transfer.poll")
 def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{state, stage, volumes, swept}: at once when the agent has ended, else after ``timeout`` seconds.
+    """{state, stage, volumes, …}: at once when the agent has ended, else after ``timeout`` seconds.
 
-    With its result in the end. The result of a backup is {restore_point, manifest_sha256, digests}, and of each volume
-    the method and its reason; of a restore {snapshots, digests}, of a check {checks}, of a retention {retention}.
+    ``swept``, ``checked`` and ``copied`` are how far a retention, a health check and an archive are.
+    In the end it has its result. That of a backup is {restore_point, locked_until, manifest_sha256, digests}, and of
+    each volume the method and its reason; of a restore {snapshots, digests}, of a check {checks}, of a retention
+    {retention}, of a health check {health_check}, of a copy {copied}, of an archive and of the way back {archive}. What
+    its ``warnings`` say, the report tells.
     Raises KeeperError with the agent's own error, and when the agent or its worker is lost, or hangs.
     """
     seconds = int(arguments["timeout"])
@@ -91,13 +105,20 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     properties = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     status: dict[str, Any] = json.loads(text) or {"state": "running"}
     context.state.status = status
-    units = status.get("units") or {}
+    units = dict(status.get("units") or {})
+    checked, copied = units.pop("restore points", None), units.pop("archive", None)
     volumes = {name: counted for name, counted in units.items() if "blocks_total" in counted}
     context.report.set(volumes=volumes)
     _register_snapshots(context, status)
     result = {"state": status["state"], "stage": status.get("stage", ""), "volumes": volumes}
     if swept := units.get("repository"):
         result["swept"] = swept
+    if copying := units.get("copy"):
+        result["copying"] = copying
+    if checked:
+        result["checked"] = checked
+    if copied:
+        result["copied"] = copied
     if status["state"] == "running":
         if why := context.run.workers.why_lost(context.host):
             raise lost(context, why)
@@ -112,6 +133,8 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         raise KeeperError(error["code"], f"{context.host}: {error['message']}", error.get("remedy", ""))
     made: dict[str, Any] = status["result"]
     methods = made.pop("methods", {})
+    for each in made.pop("warnings", ()):
+        context.report.warning(KeeperError(each["code"], f"{context.host}: {each['message']}", each["remedy"]))
     result["volumes"] = {volume: {**counted, **methods.get(volume, {})} for volume, counted in volumes.items()}
     context.report.set(volumes=result["volumes"], **{name: made[name] for name in _REPORTED if name in made})
     return {**result, **made}

@@ -209,6 +209,7 @@ def _run(
             cidr=_ssh_from(context, arguments),
             tags=context.tags(user=user_tags),
             made=lambda group: context.run.temporaries.add(account, region, group, "security-group"),
+            store_ports=candidate.store_ports,
         )
     ]
     resource = arguments["resource"]

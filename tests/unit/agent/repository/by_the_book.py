@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 Objects = Mapping[str, bytes]
+Keys = Mapping[bytes, bytes]  # of one resource, by their ids
 BLOCK = 524_288
 
 
@@ -39,6 +40,11 @@ def key_id(resource_key: bytes) -> bytes:  # 4
     return hkdf(resource_key, b"mayfly key id 1")[:8]
 
 
+def keys_of(resource: str, repository: Mapping[int, bytes]) -> Keys:  # 4
+    made = [hkdf(key, b"mayfly resource 1\0" + resource.encode()) for key in repository.values()]
+    return {key_id(key): key for key in made}
+
+
 def object_key(resource_key: bytes, kind: bytes, identity: bytes) -> AESGCM:  # 4
     return AESGCM(hkdf(resource_key, b"mayfly object 1\0" + kind + identity))
 
@@ -47,12 +53,11 @@ def nonce(counter: int) -> bytes:  # 5
     return counter.to_bytes(12, "big")
 
 
-def open_object(resource_key: bytes, kind: bytes, body: bytes, about: bytes) -> tuple[bytes, bytes]:
+def open_object(keys: Keys, kind: bytes, body: bytes, about: bytes) -> tuple[bytes, bytes]:
     """(id, plain text) of an object of one part."""
     end = 48 if kind == b"N" else 32
     assert body[:8] == b"MAYFLY1" + kind  # 5
-    assert body[8:16] == key_id(resource_key)
-    return body[16:end], object_key(resource_key, kind, body[16:end]).decrypt(nonce(0), body[end:], about)
+    return body[16:end], object_key(keys[body[8:16]], kind, body[16:end]).decrypt(nonce(0), body[end:], about)
 
 
 def unpack(frame: bytes, limit: int) -> bytes:  # 5
@@ -61,7 +66,8 @@ def unpack(frame: bytes, limit: int) -> bytes:  # 5
     return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
 
 
-def repository_key(objects: Objects, passphrase: str) -> bytes:  # 3
+def repository_keys(objects: Objects, passphrase: str) -> dict[int, bytes]:  # 3
+    found = {}
     head = json.loads(objects["repository.json"])
     assert (head["format"], head["cipher"]) == (1, "AES-256-GCM")
     for name, body in objects.items():
@@ -78,8 +84,10 @@ def repository_key(objects: Objects, passphrase: str) -> bytes:  # 3
             n, r, p, salt = how["n"], how["r"], how["p"], base64.b64decode(how["salt"])
             key = hashlib.scrypt(passphrase.encode(), salt=salt, n=n, r=r, p=p, maxmem=2**30, dklen=32)
             about = fields(b"wrap", b"passphrase", head["id"].encode(), str(value["key"]).encode())
-            return AESGCM(key).decrypt(base64.b64decode(wrap["nonce"]), base64.b64decode(wrap["ciphertext"]), about)
-    raise AssertionError("no wrap")
+            sealed = base64.b64decode(wrap["nonce"]), base64.b64decode(wrap["ciphertext"])
+            found[value["key"]] = AESGCM(key).decrypt(*sealed, about)
+    assert sorted(found) == list(range(1, len(found) + 1))
+    return found
 
 
 def newest_point(objects: Objects, resource: str) -> str:
@@ -92,8 +100,8 @@ def newest_point(objects: Objects, resource: str) -> str:
     return best[2]
 
 
-def read_manifest(objects: Objects, resource_key: bytes, key: str) -> dict[str, Any]:  # 8
-    _, plain = open_object(resource_key, b"M", objects[key], fields(b"manifest", key.encode()))
+def read_manifest(objects: Objects, keys: Keys, key: str) -> dict[str, Any]:  # 8
+    _, plain = open_object(keys, b"M", objects[key], fields(b"manifest", key.encode()))
     value: dict[str, Any] = json.loads(unpack(plain, 16 * 1024 * 1024))
     assert value["format"] == 1
     assert not value.get("needs")
@@ -109,8 +117,8 @@ def node_digest(level: int, held: list[tuple[int, bytes]]) -> bytes:  # 9
 
 
 class Tree:  # 7
-    def __init__(self, objects: Objects, resource_key: bytes, resource: str, volume: str) -> None:
-        self.objects, self.key, self.resource, self.volume = objects, resource_key, resource, volume
+    def __init__(self, objects: Objects, keys: Keys, resource: str, volume: str) -> None:
+        self.objects, self.keys, self.resource, self.volume = objects, keys, resource, volume
 
     def node(self, level: int, position: int, identity: bytes) -> bytes:
         """The plain text of a node."""
@@ -118,15 +126,15 @@ class Tree:  # 7
         at = level.to_bytes(1, "big"), position.to_bytes(8, "big")
         place = fields(b"node", self.resource.encode(), self.volume.encode(), *at)
         body = self.objects[f"{self.resource}/trees/{name[:2]}/{name}"]
-        found, plain = open_object(self.key, b"N", body, place)
-        names = hkdf(self.key, b"mayfly names 1")
+        found, plain = open_object(self.keys, b"N", body, place)
+        names = hkdf(self.keys[body[8:16]], b"mayfly names 1")
         assert found == identity == hmac.new(names, fields(place, plain), "sha256").digest()  # 5
         return plain[16:]
 
     def entries(
         self, level: int, position: int, identity: bytes, blocks: int, digest: bytes
-    ) -> Iterator[tuple[int, bytes, bytes, int, int, int]]:
-        """(index, SHA-256, pack, frame, offset, length) of every block below a node, which must be so many."""
+    ) -> Iterator[tuple[int, bytes, tuple[bytes, bytes], int, int, int]]:
+        """(index, SHA-256, (pack, id of its key), frame, offset, length) of every block below a node: so many."""
         plain = self.node(level, position, identity)
         held = []
         if level:
@@ -143,8 +151,7 @@ class Tree:  # 7
         packs = [(plain[at : at + 16], plain[at + 16 : at + 24]) for at in range(2, table, 24)]
         for at in range(table, len(plain), 46):
             entry = plain[at : at + 46]
-            pack, key = packs[number(entry[34:36])]
-            assert key == key_id(self.key)
+            pack = packs[number(entry[34:36])]
             index = position * 1024 + number(entry[:2])
             held.append((index, entry[2:34]))
             yield index, entry[2:34], pack, number(entry[36:38]), number(entry[38:42]), number(entry[42:46])
@@ -152,25 +159,25 @@ class Tree:  # 7
         assert node_digest(0, held) == digest
 
 
-def read_volume(objects: Objects, resource_key: bytes, resource: str, volume: dict[str, Any]) -> dict[int, bytes]:
+def read_volume(objects: Objects, keys: Keys, resource: str, volume: dict[str, Any]) -> dict[int, bytes]:
     """{index: block}"""
     name, blocks, digest = volume.get("sealed_as") or volume["volume_id"], {}, bytes.fromhex(volume["digest"])
     levels = 1
     while 1024**levels < volume["size_gib"] * 2048:
         levels += 1
     assert levels == volume["levels"]
-    tree = Tree(objects, resource_key, resource, name)
+    tree = Tree(objects, keys, resource, name)
     if not volume["root"]:
         assert volume["blocks"] == 0
         assert node_digest(levels - 1, []) == digest
         return {}
-    for index, sha256, pack, frame, offset, length in tree.entries(
+    for index, sha256, (pack, key), frame, offset, length in tree.entries(
         levels - 1, 0, bytes.fromhex(volume["root"]), volume["blocks"], digest
     ):
         body = objects[f"{resource}/packs/{pack.hex()[:2]}/{pack.hex()}"]
         about = fields(b"block", resource.encode(), name.encode(), index.to_bytes(8, "big"), sha256)
         sealed = body[offset : offset + length]
-        block = unpack(object_key(resource_key, b"P", pack).decrypt(nonce(frame), sealed, about), BLOCK)
+        block = unpack(object_key(keys[key], b"P", pack).decrypt(nonce(frame), sealed, about), BLOCK)
         assert len(block) == BLOCK
         assert hashlib.sha256(block).digest() == sha256
         blocks[index] = block

@@ -105,12 +105,15 @@ def test_a_wrap_of_one_kind_does_not_open_as_another(monkeypatch: pytest.MonkeyP
         keys.unwrap_with_recovery_key(wrap, RECOVERY, REPOSITORY)
 
 
-def test_a_wrap_is_bound_to_its_keys_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    recovery = keys.wrap_with_recovery_key(MASTER, RECOVERY, REPOSITORY)
-    kms = keys.wrap_with_kms(MASTER, "arn:aws:kms:x", Kms().encrypt, REPOSITORY)
-    monkeypatch.setattr(keys, "FIRST_KEY", 2)
-    with pytest.raises(AgentError):
-        keys.unwrap_with_recovery_key(recovery, RECOVERY, REPOSITORY)
+def test_a_wrap_is_bound_to_its_keys_number(passphrase_wrap: keys.Wrap) -> None:
+    recovery = keys.wrap_with_recovery_key(MASTER, RECOVERY, REPOSITORY, 2)
+    kms = keys.wrap_with_kms(MASTER, "arn:aws:kms:x", Kms().encrypt, REPOSITORY, 2)
+    assert keys.unwrap_with_recovery_key(recovery, RECOVERY, REPOSITORY, 2) == MASTER
+    assert keys.unwrap_with_kms(kms, Kms().decrypt, REPOSITORY, 2) == MASTER
+    with pytest.raises(AgentError, match="key 3"):
+        keys.unwrap_with_recovery_key(recovery, RECOVERY, REPOSITORY, 3)
+    with pytest.raises(AgentError, match="key 2"):
+        keys.unwrap_with_passphrase(passphrase_wrap, "pass\u00e9 partout", REPOSITORY, 2)
     with pytest.raises(PermissionError):
         keys.unwrap_with_kms(kms, Kms().decrypt, REPOSITORY)
 

@@ -14,6 +14,7 @@ from mayfly_agent.backup import Backup
 from mayfly_agent.ebs import NotComparable
 from mayfly_agent.errors import AgentError
 from mayfly_agent.job import BackupJob, JobVolume, RepositoryPlace
+from mayfly_agent.objects import Lock
 from mayfly_agent.repository import keys, repository
 from mayfly_agent.status import Status
 
@@ -95,12 +96,12 @@ class FailingObjects(MemoryObjects):
         self._left = puts
         self._lock = threading.Lock()
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
         with self._lock:
             if self._left <= 0:
                 raise AgentError("S3Unreachable", "S3 could not be reached")
             self._left -= 1
-            return super().put(key, body, condition)
+            return super().put(key, body, condition, lock)
 
 
 # As PUTS, but a pack holds all blocks of a volume: 1 + 2 + 1, 1 + 1 + 1, 1

@@ -151,6 +151,12 @@ WRONG: list[dict[str, Any]] = [
     {"settings": None},
     {"time": 5},
     {"parent": []},
+    *(
+        {name: wrong}
+        for name in ("locked_until", "objects_locked_until")
+        for wrong in (5, "soon", "2026-11-24T01:30:00")
+    ),
+    {"lock_mode": 5},
     {"volumes": None},
     {"volumes": {}},
     {"volumes": [[]]},
@@ -170,7 +176,10 @@ def test_what_is_sealed_but_no_manifest_is_damage(wrong: dict[str, Any]) -> None
     assert raised.value.code == "RestorePointDamaged"
 
 
-@pytest.mark.parametrize("field", [each for each in manifest().to_dict() if each not in ("format", "parent")])
+OPTIONAL = ("format", "parent", "locked_until", "lock_mode", "objects_locked_until")
+
+
+@pytest.mark.parametrize("field", [each for each in manifest().to_dict() if each not in OPTIONAL])
 def test_a_field_that_lacks_is_damage(field: str) -> None:
     value = manifest().to_dict()
     del value[field]
@@ -228,7 +237,8 @@ def test_every_flipped_bit_and_truncation_is_told() -> None:
         store.objects[key] = changed
         with pytest.raises(AgentError) as raised:
             read(store)
-        assert raised.value.code == "RestorePointDamaged"
+        other_key = len(changed) == len(body) and changed[8:16] != body[8:16]
+        assert raised.value.code == ("RepositoryKeyMissing" if other_key else "RestorePointDamaged")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from tests.unit.agent.repository.points import (
     write_volume,
 )
 
+KEYS = {seal.key_id(KEY): KEY}
 VOLUMES: Volumes = {"vol-1": {0: 1, 1: 2, 1023: 3, 1024: 4, 2047: 5}, "vol-2": {}, "vol-3": {5: 1}}
 
 
@@ -41,14 +42,13 @@ def test_a_reader_written_from_the_page_reads_what_the_agent_writes() -> None:
     write_point(store, RESOURCE, {"vol-1": {9: 9}})
     for generation in (0, 9, 10):
         write_point(store, RESOURCE, VOLUMES, hours=1, generation=generation)
-    key = by_the_book.hkdf(
-        by_the_book.repository_key(store.objects, words), b"mayfly resource 1\0" + RESOURCE.path.encode()
-    )
+    found = by_the_book.keys_of(RESOURCE.path, by_the_book.repository_keys(store.objects, words))
     point = by_the_book.newest_point(store.objects, RESOURCE.path)
     assert point.endswith(f"{manifest(hours=1).id}.10")
-    read = by_the_book.read_manifest(store.objects, key, point)
+    read = by_the_book.read_manifest(store.objects, found, point)
     volumes = {
-        each["volume_id"]: by_the_book.read_volume(store.objects, key, RESOURCE.path, each) for each in read["volumes"]
+        each["volume_id"]: by_the_book.read_volume(store.objects, found, RESOURCE.path, each)
+        for each in read["volumes"]
     }
     assert volumes == expected(VOLUMES)
 
@@ -60,8 +60,8 @@ def test_it_reads_a_large_volume_and_one_that_took_anothers_place() -> None:
     now = {**written.__dict__, "volume_id": "vol-now", "sealed_as": "vol-before"}
     made = manifest(volumes=(type(written)(**now),))
     key, _ = repository.commit(store, made, KEY)
-    (volume,) = by_the_book.read_manifest(store.objects, KEY, key)["volumes"]
-    found = by_the_book.read_volume(store.objects, KEY, RESOURCE.path, volume)
+    (volume,) = by_the_book.read_manifest(store.objects, KEYS, key)["volumes"]
+    found = by_the_book.read_volume(store.objects, KEYS, RESOURCE.path, volume)
     assert found == {index: block(number) for index, number in blocks.items()}
     assert made.place(made.volumes[0]) == Place(RESOURCE, "vol-before")
 
@@ -101,10 +101,10 @@ def test_the_examples_on_the_page(page: str, monkeypatch: pytest.MonkeyPatch) ->
     text = page.replace("\n", "")
     assert [each for each in values if each not in text] == []
     assert by_the_book.hkdf(MASTER, b"mayfly resource 1\0" + RESOURCE.path.encode()) == KEY
-    (entry,) = by_the_book.Tree(nodes.objects, KEY, RESOURCE.path, "vol-0abc").entries(
+    (entry,) = by_the_book.Tree(nodes.objects, KEYS, RESOURCE.path, "vol-0abc").entries(
         0, 0, bytes.fromhex(root.id), 1, bytes.fromhex(root.digest)
     )
-    assert entry == (5, b"\2" * 32, pack, 0, 32, 100)
+    assert entry == (5, b"\2" * 32, (pack, key), 0, 32, 100)
 
 
 def test_the_page_names_every_field_of_a_manifest(page: str) -> None:

@@ -26,7 +26,6 @@ class AgingObjects(MemoryObjects):
         super().__init__()
         self.now = NOW
         self.versioned = versioned
-        self.locks: dict[str, Lock] = {}
         self.modified: dict[str, datetime] = {}
         #: Of each key what is not current: (version, body, time); None for the body of a delete marker.
         self.older: dict[str, list[tuple[str, bytes | None, datetime]]] = {}
@@ -37,9 +36,9 @@ class AgingObjects(MemoryObjects):
         body = self.body(key)
         return Stored(body, etag(body), self.modified.get(key, self.now), self.now)
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
         before = self.objects.get(key)
-        made = super().put(key, body, condition)
+        made = super().put(key, body, condition, lock)
         self._keep(key, before)
         self.modified[key] = self.now
         return made
@@ -64,7 +63,7 @@ class AgingObjects(MemoryObjects):
     def delete_many(self, objects: Iterable[Named]) -> Refusals:
         refused: Refusals = []
         for key, version in objects:
-            if key in self.locks and version is not None:
+            if version is not None and self.is_locked(key):
                 refused.append(Refused(key, version, "AccessDenied", "it is locked"))
             elif version is None:
                 self.delete(key)
@@ -74,8 +73,10 @@ class AgingObjects(MemoryObjects):
                 self.older[key] = [each for each in self.older.get(key, ()) if each[0] != version]
         return refused
 
-    def lock(self, key: str, version: str | None) -> Lock | None:
-        return self.locks.get(key)
+    def is_locked(self, key: str) -> bool:
+        """Whether none of its versions can be deleted now."""
+        lock = self.locks.get(key)
+        return lock is not None and (lock.until is None or lock.until > self.now)
 
     def everything(self) -> set[str]:
         """Keys of all versions and markers."""

@@ -27,7 +27,7 @@ class Process(threading.Thread):
     def run(self) -> None:
         try:
             self.result = self._work(self.client)
-        except (AgentError, Killed) as error:
+        except BaseException as error:
             self.error = error
 
     def until_paused(self) -> bool:
@@ -42,3 +42,5 @@ class Process(threading.Thread):
         self.client.go_on.set()
         self.join(600)
         assert not self.is_alive()
+        if self.error is not None and not isinstance(self.error, AgentError | Killed):
+            raise self.error

@@ -6,13 +6,13 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.unit.agent.retention.machine import Repository
+from tests.invariants.machine import Repository
 
 
 def test_backups_sweeps_kills_and_pauses_in_any_order() -> None:
     few = settings(
-        max_examples=8,
-        stateful_step_count=15,
+        max_examples=40,
+        stateful_step_count=30,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

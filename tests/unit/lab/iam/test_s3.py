@@ -55,6 +55,16 @@ CALLS = [
     ("AbortMultipartUpload", {"key": "a/k"}, [f"s3:AbortMultipartUpload {THERE}"]),
     ("ListParts", {"key": "a/k"}, [f"s3:ListMultipartUploadParts {THERE}"]),
     ("PutObjectRetention", {"key": "a/k"}, [f"s3:PutObjectRetention {THERE}"]),
+    (
+        "PutObjectRetention",
+        {"key": "a/k", "headers": {"x-amz-bypass-governance-retention": "True"}},
+        [f"s3:PutObjectRetention {THERE}", f"s3:BypassGovernanceRetention {THERE}"],
+    ),
+    (
+        "DeleteObject",
+        {"key": "a/k", "headers": {"x-amz-bypass-governance-retention": "true"}},
+        [f"s3:DeleteObject {THERE}", f"s3:BypassGovernanceRetention {THERE}"],
+    ),
     ("RestoreObject", {"key": "a/k"}, [f"s3:RestoreObject {THERE}"]),
 ]
 

@@ -18,6 +18,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors impor
 ROOT = Path(__file__).parents[4]
 NAMES = sorted(path.stem for path in (ROOT / "plugins/action").glob("*.py"))
 PASSPHRASE = "correct horse battery staple"
+_SECRET = ("passphrase", "new_passphrase", "recovery_key", "secret_access_key")
 REPOSITORY = {"bucket": "backups", "region": "eu-central-1", "account": "111122223333", "passphrase": PASSPHRASE}
 
 DOCUMENTED = [
@@ -72,7 +73,7 @@ class TestThePlugin:
 
     def test_marks_what_may_not_be_logged(self, name: str) -> None:
         secret = {option for option, spec in flattened(_spec(name)) if spec["no_log"]}
-        assert secret == {option for option, _ in flattened(_spec(name)) if option == "passphrase"}
+        assert secret == {option for option, _ in flattened(_spec(name)) if option in _SECRET}
 
     def test_says_of_check_mode_what_it_does(self, name: str) -> None:
         module = importlib.import_module(f"ansible_collections.mayfly.workers.plugins.action.{name}")
@@ -118,7 +119,8 @@ class TestRunning:
         result = it.run(task_vars=VARIABLES)
         assert (result["changed"], result["answer"]) == (True, 42)
         assert it.told["state"] == "present"
-        assert it.told["repository"] == {**REPOSITORY, "prefix": "", "kms_key_id": None}
+        given = {name: value for name, value in it.told["repository"].items() if value is not None}
+        assert given == {**REPOSITORY, "prefix": "", "addressing_style": "path"}
 
     @pytest.mark.parametrize(
         ("arguments", "named"),

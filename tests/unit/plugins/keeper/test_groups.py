@@ -35,8 +35,10 @@ class Account:
         self.groups = TemporaryGroups("the-run")
         self.made: list[str] = []
 
-    def ensure(self, vpc: str = "vpc-1", port: int = 22, cidr: str | None = NODE) -> str:
-        return self.groups.ensure(self.ec2, vpc, port=port, cidr=cidr, tags=TAGS, made=self.made.append)
+    def ensure(self, vpc: str = "vpc-1", port: int = 22, cidr: str | None = NODE, *store_ports: int) -> str:
+        return self.groups.ensure(
+            self.ec2, vpc, port=port, cidr=cidr, tags=TAGS, made=self.made.append, store_ports=store_ports
+        )
 
     def asked(self, call: str) -> list[dict[str, Any]]:
         return [arguments for name, arguments in self.ec2.asked if name == call]
@@ -48,6 +50,14 @@ def test_lets_nothing_in_where_ssh_comes_from_nowhere() -> None:
     assert account.asked("authorize_security_group_ingress") == []
     assert len(account.asked("authorize_security_group_egress")) == 1
     assert account.ensure() == "sg-2"
+
+
+def test_lets_the_port_of_a_store_out_where_there_is_one() -> None:
+    account = Account()
+    assert account.ensure() == account.ensure("vpc-1", 22, NODE, 443) == "sg-1"
+    assert account.ensure("vpc-1", 22, NODE, 9000) == "sg-2"
+    rules = [each["IpPermissions"][0]["ToPort"] for each in account.asked("authorize_security_group_egress")]
+    assert rules == [443, 443, 9000]
 
 
 def test_lets_ssh_in_from_the_control_node_and_https_out() -> None:

@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies import (
+    ARCHIVED,
+    BROUGHT_BACK,
+    MARKED,
     Snapshots,
     check_policy,
+    copy_policy,
+    folders_policy,
     partition_of,
     read_policy,
     repository_policy,
@@ -39,12 +44,14 @@ def matches(pattern: str, text: str) -> bool:
 def allows(policy: dict[str, Any], action: str, resource: str, **context: str) -> bool:
     """Whether a policy allows a call; in names of the context two underscores stand for a colon."""
     known = {name.replace("__", ":"): value for name, value in context.items()}
-    return any(
-        any(matches(each, action) for each in statement["Action"])
+    effects = {
+        statement["Effect"]
+        for statement in policy["Statement"]
+        if any(matches(each, action) for each in statement["Action"])
         and any(matches(each, resource) for each in statement["Resource"])
         and all(fulfilled(*test, known) for test in statement.get("Condition", {}).items())
-        for statement in policy["Statement"]
-    )
+    }
+    return effects == {"Allow"}
 
 
 def fulfilled(kind: str, tests: dict[str, Any], known: dict[str, str]) -> bool:
@@ -61,6 +68,7 @@ ALL = {
     ),
     "write": write_policy("aws", REGION, RUN),
     "backup": repository_policy("aws", "backups", "mayfly", RESOURCE, write=True),
+    "locked backup": repository_policy("aws", "backups", "mayfly", RESOURCE, write=True, lock=True),
     "restore": repository_policy("aws", "backups", "mayfly", RESOURCE, write=False),
     "check": check_policy("aws", REGION),
 }
@@ -320,8 +328,17 @@ def test_more_snapshots_than_that_are_bound_by_all_of_their_tags(count: int, key
 
 
 def test_the_longest_names_of_bucket_and_prefix_fit_a_session() -> None:
-    policy = repository_policy("aws-us-gov", "b" * 63, "p" * 400, RESOURCE, write=True)
-    assert len(text_of(policy)) <= LONGEST
+    for prefix, lock in (("p" * 400, False), ("p" * 390, True)):
+        policy = repository_policy("aws-us-gov", "b" * 63, prefix, RESOURCE, write=True, lock=lock)
+        assert len(text_of(policy)) <= LONGEST
+
+
+def test_who_locks_cannot_unlock() -> None:
+    policy, key = ALL["locked backup"], f"{BUCKET}/mayfly/{RESOURCE}/packs/00/{'0' * 32}"
+    assert allows(policy, "s3:PutObjectRetention", key)
+    assert not allows(policy, "s3:PutObjectRetention", f"{BUCKET}/mayfly/repository.json")
+    assert not allows(policy, "s3:BypassGovernanceRetention", key)
+    assert not allows(ALL["backup"], "s3:PutObjectRetention", key)
 
 
 RETAINED = f"{BUCKET}/mayfly/{RESOURCE}"
@@ -336,6 +353,8 @@ DELETIONS = [
     ("s3:GetObject", f"{BUCKET}/mayfly/keys/{'0' * 32}.1", False),
     ("s3:DeleteObject", f"{BUCKET}/mayfly/checks/{'0' * 16}", False),
     ("s3:DeleteObject", f"{BUCKET}/other/{RESOURCE}/points/x", False),
+    ("s3:DeleteObject", f"{RETAINED}/archives/x/{RESOURCE}/packs/00/0", False),
+    ("s3:DeleteObjectVersion", f"{RETAINED}/archives/x/{RESOURCE}/points/x", False),
 ]
 
 
@@ -344,8 +363,65 @@ def test_retention_deletes_in_the_folders_of_resources_alone(action: str, resour
     assert allows(retention_policy("aws", "backups", "mayfly"), action, resource) is allowed
 
 
+COPIES = [
+    ("s3:GetObject", f"{RETAINED}/packs/00/{'0' * 32}", True, True),
+    ("s3:PutObject", f"{RETAINED}/points/x", False, True),
+    ("s3:DeleteObject", f"{RETAINED}/points/x", False, False),
+    ("s3:GetObject", f"{BUCKET}/mayfly/repository.json", True, True),
+    ("s3:PutObject", f"{BUCKET}/mayfly/repository.json", False, False),
+    ("s3:GetObject", f"{BUCKET}/mayfly/keys/{'0' * 32}.1", False, False),
+    ("s3:PutObject", f"{BUCKET}/other/{RESOURCE}/points/x", False, False),
+]
+
+
+@pytest.mark.parametrize(("action", "resource", "source", "target"), COPIES)
+def test_a_copy_reads_here_and_writes_there(action: str, resource: str, source: bool, target: bool) -> None:
+    assert allows(copy_policy("aws", "backups", "mayfly", write=False), action, resource) is source
+    assert allows(copy_policy("aws", "backups", "mayfly", write=True), action, resource) is target
+
+
 def test_retention_lists_folders_of_resources_alone() -> None:
     policy = retention_policy("aws", "backups", "mayfly")
     assert allows(policy, "s3:ListBucketVersions", BUCKET, s3__prefix=f"mayfly/{RESOURCE}/points/")
     assert not allows(policy, "s3:ListBucketVersions", BUCKET, s3__prefix="mayfly/keys/")
+    assert len(text_of(policy)) <= LONGEST
+
+
+CHECKS = [
+    ("s3:GetObject", f"{RETAINED}/packs/00/0", True),
+    ("s3:GetObject", f"{BUCKET}/mayfly/repository.json", True),
+    ("s3:GetObject", f"{BUCKET}/mayfly/keys/{'0' * 32}.1", False),
+    ("s3:PutObject", f"{RETAINED}/marks/damaged/x", True),
+    ("s3:PutObject", f"{RETAINED}/marks/keep/x", False),
+    ("s3:PutObject", f"{RETAINED}/packs/00/0", False),
+    ("s3:DeleteObject", f"{RETAINED}/marks/damaged/x", False),
+]
+
+
+@pytest.mark.parametrize(
+    ("folders", "resource", "allowed"),
+    [
+        (ARCHIVED, f"{RETAINED}/archives/x/{RESOURCE}/packs/00/0", True),
+        (ARCHIVED, f"{RETAINED}/packs/00/0", False),
+        (ARCHIVED, f"{RETAINED}/points/x", False),
+        (BROUGHT_BACK, f"{RETAINED}/packs/00/0", True),
+        (BROUGHT_BACK, f"{RETAINED}/points/x", True),
+        (BROUGHT_BACK, f"{RETAINED}/marks/keep/x", True),
+        (BROUGHT_BACK, f"{RETAINED}/marks/damaged/x", False),
+        (BROUGHT_BACK, f"{RETAINED}/archives/x/y", False),
+    ],
+)
+def test_archiving_writes_sets_alone_and_the_way_back_none(
+    folders: tuple[str, ...], resource: str, allowed: bool
+) -> None:
+    policy = folders_policy("aws", "backups", "mayfly", folders)
+    assert allows(policy, "s3:PutObject", resource) is allowed
+    assert not allows(policy, "s3:DeleteObject", resource)
+    assert len(text_of(policy)) <= LONGEST
+
+
+@pytest.mark.parametrize(("action", "resource", "allowed"), CHECKS)
+def test_a_health_check_reads_and_marks_alone(action: str, resource: str, allowed: bool) -> None:
+    policy = folders_policy("aws", "backups", "mayfly", MARKED)
+    assert allows(policy, action, resource) is allowed
     assert len(text_of(policy)) <= LONGEST

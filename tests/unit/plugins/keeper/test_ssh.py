@@ -33,20 +33,18 @@ LOCAL = "127.0.0.1"
 # Takes ssh's own options and an address; runs the command here, without sudo, and its lease in a folder of its own.
 WORKER = """\
 #!/bin/sh
-master=no leave=no
+master=no
 while :; do
   case $1 in
     -o) case $2 in
           ControlPath=*) path=${2#*=} ;;
           ControlMaster=yes) master=yes ;;
         esac; shift 2 ;;
-    -O) leave=yes; shift 2 ;;
     -F) shift 2 ;;
     -T) shift ;;
     *) shift; break ;;
   esac
 done
-if [ $leave = yes ]; then kill "$(cat "$path")"; rm -f "$path"; exit 0; fi
 if [ $master = no ]; then
   [ -e "$path" ] || { echo 'no master' >&2; exit 255; }
   eval "$(echo "$1" | sed 's/^sudo -n //')"

@@ -25,14 +25,20 @@ REMOVALS = {
     "image": ("deregister_image", "ami-1", "InvalidAMIID.Unavailable"),
     "volume": ("delete_volume", "vol-1", "InvalidVolume.NotFound"),
     "snapshot": ("delete_snapshot", "snap-1", "InvalidSnapshot.NotFound"),
+    "snapshot-share": ("modify_snapshot_attribute", "snap-2", "InvalidSnapshot.NotFound"),
     "network-interface": ("delete_network_interface", "eni-1", "InvalidNetworkInterfaceID.NotFound"),
     "security-group": ("delete_security_group", "sg-1", "InvalidGroup.NotFound"),
 }
 pytestmark = pytest.mark.usefixtures("quick")
 
 
+SHARED = {"mayfly:shared-with": "444455556666", "mayfly:shared-by": "the-run", "mayfly:shared-until": "2026-11-27"}
+
+
 def thing(kind: str = "volume", thing_id: str = "", **more: Any) -> Thing:
     """Something temporary."""
+    if kind == "snapshot-share":
+        more.setdefault("tags", SHARED)
     return Thing(kind, thing_id or REMOVALS[kind][1], ACCOUNT, REGION, **more)
 
 
@@ -46,7 +52,7 @@ class TestAThingOfEachKind:
     def test_is_removed_by_its_own_call(self, kind: str, call: str, name: str) -> None:
         ec2 = Ec2()
         things.remove(ec2, thing(kind), soon())
-        assert [each for each, _ in ec2.asked] == [call]
+        assert [each for each, _ in ec2.asked if each != "delete_tags"] == [call]
         assert ec2.ids(call) == [name]
 
     def test_that_is_gone_is_no_failure(self, kind: str, call: str, name: str) -> None:
@@ -261,6 +267,18 @@ class TestWhatIsFound:
         ec2 = Ec2(things=LISTED)
         things.find(ec2, PLACE, WANTED, ["snapshot"])
         assert ec2.asked[0][1]["OwnerIds"] == ["self"]
+
+    def test_is_what_is_shared_as_well_by_whom_and_until_when_its_own_tags_say(self) -> None:
+        kept = {"mayfly:deployment": "default", "mayfly:run": "before", "mayfly:deadline": "long ago"}
+        rows = [{**kept, **SHARED}, {**kept, **SHARED, "mayfly:shared-by": "another"}, kept]
+        entries = [
+            {"SnapshotId": f"snap-{n}", "Tags": [{"Key": key, "Value": value} for key, value in row.items()]}
+            for n, row in enumerate(rows)
+        ]
+        wanted = {**WANTED, "mayfly:deployment": "default"}
+        [found] = things.find(Ec2(things={"describe_snapshots": entries}), PLACE, wanted)
+        assert (found.kind, found.id, found.created) == ("snapshot-share", "snap-0", None)
+        assert found.tags == {**wanted, "mayfly:deadline": "2026-11-27", "mayfly:shared-with": "444455556666"}
 
 
 class TestRemovingAll:

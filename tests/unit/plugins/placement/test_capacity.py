@@ -174,17 +174,19 @@ OTHERS = {
     "type": replace(SAME, instance_type="c6a.large"),
     "family": replace(SAME, instance_type="p4d.24xlarge"),
     "market": replace(SAME, market=SPOT),
+    "image": replace(SAME, image_id="ami-2", region="eu-west-1", availability_zone_id="euw1-az1", subnet_id="subnet-4"),
 }
 FAILURES = [
-    ("InsufficientInstanceCapacity", {"zone", "type", "family", "market"}),
-    ("InsufficientHostCapacity", {"zone", "type", "family", "market"}),
-    ("Server.InsufficientInstanceCapacity", {"zone", "type", "family", "market"}),
-    ("Server.SpotInstanceTermination", {"zone", "type", "family", "market"}),
-    ("Unsupported", {"zone", "type", "family"}),
-    ("InsufficientFreeAddressesInSubnet", {"subnet", "zone"}),
-    ("VcpuLimitExceeded", {"family", "market"}),
-    ("MaxSpotInstanceCountExceeded", {"family", "market"}),
-    ("Server.InternalError", {"subnet", "zone", "type", "family", "market"}),
+    ("InsufficientInstanceCapacity", {"zone", "type", "family", "market", "image"}),
+    ("InsufficientHostCapacity", {"zone", "type", "family", "market", "image"}),
+    ("Server.InsufficientInstanceCapacity", {"zone", "type", "family", "market", "image"}),
+    ("Server.SpotInstanceTermination", {"zone", "type", "family", "market", "image"}),
+    ("Unsupported", {"zone", "type", "family", "image"}),
+    ("UnsupportedOperation", {"type", "family", "image"}),
+    ("InsufficientFreeAddressesInSubnet", {"subnet", "zone", "image"}),
+    ("VcpuLimitExceeded", {"family", "market", "image"}),
+    ("MaxSpotInstanceCountExceeded", {"family", "market", "image"}),
+    ("Server.InternalError", {"subnet", "zone", "type", "family", "market", "image"}),
 ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.operations import OPERATIONS, services_of
 from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.picture import Endpoint, Picture
-from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.place import place
+from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.place import place, services
 
 from tests.unit.plugins.placement.world import (
     CIDR,
@@ -372,6 +372,30 @@ def test_configured_groups_must_let_the_worker_out(egress: list[Rule], fault: st
         assert fault in refusal(world, wanted).message
     else:
         assert place(world, wanted).candidates
+
+
+def test_a_store_that_is_not_awss_asks_for_no_endpoint_of_s3_and_for_its_port() -> None:
+    https, of_store = Rule("tcp", 443, 443, "0.0.0.0/0"), Rule("tcp", 9000, 9000, "10.9.0.0/16")
+    wanted = request(network(security_group_ids=["sg-workers"]))
+    elsewhere = replace(wanted, store_ports=(9000,), own_store=True)
+
+    def world(*egress: Rule) -> Picture:
+        workers = group("sg-workers", SSH_IN, egress=egress)
+        return picture(default_vpc(PRIVATE, endpoints=interfaces("s3"), groups=[workers]))
+
+    assert lacks("s3") in refusal(world(https, of_store), wanted).message
+    placed = place(world(https, of_store), elsewhere)
+    assert placed.candidates[0].store_ports == (9000,)
+    assert "sg-workers lets no TCP 9000 out" in refusal(world(https), elsewhere).message
+    assert "s3" not in {each.name for each in services(REGION, elsewhere)}
+
+
+def test_a_copy_must_reach_the_s3_of_both_regions() -> None:
+    wanted = replace(request(), operation="repository_copy", repository_region=REGION, copy_region=OTHER_REGION)
+    names = [str(each) for each in services(REGION, wanted)]
+    assert names == [f"com.amazonaws.{REGION}.{each}" for each in ("s3", "sts", "kms")] + [
+        f"com.amazonaws.{OTHER_REGION}.s3"
+    ]
 
 
 def test_name_servers_of_ones_own_must_be_let_out_to() -> None:

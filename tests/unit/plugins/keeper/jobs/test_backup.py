@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import repositories
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context import Context, Run
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.jobs import BUILD
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
-from mayfly_agent.job import BackupJob
+from mayfly_agent.job import BackupJob, LockJob
 from mayfly_agent.repository import layout, repository
+from mayfly_agent.repository.manifest import open_with_value, seal_value
 from mayfly_agent.repository.repository import RepositoryInfo
 
 from tests.unit.agent.lines import KEY, NAME, Line, Points, volume
@@ -28,13 +32,14 @@ ARGUMENTS: dict[str, Any] = {
     "repository": {"bucket": "backups", "prefix": "mayfly", "region": NAME.region, "account": NAME.account},
     "concurrency": 4,
 }
+READER = "111111111111"
 TAKEN = datetime(2026, 11, 25, 1, 30, tzinfo=UTC)
 
 
 class Opened(repositories.Opened):
-    def resource_key(self, resource: Any) -> bytes:
+    def resource_key(self, resource: Any) -> repositories.ResourceKey:
         assert resource == NAME
-        return KEY
+        return repositories.ResourceKey(KEY)
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def points(tmp_path: Path) -> Points:
 def kept(volume_id: str, snapshot: str, point: str, **more: str) -> dict[str, Any]:
     """A reference snapshot, as EC2 describes it."""
     common = {"deployment": "default", "resource": NAME.id, "repository": "of-this-id", "reference": point}
-    tags = [{"Key": f"mayfly:{key}", "Value": value} for key, value in {**common, **more}.items()]
+    tags = [{"Key": f"mayfly:{key}", "Value": value} for key, value in {**common, **more}.items() if value]
     return {"VolumeId": volume_id, "SnapshotId": snapshot, "Tags": tags}
 
 
@@ -65,10 +70,11 @@ class World:
         self.run = Run("the-run", folder, folder, Report(folder, "the-run"))
         scripts = {"describe_snapshots": Script({"Snapshots": [{"StartTime": TAKEN}]})}
         self.run.clients = Clients(lambda: Ec2(things={"describe_snapshots": self.snapshots}, **scripts))  # type: ignore[assignment]
-        opened = Opened(points.store, RepositoryInfo("of-this-id", ""), b"")  # type: ignore[arg-type]
+        opened = Opened(points.store, RepositoryInfo("of-this-id", ""), {})  # type: ignore[arg-type]
         self.run.once("repository backups/mayfly", lambda: opened)
         role = {"worker_role_arn": "arn:aws:iam::1:role/worker"}
-        settings = Settings.from_call({"accounts": {"production": {"id": NAME.account, **role}}})
+        accounts = {"production": {"id": NAME.account, **role}, "backup": {"id": READER, **role}}
+        settings = Settings.from_call({"accounts": accounts})
         self.context = Context(self.run, "web-1", False, settings, RESOURCE)
         self.context.state.instance = {}
         self.context.state.volumes = [
@@ -110,6 +116,42 @@ def test_a_backup_goes_on_from_the_newest_point_and_compares_with_its_references
     assert world.context.report.as_dict()["parent"] == second
 
 
+class TestSharing:
+    """What a worker of another account reads is shared with it."""
+
+    @pytest.fixture
+    def shared(self, world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+        world.snapshots.append(kept("vol-1", "snap-1", world.ids[-1]))
+        monkeypatch.setattr(world.run.workers, "get", lambda _: SimpleNamespace(account=READER))
+        return world
+
+    def test_the_set_and_its_references_are_shared_and_read_with_the_workers_own_rights(self, shared: World) -> None:
+        part = BUILD["backup"](shared.context, {**ARGUMENTS, "snapshot_access": "share"})
+        assert part.source.account == READER
+        calls = shared.run.clients.client(NAME.account, NAME.region).asked
+        done = [(call, words.get("SnapshotId"), words.get("CreateVolumePermission")) for call, words in calls]
+        added = {"Add": [{"UserId": READER}]}
+        shared_with = [("modify_snapshot_attribute", each, added) for each in ("snap-1", "snap-2", "snap-8")]
+        assert [each for each in done if "describe" not in each[0]] == [("create_tags", None, None), *shared_with]
+        assert shared.context.state.shared
+
+    def test_nothing_is_shared_with_its_own_account_nor_where_a_session_reads(
+        self, shared: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert BUILD["backup"](shared.context, ARGUMENTS).source.account == NAME.account
+        monkeypatch.setattr(shared.run.workers, "get", lambda _: SimpleNamespace(account=NAME.account))
+        BUILD["backup"](shared.context, {**ARGUMENTS, "snapshot_access": "share"})
+        calls = [call for call, _ in shared.run.clients.client(NAME.account, NAME.region).asked]
+        assert "modify_snapshot_attribute" not in calls
+
+    def test_more_than_a_policy_can_name_are_not_shared(self, shared: World) -> None:
+        shared.context.state.volumes *= 30
+        with pytest.raises(KeeperError, match="more than one session policy can name") as caught:
+            BUILD["backup"](shared.context, {**ARGUMENTS, "snapshot_access": "share"})
+        assert "mayfly_snapshot_access" in caught.value.remedy
+        assert not shared.context.state.shared
+
+
 def test_a_reference_of_another_point_is_not_compared_with(world: World) -> None:
     world.snapshots.append(kept("vol-1", "snap-0", world.ids[0]))
     job, rights = world.told()
@@ -139,6 +181,71 @@ def test_a_damaged_point_is_passed_over_and_told(world: World, points: Points) -
     assert f"web-1: the backup does not go on from {world.ids[1]}" in told["message"]
     world.context.report.ended("Succeeded")
     assert world.context.report.status == "Warning"
+
+
+def test_a_reference_that_knows_the_points_manifest_is_compared_with(world: World, points: Points) -> None:
+    digest = hashlib.sha256(points.store.objects[layout.point_key(NAME, world.ids[1])]).hexdigest()
+    world.snapshots.append(kept("vol-1", "snap-1", world.ids[1], manifest=digest))
+    assert world.told()[0].volumes[0].parent_snapshot_id == "snap-1"
+    assert world.context.report.as_dict()["errors"] == []
+
+
+def test_a_later_generation_is_the_manifest_that_was_written(world: World, points: Points) -> None:
+    key = layout.point_key(NAME, world.ids[1])
+    body = points.store.objects.pop(key)
+    digest = hashlib.sha256(body).hexdigest()
+    _, value = open_with_value(body, KEY, key)
+    points.store.objects[f"{key}.3"] = seal_value({**value, "first": digest}, KEY, f"{key}.3")
+    world.snapshots.append(kept("vol-1", "snap-1", world.ids[1], manifest=digest))
+    assert world.told()[0].parent == world.ids[1]
+    assert world.context.report.as_dict()["errors"] == []
+
+
+def test_a_point_that_is_another_one_than_was_written_is_told_and_nothing_goes_on_from_it(
+    world: World, points: Points
+) -> None:
+    world.snapshots.append(kept("vol-1", "snap-1", world.ids[1], manifest="0" * 64))
+    job, _rights = world.told()
+    assert (job.parent, job.volumes[0].parent_snapshot_id) == (world.ids[0], "")
+    (told,) = world.context.report.as_dict()["errors"]
+    assert told["code"] == "RestorePointChanged"
+    assert world.ids[1] in told["message"]
+
+
+def test_a_bucket_that_was_set_back_is_told(world: World, points: Points) -> None:
+    """As it was before the newest point: what is there is genuine, and older than what the snapshots know."""
+    first, second = world.ids
+    key = layout.point_key(NAME, second)
+    digest = hashlib.sha256(points.store.objects.pop(key)).hexdigest()
+    world.snapshots.append(kept("vol-1", "snap-1", second, manifest=digest))
+    job, _rights = world.told()
+    assert (job.parent, job.volumes[0].parent_snapshot_id) == (first, "")
+    (told,) = world.context.report.as_dict()["errors"]
+    assert told["code"] == "RepositorySetBack"
+    assert second in told["message"]
+    world.context.report.ended("Succeeded")
+    assert world.context.report.status == "Warning"
+
+
+def test_a_lock_is_told_with_the_right_to_it_and_the_repository_is_locked_first(world: World, points: Points) -> None:
+    assert world.told()[0].lock is None
+    assert points.store.locks == {}
+    job, _rights = world.told(object_lock="compliance", object_lock_days=30)
+    assert job.lock == LockJob("COMPLIANCE", 30 * 86_400)
+    assert layout.REPOSITORY in points.store.locks
+
+
+def test_a_lock_that_ends_before_the_run_is_refused(world: World) -> None:
+    with pytest.raises(KeeperError, match="mayfly_object_lock_days is 0"):
+        world.told(object_lock="governance", object_lock_days=0)
+
+
+def test_keys_that_were_set_back_stop_the_backup(world: World, points: Points) -> None:
+    points.key = b"n" * 32
+    points.make(Line({"snap-2": {0: 2}}), volume("snap-2"))
+    with pytest.raises(repositories.AgentError) as raised:
+        world.told()
+    assert raised.value.code == "RepositoryKeyMissing"
 
 
 def test_a_store_that_cannot_be_read_is_no_reason_for_a_full_backup(world: World, points: Points) -> None:

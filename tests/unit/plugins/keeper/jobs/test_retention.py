@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report impor
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.model import SettingError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
 from mayfly_agent.job import Chosen, RetentionJob
+from mayfly_agent.objects import Lock
 from mayfly_agent.repository import keys, layout, repository
+from mayfly_agent.repository.manifest import seal_manifest
 
-from tests.unit.agent.memory import MemoryObjects
+from tests.unit.agent.memory import NOW, MemoryObjects
 from tests.unit.agent.repository.points import MASTER, OTHER, RESOURCE, key_of, manifest, record, write_point
 
 ACCOUNT = "111122223333"
@@ -36,7 +39,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> MemoryObjects:
         written = manifest(RESOURCE, hours=hours, volumes=(record(bytes_stored=1000 + hours),))
         repository.commit(made, written, key_of(RESOURCE))
     write_point(made, OTHER, {})
-    opened = repositories.Opened(made, info, MASTER)  # type: ignore[arg-type]
+    opened = repositories.Opened(made, info, {1: MASTER})  # type: ignore[arg-type]
     for module in (retention, BUILD["retention"].__globals__):  # type: ignore[attr-defined]
         names = module if isinstance(module, dict) else vars(module)
         monkeypatch.setitem(names, "open_repository", lambda _context, _setting: opened)
@@ -70,6 +73,24 @@ def test_marks_count(store: MemoryObjects, context: Context) -> None:
     store.put(f"{RESOURCE.path}/marks/damaged/{ids(2)[0]}.0123abcd", b"")
     found = planned(context, count=1)
     assert found["remove"] == 0
+
+
+def test_what_is_locked_is_told_and_stays(store: MemoryObjects, context: Context) -> None:
+    """Until the lock ends, by the store's own clock, or somebody lifts it."""
+    until = {0: NOW + timedelta(seconds=1), 1: NOW}
+    for hours, end in until.items():
+        key = layout.point_key(RESOURCE, ids(hours)[0])
+        locked = manifest(RESOURCE, hours=hours, locked_until=end.isoformat(), lock_mode="COMPLIANCE")
+        store.objects[key] = seal_manifest(locked, key_of(RESOURCE), key)
+        store.locks[key] = Lock(end, "COMPLIANCE")
+    found = planned(context, count=1)
+    assert (found["remove"], found["locked"]) == (1, 1)
+    (one,) = found["resources"].values()
+    assert [each["id"] for each in one["remove"]] == ids(1)
+    assert one["locked"] == [{"id": ids(0)[0], "until": until[0].isoformat(), "mode": "COMPLIANCE"}]
+    assert [each["remove"] for each in context.state.retention or ()] == [ids(1), []]
+    store.locks.clear()
+    assert planned(context, count=1)["remove"] == 2
 
 
 def test_a_mark_that_is_not_known_protects_its_resource(store: MemoryObjects, context: Context) -> None:

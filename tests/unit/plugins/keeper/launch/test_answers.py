@@ -117,6 +117,7 @@ def test_the_codes_that_move_on_are_these() -> None:
         "InsufficientInstanceCapacity",
         "InsufficientHostCapacity",
         "Unsupported",
+        "UnsupportedOperation",
         "VcpuLimitExceeded",
         "MaxSpotInstanceCountExceeded",
         "SpotMaxPriceTooLow",

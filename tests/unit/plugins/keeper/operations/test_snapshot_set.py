@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context import Context, Run
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import find
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
@@ -30,13 +31,20 @@ SNAPSHOTS = [
 ]
 
 
-def release(folder: Path, keep: str, **scripts: Any) -> Ec2:
+SHARED = [
+    {"SnapshotId": name, "Tags": tags(**{**OURS, "mayfly__shared-with": "444455556666", "mayfly__shared-by": by})}
+    for name, by in (("snap-new-2", "the-run"), ("snap-of-another-run", "another-run"))
+]
+
+
+def release(folder: Path, keep: str, *, shared: bool = False, **scripts: Any) -> Ec2:
     """What is asked of EC2 for the end of a set of two."""
-    ec2 = Ec2(things={"describe_snapshots": SNAPSHOTS}, **scripts)
+    ec2 = Ec2(things={"describe_snapshots": SNAPSHOTS + SHARED}, **scripts)
     run = Run("the-run", folder, folder, Report(folder, "the-run"))
     run.clients = Clients(lambda: ec2)  # type: ignore[assignment]
     context = Context(run, HOST, False, Settings.from_call({}), RESOURCE)
     context.state.repository = "of-this-id"
+    context.state.shared = shared
     context.state.snapshots = {"vol-1": "snap-new-1", "vol-2": "snap-new-2"}
     context.state.status = {"result": {"manifest_sha256": "of-the-manifest"}}
     operation = find("snapshot_set.release")
@@ -71,3 +79,21 @@ def test_a_backup_that_failed_deletes_its_own_set_and_keeps_the_reference(tmp_pa
 def test_a_set_that_cannot_be_kept_takes_no_reference_with_it(tmp_path: Path, call: str) -> None:
     ec2 = release(tmp_path, "now", **{call: refused("UnauthorizedOperation")})
     assert ec2.ids("delete_snapshot") == []
+
+
+@pytest.mark.parametrize("keep", ["now", ""])
+def test_what_was_shared_is_taken_back_first(tmp_path: Path, keep: str) -> None:
+    ec2 = release(tmp_path, keep, shared=True)
+    calls = [(name, arguments) for name, arguments in ec2.asked if not name.startswith("describe")]
+    assert calls[0] == (
+        "modify_snapshot_attribute",
+        {"SnapshotId": "snap-new-2", "CreateVolumePermission": {"Remove": [{"UserId": "444455556666"}]}},
+    )
+    assert (calls[1][0], calls[1][1]["Resources"]) == ("delete_tags", ["snap-new-2"])
+    assert ec2.ids("modify_snapshot_attribute") == ["snap-new-2"]
+
+
+def test_a_set_that_stays_shared_is_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(KeeperError, match="not taken back") as caught:
+        release(tmp_path, "now", shared=True, modify_snapshot_attribute=refused("UnauthorizedOperation"))
+    assert caught.value.code == "DeletionFailed"

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copies of restore points: the same blocks under another key, shared as at home, and safe to kill at any call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mayfly_agent.copies import Copies
+from mayfly_agent.copying import UNIT
+from mayfly_agent.errors import AgentError
+from mayfly_agent.job import Copied, CopyJob, RepositoryPlace
+from mayfly_agent.progress import Progress
+from mayfly_agent.repository import layout, repository
+from mayfly_agent.repository.manifest import open_with_value
+from mayfly_agent.status import Status
+
+from tests.unit.agent.lines import KEY, NAME, Content, Line, Points, flipped, volume
+from tests.unit.agent.memory import Killed
+from tests.unit.agent.retention import sweeps
+from tests.unit.agent.retention.aging import AgingObjects, Client, StoreClock
+from tests.unit.agent.retention.sweeps import GRACE, SECOND, digests, new_store, three_points
+from tests.unit.agent.transfers import job
+
+TARGET = b"t" * 32
+
+
+@pytest.fixture(autouse=True)
+def at_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps and what is held are of the repository that is copied to."""
+    monkeypatch.setattr(sweeps, "KEY", TARGET)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> tuple[AgingObjects, dict[str, Content]]:
+    """Three points, of which two are incremental."""
+    return three_points(tmp_path)
+
+
+def copy(source: Any, target: Any, folder: Path, *points: str, store: AgingObjects | None = None) -> dict[str, Any]:
+    """Copy these points; ``store`` is what the target's client sends to."""
+    common = job(resource={"account": "444455556666", "region": "us-east-1", "kind": "repository", "id": "bucket"})
+    del common["resource_key"]
+    wanted = CopyJob(
+        **common,
+        resources=(Copied(NAME, KEY, TARGET, frozenset(points)),),
+        target=RepositoryPlace("second", "", "us-east-1"),
+    )
+    with Status(folder / "status.json", Progress(StoreClock(store or target))) as status:
+        result: Any = Copies(wanted, source, target, status).run()["copied"]
+        return {**result, "points_done": status.unit(UNIT)["points_done"]}
+
+
+def keys_of(store: AgingObjects, kind: str) -> set[str]:
+    return {key for key in store.objects if f"/{kind}/" in key}
+
+
+def test_every_point_holds_the_same_under_another_key(
+    source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path
+) -> None:
+    store, contents = source
+    target = new_store()
+    done = copy(store, target, tmp_path, *contents)
+    assert (done["points_copied"], done["failed"], done["points_done"]) == (3, 0, 3)
+    assert sweeps.held(target) == digests(contents)
+    assert not keys_of(store, "packs") & keys_of(target, "packs")
+    assert not keys_of(store, "trees") & keys_of(target, "trees")
+    # Each block is stored once, whichever points have it, and what two points share they share here as well.
+    assert done["blocks_copied"] == len({block for each in contents.values() for block in each.items()})
+    assert len(keys_of(target, "packs")) == 3
+    assert len(keys_of(target, "trees")) == len(keys_of(store, "trees"))
+
+
+def test_the_manifest_says_where_it_comes_from_and_keeps_the_rest(
+    source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path
+) -> None:
+    store, contents = source
+    target = new_store()
+    first, second, _third = sorted(contents)
+    copy(store, target, tmp_path, first, second)
+    key = layout.point_key(NAME, second)
+    _, before = open_with_value(store.objects[key], KEY, key)
+    manifest, after = open_with_value(target.objects[key], TARGET, key)
+    assert after["copied_from"] == repository.open_info(store).id
+    assert manifest.parent == first
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed <= {"volumes", "parent"}
+    told = {name for name, value in before["volumes"][0].items() if after["volumes"][0][name] != value}
+    assert told <= {"root", "bytes_stored", "blocks_stored"}
+
+
+def test_points_can_come_in_any_order_and_more_than_once(
+    source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path
+) -> None:
+    store, contents = source
+    target = new_store()
+    ids = sorted(contents)
+    copy(store, target, tmp_path, ids[2])
+    before = dict(target.objects)
+    assert copy(store, target, tmp_path, ids[2])["points_copied"] == 0
+    assert target.objects == before
+    assert copy(store, target, tmp_path, *ids)["points_copied"] == 2
+    assert sweeps.held(target) == digests(contents)
+
+
+def test_what_was_compacted_and_swept_at_the_source_is_copied_too(
+    source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, contents = source
+    ids = sorted(contents)
+    target = new_store()
+    copy(store, target, tmp_path, ids[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeps, "KEY", KEY)
+        sweeps.settle(store, *ids[:2], share=0.9)
+    copy(store, target, tmp_path, ids[2])
+    assert sweeps.held(target) == digests({each: contents[each] for each in (ids[0], ids[2])})
+
+
+def test_a_volume_that_grows_and_shrinks_to_nothing_is_copied(tmp_path: Path) -> None:
+    contents: dict[str, Content] = {"snap-0": {0: 1, 1030: 2}, "snap-1": {0: 1, 1030: 2, 9000: 3}, "snap-2": {}}
+    sizes = {"snap-0": 4, "snap-1": 600, "snap-2": 600}
+    store, line = new_store(), Line(contents)
+    points, parent, ids = Points(store, tmp_path), "", {}
+    for snapshot, content in contents.items():
+        made = points.make(line, volume(snapshot, size_gib=sizes[snapshot]), parent=parent)
+        ids[made.id], parent = content, made.id
+    target = new_store()
+    done = copy(store, target, tmp_path, *ids)
+    assert (done["points_copied"], done["blocks_copied"]) == (3, 3)
+    assert sweeps.held(target) == digests(ids)
+    backwards = new_store()
+    for each in sorted(ids, reverse=True):
+        copy(store, backwards, tmp_path, each)
+    assert sweeps.held(backwards) == digests(ids)
+
+
+def test_a_point_that_is_damaged_is_told_and_the_others_are_copied(
+    source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path
+) -> None:
+    store, contents = source
+    ids = sorted(contents)
+    with_one = set(three_packs_of(store, ids))
+    (pack,) = with_one
+    store.objects[pack] = flipped(store.objects[pack], 40)
+    target = new_store()
+    done = copy(store, target, tmp_path, *ids)
+    (told,) = done["resources"].values()
+    assert set(told["failed"]) == set(ids)  # all of them stand on that block
+    assert done["failed"] == 3
+    assert "is damaged" in told["failed"][ids[0]]["message"]
+    assert sweeps.held(target) == {}
+
+
+def three_packs_of(store: AgingObjects, ids: list[str]) -> list[str]:
+    """The pack of the first point."""
+    key = layout.point_key(NAME, ids[0])
+    when = store.modified[key]
+    return [each for each in keys_of(store, "packs") if store.modified[each] == when]
+
+
+def test_damage_at_the_target_is_not_shared(source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path) -> None:
+    store, contents = source
+    ids = sorted(contents)
+    target = new_store()
+    copy(store, target, tmp_path, ids[0])
+    for key in keys_of(target, "trees"):
+        target.objects[key] = flipped(target.objects[key], 60)
+    done = copy(store, target, tmp_path, ids[1])
+    assert done["points_copied"] == 1
+    target.objects.pop(layout.point_key(NAME, ids[0]))
+    assert sweeps.held(target)[ids[1]] == digests(contents)[ids[1]]
+
+
+def test_one_repository_is_not_copied_to_itself(
+    source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path
+) -> None:
+    store, contents = source
+    with pytest.raises(AgentError, match="the one to copy from"):
+        copy(store, store, tmp_path, *contents)
+
+
+def calls_of_a_copy(store: AgingObjects, contents: dict[str, Content], folder: Path) -> int:
+    target = new_store()
+    client = Client(target)
+    copy(store, client, folder, *contents, store=target)
+    return client.calls
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+def test_killed_at_any_call_the_next_one_finishes_and_uses_what_is_there(
+    late: bool, source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path
+) -> None:
+    store, contents = source
+    calls = calls_of_a_copy(store, contents, tmp_path)
+    assert calls > 15
+    used = 0
+    for dies in range(calls):
+        target = new_store()
+        target.now = store.now
+        with pytest.raises(Killed):
+            copy(store, Client(target, dies=dies, late=late), tmp_path, *contents, store=target)
+        assert sweeps.held(target).items() <= digests(contents).items()
+        target.now += SECOND
+        done = copy(store, target, tmp_path, *contents)
+        used += done["blocks_reused"]
+        assert done["blocks_copied"] + done["blocks_reused"] <= len(
+            {block for each in contents.values() for block in each.items()}
+        )
+        assert sweeps.held(target) == digests(contents)
+        sweeps.settle(target)
+        assert sweeps.held(target) == digests(contents)
+        assert {key for key in target.objects if "/marks/" not in key} == sweeps.needed(target)
+    assert used > 0
+
+
+def test_what_is_condemned_is_not_used_again(source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path) -> None:
+    store, contents = source
+    first = min(contents)
+    target = new_store()
+    calls = calls_of_a_copy(store, {first: contents[first]}, tmp_path)
+    with pytest.raises(Killed):
+        copy(store, Client(target, dies=calls - 1), tmp_path, first, store=target)
+    assert len(keys_of(target, "packs")) == 1
+    sweeps.sweep(target)
+    done = copy(store, target, tmp_path, first)
+    assert done["blocks_reused"] == 0
+    target.now += GRACE + SECOND
+    sweeps.sweep(target)
+    assert len(keys_of(target, "packs")) == 1
+    assert sweeps.held(target) == digests({first: contents[first]})
