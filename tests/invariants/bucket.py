@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from mayfly_agent.errors import AgentError
-from mayfly_agent.objects import Named, ObjectInfo, Refusals, Stored
+from mayfly_agent.objects import Lock, Named, ObjectInfo, Refusals, Stored
 from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.trees import TreeReader
 
-from tests.invariants.promises import COMMITTED, LIVE, check
+from tests.invariants.promises import COMMITTED, DONE, LIVE, check
 from tests.unit.agent.lines import KEY, NAME
 from tests.unit.agent.memory import Condition, etag
 from tests.unit.agent.retention.aging import AgingObjects
@@ -46,8 +46,8 @@ class Bucket(AgingObjects):
         self._history: dict[str, list[tuple[datetime, ObjectInfo | None]]] = defaultdict(list)
         repository.create(self, lambda identity: [keys.wrap_with_recovery_key(b"m" * 32, b"r" * 32, identity)])
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
-        made = super().put(key, body, condition)
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
+        made = super().put(key, body, condition, lock)
         self._history[key].append((self.now, ObjectInfo(key, len(body), self.now, etag(body), None, "STANDARD")))
         if key.startswith(layout.points_prefix(NAME)):
             self.refers[key] = self._referred(key)
@@ -103,6 +103,7 @@ class Bucket(AgingObjects):
         """What a manifest refers to, when it is put: all of it is there by then, but for what was damaged."""
         found: set[str] = set()
         manifest = repository.read_manifest(self, key, KEY)
+        DONE["restore points put that went on from an attempt"] += any(each.blocks_resumed for each in manifest.volumes)
         for volume in manifest.volumes:
             tree = TreeReader(manifest.place(volume), KEY, volume.tree(), _Undamaged(self))  # type: ignore[arg-type]
             try:

@@ -45,21 +45,6 @@ class WorkerClock(Clock):
         return event.is_set()
 
 
-class _Events:
-    """What is called of each request when it has been signed."""
-
-    def __init__(self) -> None:
-        self.before_send: list[Callable[[], None]] = []
-
-    def register_last(self, _name: str, handler: Callable[[], None]) -> None:
-        self.before_send.append(handler)
-
-
-class _Meta:
-    def __init__(self) -> None:
-        self.events = _Events()
-
-
 class _Body(BytesIO):
     """What is read of an object. ``ends``: the connection is reset half way; ``waits``: it comes too slowly."""
 
@@ -110,8 +95,9 @@ class Wire:
         self.bucket = bucket
         self.luck = luck or Luck()
         self.began = began or bucket.now
-        self.meta = _Meta()
         self.calls = 0
+        # What the agent's own clients call of each request when it has been signed.
+        self._before: Callable[[], None] = lambda: None
         self.dead = False
         #: From this request on, its worker's lease is over.
         self.ends_after = -1
@@ -123,6 +109,7 @@ class Wire:
         """Of a run that has so much time left."""
         made = Progress(WorkerClock(self.bucket, self._drawn.uniform(0, 1e9)))
         made.deadline = made.clock.now() + (left + self.luck.skew).total_seconds()
+        self._before = made.check_deadline
         return made
 
     def put_object(self, Key: str, Body: bytes, IfNoneMatch: str = "", **_: str) -> dict[str, Any]:
@@ -200,8 +187,7 @@ class Wire:
             if number == self.luck.pauses and not self.luck.sent:
                 self._pause()
             signed = self.bucket.now
-            for each in self.meta.events.before_send:
-                each()
+            self._before()
             if number == self.luck.pauses and self.luck.sent:
                 self._pause()
             if self._draws(1):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,7 @@ from mayfly_agent.repository.trees import TreeReader
 from mayfly_agent.status import Status
 
 from tests.unit.agent.memory import MemoryObjects
-from tests.unit.agent.repository.points import block
+from tests.unit.agent.repository.points import block, digest
 from tests.unit.agent.transfers import RUN, Snapshots, back_up, job, restore
 
 KEY = b"k" * 32
@@ -64,8 +63,8 @@ class Line:
     def get_block(self, snapshot_id: str, index: int, token: str) -> tuple[bytes, bytes]:
         assert token == f"{snapshot_id} {index}"
         self.read.append(index)
-        content = block(self.snapshots[snapshot_id][index])
-        return content, hashlib.sha256(content).digest()
+        number = self.snapshots[snapshot_id][index]
+        return block(number), digest(number)
 
 
 class Points:

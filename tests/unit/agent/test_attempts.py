@@ -3,23 +3,30 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mayfly_agent.blocks import FANOUT
-from mayfly_agent.job import LONGEST_RUN
+from mayfly_agent.blocks import BLOCK_SIZE, FANOUT
+from mayfly_agent.job import LONGEST_RUN, LockJob
+from mayfly_agent.objects import Lock
 from mayfly_agent.progress import Progress
-from mayfly_agent.repository import layout
+from mayfly_agent.repository import layout, repository
 from mayfly_agent.repository.damaged import BlockRange, Damage, mark_damaged
 from mayfly_agent.repository.manifest import Manifest
+from mayfly_agent.repository.seal import ResourceKey
 from mayfly_agent.sweep import GRACE
 
 from tests.unit.agent.lines import KEY, NAME, Content, Line, Points, blocks, volume
 from tests.unit.agent.memory import Killed
 from tests.unit.agent.retention.aging import AgingObjects, Client, StoreClock
 from tests.unit.agent.retention.sweeps import SECOND, needed, new_store, settle, sweep
+from tests.unit.agent.transfers import back_up
 
 LONGEST = timedelta(seconds=LONGEST_RUN)
 DAY = timedelta(days=1)
@@ -39,21 +46,24 @@ class Case:
 
     def back_up(self, store: Any, snapshot: str, before: str = "", lasts: timedelta = DAY, **parts: Any) -> Manifest:
         """One that may last so long."""
-        progress = Progress(StoreClock(self.store))
-        progress.deadline = (self.store.now + lasts).timestamp()
         points = Points(store, self.points.folder)
         points.hours = self.points.hours
         self.line.read.clear()
-        return points.make(self.line, volume(snapshot, before), progress=progress, notes_every=0, **parts)
+        return points.make(self.line, volume(snapshot, before), progress=self.progress(lasts), notes_every=0, **parts)
+
+    def progress(self, lasts: timedelta) -> Progress:
+        made = Progress(StoreClock(self.store))
+        made.deadline = (self.store.now + lasts).timestamp()
+        return made
 
     def die(self, snapshot: str, before: str = "", notes: int = 2, **parts: Any) -> None:
         """Begin one that is killed when it has made so many notes."""
 
         class Dying(Client):
-            def put(self, key: str, body: bytes, condition: Any = None) -> str:
+            def put(self, key: str, body: bytes, condition: Any = None, lock: Lock | None = None) -> str:
                 if len(notes_of(self._store)) >= notes + known:
                     self.dead = True
-                return self.__getattr__("put")(key, body, condition)
+                return self.__getattr__("put")(key, body, condition, lock)
 
         known = len(notes_of(self.store))
         with pytest.raises(Killed):
@@ -90,6 +100,22 @@ def test_the_second_worker_of_a_run_reads_and_stores_the_rest(case: Case) -> Non
     assert sorted(case.line.read) == [2 * FANOUT, 2 * FANOUT + 1, 3 * FANOUT, 3 * FANOUT + 1]
     assert made.volumes[0].method == "full"
     assert case.points.restored(made.id) == blocks(CONTENT)
+
+
+def test_a_process_that_was_killed_half_way(tmp_path: Path) -> None:
+    """The next one reads and stores the rest, and no more."""
+
+    def attempt(notes: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tests.unit.agent.interrupted", str(tmp_path), notes]
+        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+    killed = attempt("2")
+    assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, ""), killed.stderr
+    made = attempt("-1")
+    assert made.returncode == 0, made.stderr
+    record = json.loads(made.stdout)
+    assert record["read"] == [2 * FANOUT, 2 * FANOUT + 1, 3 * FANOUT, 3 * FANOUT + 1]
+    assert (record["bytes_read"], record["blocks_stored"], record["blocks_resumed"]) == (4 * BLOCK_SIZE, 4, 4)
 
 
 def test_a_later_run_reads_all_and_stores_what_was_not_stored(case: Case) -> None:
@@ -194,6 +220,15 @@ def test_what_was_found_damaged_meanwhile_is_not_taken_over(case: Case) -> None:
     assert counts(case.next("snap-1", "snap-0", parent=parent.id)) == (5, 0)
 
 
+def test_what_was_noted_down_before_a_rotation_is_not_taken_over(case: Case) -> None:
+    """Somebody may know the key from before."""
+    case.die("snap-0")
+    keys = ResourceKey(b"n" * 32, [KEY])
+    common = {"restore_point_time": case.store.now, "resource_key": keys, "progress": case.progress(DAY)}
+    made = back_up(case.store, case.line, case.points.folder, volumes=(volume("snap-0"),), **common)
+    assert counts(repository.read_manifest(case.store, made["manifest_key"], keys)) == (8, 0)
+
+
 def test_another_volume_takes_nothing_over(case: Case) -> None:
     case.die("snap-0")
     case.points.hours += 1
@@ -220,3 +255,20 @@ def test_notes_go_with_the_sweep_after_their_point_or_when_nobody_may_go_on_from
 def test_a_short_backup_notes_nothing_down(case: Case) -> None:
     case.points.make(case.line, volume("snap-0"))
     assert notes_of(case.store) == []
+
+
+def test_what_is_taken_over_is_locked_as_long_as_the_point(case: Case) -> None:
+    """It was put under a lock that began when the attempt did."""
+    lock = LockJob("GOVERNANCE", 2 * 86_400.0)
+    case.die("snap-0", lock=lock)
+    case.store.now += timedelta(days=4)
+    made = case.next("snap-0", lock=lock)
+    assert counts(made) == (4, 4)
+    assert made.lock is not None
+    assert all(case.store.locks[key].until >= made.lock.until for key in case.points.referenced(made.id))
+
+
+@pytest.mark.parametrize(("mode", "resumed"), [("GOVERNANCE", 0), ("COMPLIANCE", 4)])
+def test_nothing_is_taken_over_of_a_lock_of_another_mode(case: Case, mode: str, resumed: int) -> None:
+    case.die("snap-0", lock=LockJob("COMPLIANCE", 86_400.0))
+    assert counts(case.next("snap-0", lock=LockJob(mode, 86_400.0)))[1] == resumed

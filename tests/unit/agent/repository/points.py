@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache, lru_cache
 
 from mayfly_agent.blocks import BLOCK_SIZE, BLOCKS_PER_GIB, VolumeDigest
 from mayfly_agent.objects import IfNoneMatch
@@ -29,11 +30,13 @@ Volumes = Mapping[str, Mapping[int, int]]
 """Of each volume, the number that fills each block: block(number) is the block."""
 
 
+@lru_cache(maxsize=64)
 def block(number: int) -> bytes:
     """A block that differs from those of other numbers."""
     return number.to_bytes(8, "big") * (BLOCK_SIZE // 8)
 
 
+@cache
 def digest(number: int) -> bytes:
     """Its SHA-256."""
     return hashlib.sha256(block(number)).digest()
