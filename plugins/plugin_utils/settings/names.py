@@ -52,6 +52,7 @@ _BY_FILE = {
         "archive_days",
         "archive_wait",
     ),
+    "file_recovery": ("tls_authority", "file_recovery_idle_timeout"),
     "workers": (
         "worker_image",
         "image_copies",

@@ -77,6 +77,14 @@ class Hooks(Setting):
     after: Text | None = Field(None, description="a shell command")
 
 
+class Authority(Setting):
+    """Who signs certificates of workers, as ``mayfly_tls_authority`` says; all are texts in PEM but the passphrase."""
+
+    certificate: Text = Field(description="a certificate, PEM")
+    key: Text = Field(description="its key, PEM", json_schema_extra=SECRET)
+    passphrase: Text | None = Field(None, description="the key's passphrase", json_schema_extra=SECRET)
+
+
 class Settings(Setting):
     """The settings as they hold for one host. What was not given has its default; None where there is none."""
 
@@ -136,6 +144,8 @@ class Settings(Setting):
         "none", description="none, governance or compliance"
     )
     object_lock_days: int = _number(1, 36_500, 30)
+    tls_authority: Authority | None = Field(None, description="a dictionary with certificate and key")
+    file_recovery_idle_timeout: int = _seconds(60, _DAY, 1800)
     worker_image: Image | None = Field(None, description="a dictionary with id, or with owner and name")
     image_copies: tuple[Text, ...] = Field((), description="a list of Regions")
     image_timeout: int = _seconds(60, _DAY, 7200)

@@ -167,6 +167,7 @@ WORDS = {
     "stale-tags": ["--seconds", "5"],
     "group-busy": ["--seconds", "5"],
     "short-tokens": ["--seconds", "1"],
+    "retrieval-time": ["--seconds", "1"],
 }
 
 

@@ -203,8 +203,8 @@ def test_a_host_without_a_worker_is_refused_before_any_are_made(kept: WorkerCred
 
 
 def test_an_unknown_kind_is_a_mistake(kept: WorkerCredentials) -> None:
-    with pytest.raises(ValueError, match="source or repository, not target"):
-        kept.keep(HOST, "target", Session(3600))
+    with pytest.raises(ValueError, match="not elsewhere"):
+        kept.keep(HOST, "elsewhere", Session(3600))
 
 
 def test_a_first_failure_reaches_the_caller_and_nothing_is_kept(kept: WorkerCredentials, reach: Reach) -> None:
