@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from mayfly_agent.errors import AgentError
-from mayfly_agent.objects import Named, ObjectInfo, Refusals, Stored
+from mayfly_agent.objects import Lock, Named, ObjectInfo, Refusals, Stored
 from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.trees import TreeReader
 
@@ -46,8 +46,8 @@ class Bucket(AgingObjects):
         self._history: dict[str, list[tuple[datetime, ObjectInfo | None]]] = defaultdict(list)
         repository.create(self, lambda identity: [keys.wrap_with_recovery_key(b"m" * 32, b"r" * 32, identity)])
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
-        made = super().put(key, body, condition)
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
+        made = super().put(key, body, condition, lock)
         self._history[key].append((self.now, ObjectInfo(key, len(body), self.now, etag(body), None, "STANDARD")))
         if key.startswith(layout.points_prefix(NAME)):
             self.refers[key] = self._referred(key)

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mayfly_agent.objects import Lock
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import keys, repository
 
@@ -33,8 +34,8 @@ class Files(MemoryObjects):
         self._notes = notes
         self.objects = {path.name.replace("|", "/"): path.read_bytes() for path in folder.iterdir()}
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
-        made = super().put(key, body, condition)
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
+        made = super().put(key, body, condition, lock)
         (self._folder / key.replace("/", "|")).write_bytes(body)
         self._notes -= "/attempts/" in key
         if not self._notes:

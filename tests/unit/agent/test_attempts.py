@@ -59,10 +59,10 @@ class Case:
         """Begin one that is killed when it has made so many notes."""
 
         class Dying(Client):
-            def put(self, key: str, body: bytes, condition: Any = None) -> str:
+            def put(self, key: str, body: bytes, *more: Any, **other: Any) -> str:
                 if len(notes_of(self._store)) >= notes + known:
                     self.dead = True
-                return self.__getattr__("put")(key, body, condition)
+                return self.__getattr__("put")(key, body, *more, **other)
 
         known = len(notes_of(self.store))
         with pytest.raises(Killed):
