@@ -65,10 +65,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What backups have left that did not come to their end, and when the first of them began."""
+    """What backups have left that did not come to their end, and when the first of them began.
+
+    ``lock_mode`` is that of what they have put, None without a lock.
+    """
 
     began: datetime
     parts: tuple[Part, ...]
+    lock_mode: str | None = None
 
     def part(self, volume: JobVolume, method: str, sealed_as: str) -> Part | None:
         """What can be used for a volume that is backed up by a method, sealed as another one or itself; or None."""
@@ -114,15 +118,15 @@ class Notes:
         every: float,
         lock: Lock | None = None,
     ) -> None:
-        """``lock``: of what the backup puts; notes carry none."""
+        """``lock``: how objects of the backup are put."""
         self._store = store
+        self._objects_lock = lock
         self._name = name
         self._key = resource_key
         self._point = point
         self._began = began
         self._clock = clock
         self._every = every
-        self._object_lock = lock
         self._writer = secrets.token_hex(4)
         self._number = 0
         self._objects: list[tuple[str, int]] = []
@@ -131,7 +135,7 @@ class Notes:
 
     def put(self, key: str, body: bytes) -> None:
         """Put an object of the backup; for any thread."""
-        self._store.put(key, body, lock=self._object_lock)
+        self._store.put(key, body, lock=self._objects_lock)
         with self._lock:
             self._objects.append((key.removeprefix(f"{self._name.path}/"), len(body)))
 
@@ -149,6 +153,7 @@ class Notes:
             "began": self._began.isoformat(),
             "volumes": [{**asdict(each.record), "until": each.until} for each in parts],
             "objects": objects,
+            "lock_mode": self._objects_lock.mode if self._objects_lock else None,
         }
         key = layout.attempt_key(self._name, self._point, self._writer, self._number)
         write_mark(self._store, self._key, key, value)
@@ -208,10 +213,11 @@ class Attempts:
             began = datetime.fromisoformat(value["began"])
             parts = tuple(_part(each) for each in value["volumes"])
             objects = [(f"{self._name.path}/{each}", int(size)) for each, size in value["objects"]]
+            mode = value.get("lock_mode")
             kept = began > after and ends <= began + timedelta(seconds=LONGEST_RUN)
         except (SealBroken, ObjectNotFound, KeyError, TypeError, ValueError):
             return None
-        return Attempt(began, parts) if kept and self._are_there(objects) else None
+        return Attempt(began, parts, mode) if kept and self._are_there(objects) else None
 
     def _are_there(self, objects: Iterable[tuple[str, int]]) -> bool:
         """Whether all objects are there and no shorter than they were written."""

@@ -147,11 +147,11 @@ class Backup:
         if parent and (other := why_not_shared(job.lock, parent[0])):
             parent, why = None, other
         if job.lock:
-            began = self._store.get(layout.REPOSITORY).date
-            self._lock = lock_of(job.lock, began, parent[0] if parent else None)
+            self._lock = lock_of(job.lock, window.began, parent[0] if parent else None)
         with pools(self._status.progress, read=job.concurrency, write=UPLOADS_AT_ONCE) as (readers, writers):
-            # What an attempt has put may be locked for less than this point promises, or not at all.
-            found = None if job.lock else self._attempts(readers).newest(points, window.ends)
+            found = Attempts(self._store, job.name, job.resource_key, readers).newest(points, window.ends)
+            if found and job.lock and found.lock_mode not in (None, job.lock.mode):
+                found = None
             notes = Notes(
                 self._store,
                 job.name,
@@ -165,8 +165,10 @@ class Backup:
             means = _Means(readers, writers, notes, found)
             for volume in job.volumes:
                 means.done.append(Part(self._volume(volume, parent, why, means), END))
-            manifest = self._manifest(tuple(each.record for each in means.done))
-            if self._lock and self._lock.extends:
+            records = tuple(each.record for each in means.done)
+            manifest = self._manifest(records)
+            # What an earlier attempt has put was locked for less.
+            if self._lock and (self._lock.extends or found):
                 self._status.stage("Extending locks")
                 extend_locks(self._store, manifest, job.resource_key, self._lock.objects, self._at_once(readers))
         self._status.stage("Committing")
@@ -209,30 +211,14 @@ class Backup:
             settings=job.settings,
             volumes=records,
             parent=job.parent if any(record.method != "full" for record in records) else None,
-            **self._locked(),
+            **(self._lock.said if self._lock else {}),
         )
-
-    def _attempts(self, readers: Executor) -> Attempts:
-        return Attempts(self._store, self._job.name, self._job.resource_key, readers)
 
     def _at_once(self, readers: Executor) -> Each:
         def each(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
             return ordered(readers, function, items, 2 * self._job.concurrency)
 
         return each
-
-    def _locked(self) -> dict[str, str]:
-        """What the manifest says of its lock."""
-        if self._lock is None:
-            return {}
-        point, objects = self._lock.point, self._lock.objects
-        assert point.until is not None
-        assert objects.until is not None
-        return {
-            "locked_until": point.until.isoformat(),
-            "lock_mode": point.mode,
-            "objects_locked_until": objects.until.isoformat(),
-        }
 
     def _volume(self, volume: JobVolume, parent: ParentPoint | None, why: str, means: _Means) -> VolumeRecord:
         status = self._status

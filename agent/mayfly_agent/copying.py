@@ -139,8 +139,8 @@ class ResourceCopy:
             raise AgentError("RestorePointDamaged", message, "Run a health check of that repository.") from error
         parent = base[0].id if base is not None and shares else None
         new = {**value, "volumes": volumes, "parent": parent, "copied_from": origin}
-        for name in ("first", "locked_until", "lock_mode", "objects_locked_until"):  # about objects of the source
-            new.pop(name, None)
+        new.pop("first", None)  # it is about objects of the source, and so are locks
+        new |= dict.fromkeys(("locked_until", "lock_mode", "objects_locked_until"))
         self._commit(identity, new)
 
     def _commit(self, identity: str, value: dict[str, Any]) -> None:

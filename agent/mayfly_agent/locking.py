@@ -39,6 +39,18 @@ class PointLock:
     objects: Lock
     extends: bool
 
+    @property
+    def said(self) -> dict[str, str]:
+        """What the manifest says of it."""
+        point, objects = self.point.until, self.objects.until
+        assert point is not None
+        assert objects is not None
+        return {
+            "locked_until": point.isoformat(),
+            "lock_mode": self.point.mode,
+            "objects_locked_until": objects.isoformat(),
+        }
+
 
 def lock_of(wanted: LockJob, began: datetime, parent: Manifest | None) -> PointLock:
     """The lock of a point whose backup began at a time of the store's clock. Pure."""

@@ -104,6 +104,8 @@ class QuickClient:
             said["x-amz-object-lock-retain-until-date"] = f"{until:%Y-%m-%dT%H:%M:%SZ}"
         headers = {name: value for name, value in said.items() if value}
         headers |= {CONTENT: UNSIGNED, _CHECKSUM: _crc32(Body)} if self._checksums else {CONTENT: payload_hash(Body)}
+        if ObjectLockMode:  # S3 takes a lock only of what comes with a checksum
+            headers[_CHECKSUM] = _crc32(Body)
         answer = self._ask("PutObject", "PUT", about, key=Key, headers=headers, body=Body)
         return {"ETag": answer.headers.get("etag", ""), "ResponseMetadata": _metadata(answer)}
 

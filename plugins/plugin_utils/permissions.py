@@ -213,6 +213,11 @@ _REPOSITORY = (
         _BUCKET,
     ),
     Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS, "s3:DeleteObject"), _OBJECTS),
+    Right(
+        "Leave no version of what tests the repository",
+        ("s3:DeleteObjectVersion",),
+        ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}checks/*",),
+    ),
     Right("Lock what opens the repository, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _LOCKS),
     Right(
         "Wrap and open the repository's key",

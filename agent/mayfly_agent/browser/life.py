@@ -35,7 +35,8 @@ class Life:
         before = _read(self._path)
         self.began = float(before.get("began", clock()))  # type: ignore[arg-type]
         self.used_at = clock()
-        self.reason = str(before.get("reason", ""))
+        # What was stopped, as for another setting, may be started again; what has ended stays so.
+        self.reason = "" if before.get("reason") == "stopped" else str(before.get("reason", ""))
         self.by = str(before.get("by", ""))
         self.over = asyncio.Event()
         self.shows: Callable[[], dict[str, object]] = dict

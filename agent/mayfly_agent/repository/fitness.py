@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from ..errors import AgentError
 from ..objects import IfMatch, IfNoneMatch, ObjectChanged, ObjectExists, ObjectNotFound, ObjectStore
-from .repository import check_key, write_once
+from .repository import check_key, forget, write_once
 
 # What stores say of a condition that they do not know.
 _NOT_KNOWN = ("InvalidArgument", "InvalidRequest", "MethodNotAllowed", "NotImplemented", "UnsupportedOperation")
@@ -37,6 +37,7 @@ def check_fit(store: ObjectStore) -> None:
         _unfit(store, f"does not delete what was written there ({refused[0].message})")
     if _listed(store, key) or _read(store, key) is not None:
         _unfit(store, "shows objects that were deleted (DeleteObjects)")
+    forget(store, key)  # of a bucket with versions, they are there still
 
 
 def _create_only(store: ObjectStore, key: str) -> None:

@@ -51,7 +51,7 @@ def create(store: ObjectStore, wraps: Wraps) -> tuple[RepositoryInfo, bool]:
         head = {"format": FORMAT, "created": now, "id": identity, "cipher": CIPHER}
         write_once(store, layout.REPOSITORY, _json(head))
     except ObjectExists:
-        store.delete(key)
+        forget(store, key)
         return open_info(store), False
     return RepositoryInfo(identity, now), True
 
@@ -147,7 +147,7 @@ def check_writable(store: ObjectStore) -> None:
     """Write and delete a small object; raises what the store says."""
     key = check_key()
     write_once(store, key, b"")
-    store.delete(key)
+    forget(store, key)
 
 
 def list_resources(store: ObjectStore) -> list[ResourceName]:
@@ -222,6 +222,12 @@ def write_once(store: ObjectStore, key: str, body: bytes, lock: Lock | None = No
     except ObjectExists:
         if store.get(key).body != body:
             raise
+
+
+def forget(store: ObjectStore, key: str) -> None:
+    """Delete all versions of an object; where that is not allowed, hide it as a bucket with versions does."""
+    if store.delete_many((each.key, each.version) for each in store.list(key, versions=True) if each.key == key):
+        store.delete(key)
 
 
 def check_key() -> str:

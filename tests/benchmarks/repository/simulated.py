@@ -21,6 +21,7 @@ from mayfly_agent import __version__
 from mayfly_agent.backup import Backup
 from mayfly_agent.blocks import BLOCK_SIZE, BLOCKS_PER_GIB
 from mayfly_agent.job import BackupJob, JobVolume
+from mayfly_agent.objects import Lock
 from mayfly_agent.repository import keys, layout, repository, seal
 from mayfly_agent.repository.layout import ResourceName
 from mayfly_agent.repository.manifest import Manifest, VolumeRecord
@@ -37,8 +38,8 @@ _ZEROS = bytes(BLOCK_SIZE)
 class Nothing(MemoryObjects):
     """Keeps neither packs nor trees: nobody reads them again."""
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
-        return "" if "/packs/" in key or "/trees/" in key else super().put(key, body, condition)
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
+        return "" if "/packs/" in key or "/trees/" in key else super().put(key, body, condition, lock)
 
 
 class Source:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from mayfly_agent.blocks import BLOCK_SIZE, FANOUT
-from mayfly_agent.job import LONGEST_RUN
+from mayfly_agent.job import LONGEST_RUN, LockJob
+from mayfly_agent.objects import Lock
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import layout, repository
 from mayfly_agent.repository.damaged import BlockRange, Damage, mark_damaged
@@ -59,10 +60,10 @@ class Case:
         """Begin one that is killed when it has made so many notes."""
 
         class Dying(Client):
-            def put(self, key: str, body: bytes, *more: Any, **other: Any) -> str:
+            def put(self, key: str, body: bytes, condition: Any = None, lock: Lock | None = None) -> str:
                 if len(notes_of(self._store)) >= notes + known:
                     self.dead = True
-                return self.__getattr__("put")(key, body, *more, **other)
+                return self.__getattr__("put")(key, body, condition, lock)
 
         known = len(notes_of(self.store))
         with pytest.raises(Killed):
@@ -254,3 +255,20 @@ def test_notes_go_with_the_sweep_after_their_point_or_when_nobody_may_go_on_from
 def test_a_short_backup_notes_nothing_down(case: Case) -> None:
     case.points.make(case.line, volume("snap-0"))
     assert notes_of(case.store) == []
+
+
+def test_what_is_taken_over_is_locked_as_long_as_the_point(case: Case) -> None:
+    """It was put under a lock that began when the attempt did."""
+    lock = LockJob("GOVERNANCE", 2 * 86_400.0)
+    case.die("snap-0", lock=lock)
+    case.store.now += timedelta(days=4)
+    made = case.next("snap-0", lock=lock)
+    assert counts(made) == (4, 4)
+    assert made.lock is not None
+    assert all(case.store.locks[key].until >= made.lock.until for key in case.points.referenced(made.id))
+
+
+@pytest.mark.parametrize(("mode", "resumed"), [("GOVERNANCE", 0), ("COMPLIANCE", 4)])
+def test_nothing_is_taken_over_of_a_lock_of_another_mode(case: Case, mode: str, resumed: int) -> None:
+    case.die("snap-0", lock=LockJob("COMPLIANCE", 86_400.0))
+    assert counts(case.next("snap-0", lock=LockJob(mode, 86_400.0)))[1] == resumed

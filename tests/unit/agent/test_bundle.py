@@ -37,12 +37,13 @@ USE = """
 import sys
 sys.path[:0] = [sys.argv[1], f"{sys.argv[1]}/lib"]
 from mayfly_agent import clients, main, operations
+from mayfly_agent.browser import main as browser
 from mayfly_agent.repository import compression, keys
 import botocore.session
 session = botocore.session.Session()
 session.set_credentials("key", "secret")
 client = session.create_client("s3", region_name="eu-central-1", config=clients.CONFIG)
-assert all(sys.argv[1] in module.__file__ for module in (main, botocore))
+assert all(sys.argv[1] in module.__file__ for module in (main, browser, botocore))
 sealed = keys.wrap_with_recovery_key(b"m" * 32, b"r" * 32, "id")
 assert keys.unwrap_with_recovery_key(sealed, b"r" * 32, "id") == b"m" * 32
 assert compression.decompress(compression.compress(b"plain"), 5, "it") == b"plain"

@@ -10,7 +10,7 @@ import pytest
 from mayfly_agent.copies import Copies
 from mayfly_agent.copying import UNIT
 from mayfly_agent.errors import AgentError
-from mayfly_agent.job import Copied, CopyJob, RepositoryPlace
+from mayfly_agent.job import Copied, CopyJob, LockJob, RepositoryPlace
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import layout, repository
 from mayfly_agent.repository.manifest import open_with_value
@@ -84,10 +84,22 @@ def test_the_manifest_says_where_it_comes_from_and_keeps_the_rest(
     manifest, after = open_with_value(target.objects[key], TARGET, key)
     assert after["copied_from"] == repository.open_info(store).id
     assert manifest.parent == first
-    changed = {name for name in before if before[name] != after[name]}
+    assert not after.keys() & {"first", "locked_until", "lock_mode", "objects_locked_until"}
+    changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
     assert changed <= {"volumes", "parent"}
     told = {name for name, value in before["volumes"][0].items() if after["volumes"][0][name] != value}
     assert told <= {"root", "bytes_stored", "blocks_stored"}
+
+
+def test_a_copy_does_not_say_of_locks_what_is_so_in_its_source(tmp_path: Path) -> None:
+    store, target = new_store(), new_store()
+    lock = LockJob("COMPLIANCE", 86_400)
+    made = Points(store, tmp_path).make(Line({"snap-0": {0: 1}}), volume("snap-0"), lock=lock)
+    copy(store, target, tmp_path, made.id)
+    copied = repository.read_manifest(target, layout.point_key(NAME, made.id), TARGET)
+    assert made.lock is not None
+    assert (copied.lock, copied.objects_lock, copied.lock_mode) == (None, None, None)
+    assert target.locks == {}
 
 
 def test_points_can_come_in_any_order_and_more_than_once(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from mayfly_agent.errors import AgentError
 from mayfly_agent.job import JobVolume, Target
+from mayfly_agent.objects import Lock
 
 from tests.unit.agent.memory import Condition, MemoryObjects
 from tests.unit.agent.transfers import ZEROS, Snapshots, back_up, restore
@@ -122,7 +123,7 @@ def test_each_attempt_of_a_restore_makes_snapshots_of_its_own(store: MemoryObjec
 
 
 def test_a_store_that_fails_leaves_no_restore_point(store: MemoryObjects, tmp_path: Path) -> None:
-    def fail(key: str, body: bytes, condition: Condition = None) -> str:
+    def fail(key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
         raise AgentError("SlowDown", "S3 is away")
 
     store.put = fail  # type: ignore[method-assign]

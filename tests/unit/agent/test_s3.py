@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -447,3 +447,29 @@ def test_the_store_can_verify_what_is_put(hostile: Hostile, progress: Progress, 
     assert headers["x-amz-content-sha256"] == ("UNSIGNED-PAYLOAD" if checksums else sha256(b"body").hexdigest())
     crc = base64.b64encode(zlib.crc32(b"body").to_bytes(4, "big")).decode()
     assert headers.get("x-amz-checksum-crc32") == (crc if checksums else None)
+
+
+def test_a_put_can_lock_what_it_writes(hostile: Hostile, store: S3Objects) -> None:
+    """S3 takes a lock only of a body with a checksum."""
+    hostile.replies(DONE)
+    store.put("key", b"body", lock=Lock(datetime(2026, 12, 24, 1, 30, tzinfo=UTC), "COMPLIANCE"))
+    (request,) = hostile.requests
+    assert request.headers["x-amz-object-lock-mode"] == "COMPLIANCE"
+    assert request.headers["x-amz-object-lock-retain-until-date"] == "2026-12-24T01:30:00Z"
+    assert any(name.startswith("x-amz-checksum-") for name in request.headers)
+    signed = request.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    assert {"x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"} <= set(signed)
+
+
+def test_a_lock_is_made_longer_and_one_that_is_longer_already_is_enough(hostile: Hostile, store: S3Objects) -> None:
+    until = datetime(2026, 12, 24, 1, 30, tzinfo=UTC)
+    held = {"x-amz-object-lock-mode": "GOVERNANCE", "x-amz-object-lock-retain-until-date": "2026-12-24T01:30:00Z"}
+    hostile.replies(DONE)
+    store.extend_lock("key", Lock(until, "GOVERNANCE"))
+    assert b"2026-12-24T01:30:00Z" in hostile.requests[-1].body
+    hostile.replies(s3_error(403, "AccessDenied"), Reply(200, b"", {**ABOUT, **held}))
+    store.extend_lock("key", Lock(until, "GOVERNANCE"))
+    hostile.replies(s3_error(403, "AccessDenied"), Reply(200, b"", {**ABOUT, **held}))
+    with pytest.raises(AgentError, match="PutObjectRetention") as raised:
+        store.extend_lock("key", Lock(until + timedelta(seconds=1), "GOVERNANCE"))
+    assert raised.value.code == "AccessDenied"

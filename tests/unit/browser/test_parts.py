@@ -115,6 +115,8 @@ def test_sessions_are_not_without_end() -> None:
 
 
 def test_a_life_goes_on_when_the_page_is_started_again(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+
     async def live() -> None:
         clock = Clock()
         first = Life(tmp_path, 100, 1000, clock)
@@ -131,6 +133,10 @@ def test_a_life_goes_on_when_the_page_is_started_again(tmp_path: Path) -> None:
         clock.now += 101
         await asyncio.wait_for(living, 10)
         assert second.reason == "idle"
+        third = Life(tmp_path / "other", 100, 1000, clock)
+        third.end("stopped")
+        third.write()
+        assert not Life(tmp_path / "other", 100, 1000, clock).over.is_set()
         third = Life(tmp_path, 100, 1000, clock)
         assert third.over.is_set()
         assert json.loads((tmp_path / "state.json").read_text())["reason"] == "idle"

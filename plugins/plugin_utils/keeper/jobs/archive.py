@@ -10,7 +10,7 @@ from ..context import Context
 from ..errors import KeeperError
 from ..policies import ARCHIVED, BROUGHT_BACK, folders_policy
 from ..repositories import ResourceName, open_repository
-from .part import Part, Session, key_fields, partition
+from .part import Part, key_fields, whole_session
 
 
 def _build(context: Context, arguments: dict[str, Any], *, folders: tuple[str, ...]) -> Part:
@@ -21,9 +21,7 @@ def _build(context: Context, arguments: dict[str, Any], *, folders: tuple[str, .
     setting = arguments["repository"]
     opened = open_repository(context, setting)
     context.state.repository = opened.info.id
-    account = str(setting["account"])
-    policy = folders_policy(partition(context, account), setting["bucket"], setting.get("prefix") or "", folders)
-    session = Session(account, policy)
+    session = whole_session(context, setting, partial(folders_policy, folders=folders))
     return Part(
         fields={
             "points": [

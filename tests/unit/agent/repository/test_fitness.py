@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 from mayfly_agent.errors import AgentError
-from mayfly_agent.objects import IfMatch, IfNoneMatch, Named, ObjectInfo, Refusals, Refused, Stored
+from mayfly_agent.objects import IfMatch, IfNoneMatch, Lock, Named, ObjectInfo, Refusals, Refused, Stored
 from mayfly_agent.repository.fitness import check_fit
 
 from tests.unit.agent.memory import Condition, ForgetfulObjects, MemoryObjects, OverwritingObjects
@@ -16,7 +16,7 @@ from tests.unit.agent.memory import Condition, ForgetfulObjects, MemoryObjects, 
 class CreatesOnly(MemoryObjects):
     """Knows If-None-Match, and takes no notice of If-Match."""
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
         return super().put(key, body, condition if isinstance(condition, IfNoneMatch) else None)
 
 
@@ -27,7 +27,7 @@ class Unknowing(MemoryObjects):
         super().__init__()
         self._kind = kind
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
         if isinstance(condition, self._kind):
             raise AgentError("NotImplemented", f"{self._kind.__name__}: A header you provided is not implemented")
         return super().put(key, body, condition)
@@ -36,7 +36,7 @@ class Unknowing(MemoryObjects):
 class NeverReplaces(MemoryObjects):
     """Refuses every If-Match, also for the object that is there."""
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
         return super().put(key, body, IfMatch("another") if isinstance(condition, IfMatch) else condition)
 
 
@@ -54,7 +54,7 @@ class Stale(MemoryObjects):
         super().__init__()
         self._first: dict[str, bytes] = {}
 
-    def put(self, key: str, body: bytes, condition: Condition = None) -> str:
+    def put(self, key: str, body: bytes, condition: Condition = None, lock: Lock | None = None) -> str:
         made = super().put(key, body, condition)
         self._first.setdefault(key, body)
         return made

@@ -17,6 +17,7 @@ from mayfly_agent.repository.repository import RepositoryInfo
 
 from tests.unit.agent.memory import DyingObjects, ForgetfulObjects, Killed, MemoryObjects
 from tests.unit.agent.repository.points import KEY, MASTER, OTHER, RESOURCE, key_of, manifest, read_point, write_point
+from tests.unit.agent.retention.aging import AgingObjects
 
 RECOVERY = b"r" * 32
 PUTS_OF_CREATE = 2  # keys/, repository.json
@@ -206,6 +207,13 @@ def test_further_wraps_and_keys_are_found() -> None:
     assert sorted(repository.read_wraps(store, info)) == [1, 2]
 
 
+def test_tests_of_a_store_with_versions_leave_none_behind() -> None:
+    store = AgingObjects(versioned=True)
+    info, _ = repository.create(store, wraps)
+    repository.check_writable(store)
+    assert store.everything() == {f"keys/{info.id}.1", "repository.json"}
+
+
 def test_of_two_that_rotate_one_wins() -> None:
     store, info = made()
     wrap = keys.wrap_with_recovery_key(b"2" * 32, RECOVERY, info.id, 2)
@@ -314,7 +322,7 @@ def test_resources_are_listed_and_strange_folders_passed_over() -> None:
     ):
         store.put(stray, b"")
     assert repository.list_resources(store) == [RESOURCE, OTHER]
-    assert {prefix.split("/")[0] for prefix in store.lists} == {"", RESOURCE.account}
+    assert {prefix.split("/")[0] for prefix in store.lists} - {"checks"} == {"", RESOURCE.account}
 
 
 def test_the_check_of_a_store_leaves_nothing() -> None:
