@@ -13,7 +13,7 @@ import struct
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import zstandard
@@ -38,6 +38,8 @@ _ZIP64_FROM = 0x7FFF_FFFF - (1 << 26)
 _TIMESTAMP = 0x5455
 _MEDIA = {"zip": "application/zip", "tar.zst": "application/zstd"}
 FORMATS = tuple(_MEDIA)
+# Bytes as they are made; closed, it closes what it reads.
+Stream = Generator[bytes, None, None]
 
 
 def media_type(form: str) -> str:
@@ -111,7 +113,7 @@ def counted(volume: Volume, base: Parts, chosen: Sequence[Parts], stopped: Calla
     return files, size
 
 
-def zip_stream(volume: Volume, base: Parts, chosen: Sequence[Parts], progress: Progress) -> Iterator[bytes]:
+def zip_stream(volume: Volume, base: Parts, chosen: Sequence[Parts], progress: Progress) -> Stream:
     """A ZIP of what was chosen below ``base``. Names are as names.portable makes them."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -176,7 +178,7 @@ def tar_stream(
     yield bytes(2 * _BLOCK + -(written + 2 * _BLOCK) % tarfile.RECORDSIZE)
 
 
-def compressed(stream: Iterator[bytes]) -> Iterator[bytes]:
+def compressed(stream: Iterator[bytes]) -> Stream:
     """The same as one frame of zstd, in chunks of some size; what shrinks to nothing is not waited for either."""
     compressor = zstandard.ZstdCompressor(level=3, write_checksum=True, threads=2).compressobj()
     sink = _Sink()

@@ -119,5 +119,6 @@ def _content(download: Download) -> Iterator[bytes]:
             yield chunk
         download.state = "done"
     finally:
+        stream.close()  # with the file that it reads; whatever ends this may hold on to it for a while
         if download.state == "running":
             download.state = "broken"

@@ -180,8 +180,12 @@ def test_a_download_that_nobody_takes_any_more_ends(site: Site, volume: Path) ->
     with pytest.raises((http.client.IncompleteRead, OSError)):  # nobody takes it for whole
         answer.read()
     connection.close()
-    opened = Path(f"/proc/{site.process.pid}/fd")
-    until(lambda: not any(str(each.readlink()).endswith("/big") for each in opened.iterdir() if each.is_symlink()))
+
+    def opened() -> list[str]:
+        folder = Path(f"/proc/{site.process.pid}/fd")
+        return [os.readlink(each) for each in folder.iterdir() if each.is_symlink()]  # noqa: PTH115
+
+    until(lambda: not any(each.endswith("/big") for each in opened()))
     assert int((Path(f"/proc/{site.process.pid}/status")).read_text().partition("VmHWM:")[2].split()[0]) < 1_000_000
 
 

@@ -7,5 +7,5 @@ stat -c 'owner %U' "/proc/$process"
 for name in CapEff CapBnd CapAmb NoNewPrivs Seccomp; do
     awk -v name="$name:" '$1 == name { print $1, $2 }' "/proc/$process/status"
 done
-ls "/proc/$process/root" "/proc/$process/root/run"
+ls -1 "/proc/$process/root" "/proc/$process/root/run"
 nsenter --target "$process" --net ip -brief link
