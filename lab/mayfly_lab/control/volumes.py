@@ -143,7 +143,7 @@ def detach_volume(self: Any, volume_id: str, instance_id: str | None, device_pat
     return _detach_volume(self, volume_id, instance.id, device)
 
 
-def _ask(code: str, call: str, **arguments: str) -> None:
+def _ask(code: str, call: str, **arguments: Any) -> None:
     """Have something done to a host; raises an error of that code with the host's reason."""
     try:
         Lab.supervisor.call(call, **arguments)
