@@ -12,7 +12,7 @@ from mayfly_lab.seed import sources
 
 from tests.integration.lab import things
 from tests.integration.lab.calls import Calls
-from tests.integration.lab.machine import Machine, wait_for_ssh
+from tests.integration.lab.machine import Machine, key_pair, wait_for_ssh
 from tests.labs import Lab
 
 pytest_plugins = ["tests.integration.lab.faulty"]
@@ -29,7 +29,7 @@ _LOOK = """
 show() { cat /mnt/data/small-1 /mnt/data/Gr*; umount /mnt; }
 for device in vg0/files vg0/more xvdg1; do mount -o ro /dev/$device /mnt; show; done
 ntfs-3g -o ro /dev/xvdg2 /mnt; show
-truncate -s 120M /var/btrfs; mkfs.btrfs -q /var/btrfs; mount -o loop /var/btrfs /mnt; umount /mnt
+truncate -s 120M /var/btrfs; mkfs.btrfs -q /var/btrfs >/dev/null 2>&1; mount -o loop /var/btrfs /mnt; umount /mnt
 for module in nfsv4 dm_crypt dm_snapshot dm_thin_pool; do modprobe $module; done
 """
 
@@ -46,7 +46,7 @@ def image(lab: Lab, calls: Calls) -> str:
 
 def boot(calls: Calls, image: str, **more: Any) -> Machine:
     """A host with the test's key, which SSH leads into."""
-    key = things.key_pair(calls.lab).with_suffix(".pub").read_text().strip()
+    key = key_pair(calls.lab).with_suffix(".pub").read_text().strip()
     machine = things.reachable(calls, ImageId=image, UserData=_BOOTHOOK.replace("@KEY@", key), **more)
     wait_for_ssh(machine, _BOOT_SECONDS)
     return machine
