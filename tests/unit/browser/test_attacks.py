@@ -42,7 +42,7 @@ TRAVERSALS = [
     "\uff0e\uff0e/outside/secret.txt",
     "srv/report%2Etxt",
     "n" * 256,
-    "a/" * 40_000 + "a",
+    "a/" * 10_000 + "a",  # a request of 40 KB: what is longer than 64 the server does not read to its end
     "%",
     "%zz",
 ]
