@@ -20,6 +20,7 @@ PACKAGES = [
     "udev",
     "openssh-server",
     "python3",
+    "python3-certifi",  # botocore trusts what this names, else a list of its own without the lab's authority
     "iproute2",
     "ca-certificates",
     "sudo",
