@@ -151,12 +151,11 @@ _MASKED = [
     "dpkg-db-backup.timer",
     "fstrim.timer",
 ]
-# All that systemd runs at each boot and each daemon-reload but that for /etc/fstab. What cloud-init's would decide is
-# decided here.
+# All that systemd runs at each boot and each daemon-reload but that for /etc/fstab and that which heeds systemd.mask=,
+# with which faults are played. What cloud-init's would decide is decided here.
 _GENERATORS = [
     "cloud-init-generator",
     "systemd-cryptsetup-generator",
-    "systemd-debug-generator",
     "systemd-getty-generator",
     "systemd-gpt-auto-generator",
     "systemd-hibernate-resume-generator",
