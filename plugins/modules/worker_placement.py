@@ -83,6 +83,21 @@ options:
       - The worker must reach the services of all of them. Blank takes the default.
     type: list
     elements: str
+  check_ports:
+    description:
+      - For V(worker_check) as O(operation), TCP ports that are connected to, as C(mayfly_check_ports).
+      - The run's temporary security group lets them out.
+    type: list
+    elements: dict
+    suboptions:
+      host:
+        description: Name or address.
+        type: str
+        required: true
+      port:
+        description: TCP port.
+        type: int
+        required: true
   size_bytes:
     description: Bytes that the operation is about; they choose the profile of instance types.
     type: int

@@ -13,10 +13,12 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from ..placement.place import check_control_node
+from ..placement.reach import DNS, HTTPS
+from ..placement.rules import of_address
 from . import aws
 from .errors import KeeperError
 
-_HTTPS = 443
+_ANYWHERE = "0.0.0.0/0"
 # A new group has these; the second in a VPC with IPv6 alone.
 _EVERYTHING = (
     {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
@@ -26,7 +28,7 @@ _LOOKS = 6
 
 
 class TemporaryGroups:
-    """The groups of a run: one for each VPC, port and place that SSH comes from, and the ports of stores."""
+    """The groups of a run: one for each VPC, port and place that SSH comes from, and what is let out beside HTTPS."""
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
@@ -42,23 +44,28 @@ class TemporaryGroups:
         cidr: str | None,
         tags: Mapping[str, str],
         made: Callable[[str], None],
-        store_ports: Iterable[int] = (),
+        ports_out: Iterable[int] = (),
+        name_servers: Iterable[str] = (),
     ) -> str:
-        """The id of the group that lets ``port`` in from ``cidr``, and HTTPS and ``store_ports`` out.
+        """The id of the group that lets ``port`` in from ``cidr``, and HTTPS and ``ports_out`` out, all TCP.
 
+        DNS is let out to ``name_servers``, addresses of either version; AWS's own are filtered by no group.
         ``made`` is told of a new one. Without ``cidr`` nothing is let in. Raises PlacementError when it is not the
         address of a control node, botocore's errors otherwise.
         """
         if cidr is not None:
             check_control_node(cidr)
-        more = tuple(sorted(set(store_ports) - {_HTTPS}))
-        key = (vpc_id, port, cidr, *more)
+        ports = (HTTPS, *sorted(set(ports_out) - {HTTPS}))
+        servers = tuple(sorted(set(name_servers)))
+        key = (vpc_id, port, cidr, ports, servers)
         with self._locks[key]:
             if key not in self._made:
                 name = f"mayfly-{self._run_id}-{hashlib.sha256(repr(key).encode()).hexdigest()[:8]}"
                 group_id = _create(ec2, vpc_id, name, tags)
                 made(group_id)
-                _open(ec2, group_id, port, cidr, (_HTTPS, *more))
+                if cidr is not None:
+                    _let_in(ec2, group_id, port, cidr)
+                _let_out(ec2, group_id, ports, servers)
                 self._made[key] = group_id
             return self._made[key]
 
@@ -86,21 +93,24 @@ def _create(ec2: Any, vpc_id: str, name: str, tags: Mapping[str, str]) -> str:
     raise KeeperError("GroupUnknown", f"The security group {name} exists in {vpc_id}, and AWS does not show it.")
 
 
-def _open(ec2: Any, group_id: str, port: int, cidr: str | None, out: tuple[int, ...]) -> None:
-    if cidr is not None:
-        _let_in(ec2, group_id, port, cidr)
-    for each in out:
-        rule = {"IpProtocol": "tcp", "FromPort": each, "ToPort": each, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+def _let_out(ec2: Any, group_id: str, ports: tuple[int, ...], name_servers: tuple[str, ...]) -> None:
+    wanted = [_rule("tcp", port, _ANYWHERE) for port in ports]
+    # An answer that is too long for UDP is asked for once more over TCP.
+    wanted += [_rule(each, DNS, of_address(at)) for at in name_servers for each in ("udp", "tcp")]
+    for rule in wanted:
         _unless(ec2.authorize_security_group_egress, "InvalidPermission.Duplicate", group_id, rule)
     for everything in _EVERYTHING:
         _unless(ec2.revoke_security_group_egress, "InvalidPermission.NotFound", group_id, everything)
 
 
 def _let_in(ec2: Any, group_id: str, port: int, cidr: str) -> None:
-    source = "Ipv6Ranges" if ":" in cidr else "IpRanges"
-    address = "CidrIpv6" if ":" in cidr else "CidrIp"
-    ssh = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, source: [{address: cidr, "Description": "SSH"}]}
+    ssh = _rule("tcp", port, cidr, Description="SSH")
     _unless(ec2.authorize_security_group_ingress, "InvalidPermission.Duplicate", group_id, ssh)
+
+
+def _rule(protocol: str, port: int, cidr: str, **more: str) -> dict[str, Any]:
+    ranges, address = ("Ipv6Ranges", "CidrIpv6") if ":" in cidr else ("IpRanges", "CidrIp")
+    return {"IpProtocol": protocol, "FromPort": port, "ToPort": port, ranges: [{address: cidr, **more}]}
 
 
 def _unless(call: Callable[..., Any], done: str, group_id: str, rule: dict[str, Any]) -> None:

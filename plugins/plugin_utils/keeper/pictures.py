@@ -304,12 +304,14 @@ def _target(route: dict[str, Any]) -> str:
 
 def _endpoint(value: dict[str, Any]) -> Endpoint:
     gateway = value.get("VpcEndpointType", "Gateway") == "Gateway"
+    # Its private name is for networks outside of the VPC then, which ask the VPC's inbound resolver.
+    for_others = bool(value.get("DnsOptions", {}).get("PrivateDnsOnlyForInboundResolverEndpoint", False))
     return Endpoint(
         id=value["VpcEndpointId"],
         vpc_id=value["VpcId"],
         service=value["ServiceName"],
         gateway=gateway,
         route_table_ids=frozenset(value.get("RouteTableIds") or ()),
-        private_dns=gateway or bool(value.get("PrivateDnsEnabled", False)),
+        private_dns=gateway or (bool(value.get("PrivateDnsEnabled", False)) and not for_others),
         security_group_ids=tuple(group["GroupId"] for group in value.get("Groups", ())),
     )

@@ -30,6 +30,7 @@ class Request:
     on-demand; after spot, on-demand is fallen back to. ``by_price`` puts the cheapest of each market first. ``images``
     is the worker's machine image by architecture. ``store_ports`` are the TCP ports of stores that are not
     AWS's S3; with ``own_store`` the repository is in such a one. ``copy_region`` is that of a bucket that is copied to.
+    ``check_ports`` are the TCP ports that a check of the network connects to, wherever their hosts are.
     """
 
     operation: str
@@ -52,6 +53,15 @@ class Request:
     store_ports: tuple[int, ...] = ()
     own_store: bool = False
     copy_region: str = ""
+    check_ports: tuple[int, ...] = ()
+
+    @property
+    def ports_out(self) -> tuple[int, ...]:
+        """The TCP ports that the worker has to reach beside HTTPS; raises KeyError for an unknown operation."""
+        of_operation = OPERATIONS[self.operation].port
+        of_peers = (each.port for each in self.peers)
+        known = {*self.store_ports, *self.check_ports, *of_peers, *((of_operation,) if of_operation else ())}
+        return tuple(sorted(known - {reach.HTTPS}))
 
     @property
     def markets(self) -> tuple[str, ...]:
@@ -85,7 +95,8 @@ class Reason:
 class Candidate:
     """One way to launch the worker. Without ``security_group_ids``, the run's temporary group is meant.
 
-    ``price`` is in USD an hour, None where it is not known. ``store_ports`` are let out beside HTTPS by a run's group.
+    ``price`` is in USD an hour, None where it is not known. A run's group lets the worker out to ``ports_out`` (TCP)
+    beside HTTPS, and to ``name_servers``, the addresses of those that the VPC has in place of AWS's.
     """
 
     account: str
@@ -102,7 +113,8 @@ class Candidate:
     public_address: bool
     market: str = ON_DEMAND
     price: float | None = None
-    store_ports: tuple[int, ...] = ()
+    ports_out: tuple[int, ...] = ()
+    name_servers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +173,8 @@ def _worked_out(
         decision = "fallback" if offering else "chosen"
         free = f"{site.subnet.free_addresses} free addresses{near}"
         reasons.append(Reason(f"subnet {site.subnet.id}", decision, free))
-        reasons += [Reason(subject, "warning", said) for subject, said in reach.warnings(site)]
+        warned = reach.warnings(picture, site, services(picture.region, request), request.store_ports)
+        reasons += [Reason(subject, "warning", said) for subject, said in warned]
         offering.append((site, offered))
     candidates = [each for market in request.markets for each in _candidates(picture, request, offering, market)]
     if not candidates:
@@ -306,5 +319,6 @@ def _candidates(
                 public_address=site.public_address,
                 market=market,
                 price=picture.prices.get((name, zone, market)),
-                store_ports=request.store_ports,
+                ports_out=request.ports_out,
+                name_servers=site.vpc.resolvers,
             )

@@ -16,7 +16,7 @@ from ...placement.picture import Image, Picture
 from ...placement.place import Request, place, services
 from ...placement.reach import Peer
 from ...placement.types import quota_class
-from ...settings.checks import CheckOperations
+from ...settings.checks import CheckOperations, CheckPorts, Port
 from ...settings.connection import Way
 from ...settings.instance_types import InstanceTypesSetting
 from ...settings.model import SettingError, read
@@ -96,6 +96,7 @@ def _request(context: Context, arguments: dict[str, Any]) -> Request:
         ssh_port=arguments["ssh_port"],
         bastion=_bastion(context),
         session_manager=context.settings.worker_connection is Way.SESSION_MANAGER,
+        check_ports=_check_ports(arguments),
         **_stores(arguments.get("repository_endpoint_url") or "", arguments.get("target_repository") or {}),
     )
 
@@ -151,6 +152,14 @@ def _services_of_users(context: Context, arguments: dict[str, Any]) -> tuple[str
         message = f"None of {', '.join(names)} runs in account {account}, so there is nothing to check for."
         raise KeeperError("NothingToCheck", message, "Set mayfly_check_operations for this network.")
     return found
+
+
+def _check_ports(arguments: dict[str, Any]) -> tuple[int, ...]:
+    """The ports that a check of a network connects to; none for all other operations."""
+    if not OPERATIONS[arguments["operation"]].for_others:
+        return ()
+    wanted: tuple[Port, ...] = read(CheckPorts, "mayfly_check_ports", arguments.get("check_ports") or [])
+    return tuple(sorted({each.port for each in wanted}))
 
 
 def _picture(context: Context, account: str, region: str, request: Request) -> Picture:

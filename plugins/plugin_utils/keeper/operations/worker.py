@@ -209,7 +209,8 @@ def _run(
             cidr=_ssh_from(context, arguments),
             tags=context.tags(user=user_tags),
             made=lambda group: context.run.temporaries.add(account, region, group, "security-group"),
-            store_ports=candidate.store_ports,
+            ports_out=candidate.ports_out,
+            name_servers=candidate.name_servers,
         )
     ]
     resource = arguments["resource"]

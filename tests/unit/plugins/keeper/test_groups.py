@@ -35,9 +35,23 @@ class Account:
         self.groups = TemporaryGroups("the-run")
         self.made: list[str] = []
 
-    def ensure(self, vpc: str = "vpc-1", port: int = 22, cidr: str | None = NODE, *store_ports: int) -> str:
+    def ensure(
+        self,
+        vpc: str = "vpc-1",
+        port: int = 22,
+        cidr: str | None = NODE,
+        *ports_out: int,
+        name_servers: tuple[str, ...] = (),
+    ) -> str:
         return self.groups.ensure(
-            self.ec2, vpc, port=port, cidr=cidr, tags=TAGS, made=self.made.append, store_ports=store_ports
+            self.ec2,
+            vpc,
+            port=port,
+            cidr=cidr,
+            tags=TAGS,
+            made=self.made.append,
+            ports_out=ports_out,
+            name_servers=name_servers,
         )
 
     def asked(self, call: str) -> list[dict[str, Any]]:
@@ -52,12 +66,29 @@ def test_lets_nothing_in_where_ssh_comes_from_nowhere() -> None:
     assert account.ensure() == "sg-2"
 
 
-def test_lets_the_port_of_a_store_out_where_there_is_one() -> None:
+def test_lets_out_the_ports_that_are_to_be_reached() -> None:
     account = Account()
     assert account.ensure() == account.ensure("vpc-1", 22, NODE, 443) == "sg-1"
-    assert account.ensure("vpc-1", 22, NODE, 9000) == "sg-2"
+    assert account.ensure("vpc-1", 22, NODE, 9000, 2049) == account.ensure("vpc-1", 22, NODE, 2049, 9000) == "sg-2"
     rules = [each["IpPermissions"][0]["ToPort"] for each in account.asked("authorize_security_group_egress")]
-    assert rules == [443, 443, 9000]
+    assert rules == [443, 443, 2049, 9000]
+
+
+def test_lets_dns_out_to_name_servers_of_ones_own() -> None:
+    account = Account()
+    assert account.ensure() == "sg-1"
+    assert account.ensure(name_servers=("10.0.0.53", "fd00::53")) == "sg-2"
+    assert account.ensure(name_servers=("fd00::53", "10.0.0.53")) == "sg-2"
+    rules = [each["IpPermissions"][0] for each in account.asked("authorize_security_group_egress")]
+    assert [(each["IpProtocol"], each["FromPort"], each["ToPort"]) for each in rules] == [
+        ("tcp", 443, 443),
+        ("tcp", 443, 443),
+        *[("udp", 53, 53), ("tcp", 53, 53)] * 2,
+    ]
+    assert [each.get("IpRanges") or each["Ipv6Ranges"] for each in rules[2:]] == [
+        *[[{"CidrIp": "10.0.0.53/32"}]] * 2,
+        *[[{"CidrIpv6": "fd00::53/128"}]] * 2,
+    ]
 
 
 def test_lets_ssh_in_from_the_control_node_and_https_out() -> None:

@@ -30,6 +30,7 @@ from tests.unit.plugins.placement.world import (
     request,
     subnets_of,
     vpc,
+    warned,
 )
 
 PRIVATE = At("subnet-private", out="nowhere")
@@ -385,7 +386,9 @@ def test_a_store_that_is_not_awss_asks_for_no_endpoint_of_s3_and_for_its_port() 
 
     assert lacks("s3") in refusal(world(https, of_store), wanted).message
     placed = place(world(https, of_store), elsewhere)
-    assert placed.candidates[0].store_ports == (9000,)
+    assert placed.candidates[0].ports_out == (9000,)
+    said = "lets TCP 9000 out to 10.9.0.0/16 alone; whether that holds the store is not known"
+    assert said in warned(placed)
     assert "sg-workers lets no TCP 9000 out" in refusal(world(https), elsewhere).message
     assert "s3" not in {each.name for each in services(REGION, elsewhere)}
 
@@ -398,24 +401,10 @@ def test_a_copy_must_reach_the_s3_of_both_regions() -> None:
     ]
 
 
-def test_name_servers_of_ones_own_must_be_let_out_to() -> None:
-    https = Rule("tcp", 443, 443, "0.0.0.0/0")
-    wanted = request(network(security_group_ids=["sg-workers"]))
-
-    def world(*more: Rule) -> Picture:
-        workers = group("sg-workers", SSH_IN, egress=(https, *more))
-        return picture(default_vpc(At("subnet-a"), groups=[workers], resolvers=("10.0.0.2",)))
-
-    assert "sg-workers lets no UDP 53 out to 10.0.0.2/32" in refusal(world(), wanted).message
-    assert place(world(Rule("udp", 53, 53, "10.0.0.0/24")), wanted).candidates
-
-
 def test_a_way_out_that_is_not_looked_at_is_taken_for_granted_and_said() -> None:
     world = picture(vpc("vpc-one", PRIVATE))
     named = {"vpc_id": "vpc-one", "subnet_ids": ["subnet-private"]}
     assert NO_ENDPOINTS in refusal(world, request(network(**named))).message
     placed = place(world, request(network(**named, preflight=False)))
     assert subnets_of(placed) == ["subnet-private"]
-    assert [each.reason for each in placed.reasons if each.decision == "warning"] == [
-        "its way to AWS's services was not looked at: preflight in mayfly_networks"
-    ]
+    assert warned(placed) == ["its way to AWS's services was not looked at: preflight in mayfly_networks"]

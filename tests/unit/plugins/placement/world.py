@@ -195,6 +195,11 @@ def reasons(placed: Placement) -> dict[str, tuple[str, str]]:
     return found
 
 
+def warned(placed: Placement) -> list[str]:
+    """What is warned of."""
+    return [each.reason for each in placed.reasons if each.decision == "warning"]
+
+
 def subnets_of(placed: Placement) -> list[str]:
     """Subnets in the order they are tried in."""
     return list(dict.fromkeys(each.subnet_id for each in placed.candidates))

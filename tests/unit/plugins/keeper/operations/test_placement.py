@@ -161,6 +161,14 @@ def test_operations_of_the_backup_account_are_left_out_elsewhere(planning: Plann
     assert "mayfly_check_operations" in raised.value.remedy
 
 
+def test_the_ports_of_a_check_are_let_out_by_the_runs_group_and_by_no_other_operations(planning: Planning) -> None:
+    ports = [{"host": "db", "port": 5432}, {"host": "10.0.0.9", "port": 2049}, {"host": "other", "port": 5432}]
+    assert [each["ports_out"] for each in planning.plan(check_ports=ports)["candidates"]] == [(2049, 5432)] * 3
+    assert {each["ports_out"] for each in planning.plan("ec2_backup", check_ports=ports)["candidates"]} == {()}
+    with pytest.raises(SettingError, match="mayfly_check_ports"):
+        planning.plan(check_ports=[{"host": "db", "port": 0}])
+
+
 def test_an_operation_that_there_is_not_is_refused_by_name(planning: Planning) -> None:
     with pytest.raises(SettingError) as raised:
         planning.plan(check_operations=["ec2_bakup"])

@@ -60,11 +60,11 @@ class Launch:
         self.run.workers.doubt = lambda *told: self.doubts.append(told[-1])  # type: ignore[assignment,method-assign]
         self.context = Context(self.run, HOST, False, Settings.from_call({}), RESOURCE)
 
-    def go(self, *, canceled: bool = False) -> Any:
+    def go(self, *, canceled: bool = False, **changes: Any) -> Any:
         with self.run.workers.launching(HOST) as launching:
             if canceled:
                 launching.pause = lambda _seconds: (launching.cancel(), launching.check())  # type: ignore[method-assign]
-            return worker._launch(self.context, ARGUMENTS, {}, launching)
+            return worker._launch(self.context, {**ARGUMENTS, **changes}, {}, launching)
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +95,19 @@ def test_an_instance_without_an_address_is_registered_and_no_worker(tmp_path: Pa
         it.go()
     assert it.run.workers.terminate(HOST)
     assert it.ec2.ids("terminate_instances") == ["i-1"]
+
+
+def test_the_runs_group_lets_out_what_the_candidate_says(tmp_path: Path) -> None:
+    it = Launch(tmp_path, run_instances={"Instances": [RUNNING]}, create_security_group={"GroupId": "sg-run"})
+    wanted = replace(CANDIDATE, security_group_ids=(), ports_out=(2049,), name_servers=("10.0.0.53",))
+    it.go(placement={"candidates": [asdict(wanted)]}, control_node_cidr="10.0.0.9/32")
+    asked = [each["IpPermissions"][0] for name, each in it.ec2.asked if name == "authorize_security_group_egress"]
+    assert [(each["IpProtocol"], each["ToPort"], each["IpRanges"][0]["CidrIp"]) for each in asked] == [
+        ("tcp", 443, "0.0.0.0/0"),
+        ("tcp", 2049, "0.0.0.0/0"),
+        ("udp", 53, "10.0.0.53/32"),
+        ("tcp", 53, "10.0.0.53/32"),
+    ]
 
 
 class TestAfterALoss:

@@ -240,6 +240,11 @@ ENDPOINTS = [
         Endpoint("vpce-s3", "vpc-1", S3, private_dns=False),
     ),
     (
+        "an interface whose private DNS is for networks outside of the VPC alone",
+        {"DnsOptions": {"PrivateDnsOnlyForInboundResolverEndpoint": True}},
+        Endpoint("vpce-s3", "vpc-1", S3, private_dns=False),
+    ),
+    (
         "an interface with groups",
         {"Groups": [{"GroupId": "sg-1", "GroupName": "endpoints"}]},
         Endpoint("vpce-s3", "vpc-1", S3, security_group_ids=("sg-1",)),
