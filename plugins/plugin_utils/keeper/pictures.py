@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import threading
 from collections import defaultdict
@@ -43,7 +44,8 @@ _TARGETS = (
 _ARCHITECTURES = ("x86_64", "arm64")
 _LAST_PORT = 65535
 _NAME_SERVERS = "domain-name-servers"
-_AMAZONS_OWN = "AmazonProvidedDNS"
+# And at the third address of the first range (https://docs.aws.amazon.com/vpc/latest/userguide/AmazonDNS-concepts.html).
+_AMAZONS_OWN = ("AmazonProvidedDNS", "169.254.169.253", "fd00:ec2::253")
 _LIVE = {"Name": "instance-state-name", "Values": ["pending", "running"]}
 
 
@@ -191,11 +193,13 @@ def _tags(value: dict[str, Any]) -> dict[str, str]:
 
 def _vpc(value: dict[str, Any], gateways: set[str], resolvers: dict[str, tuple[str, ...]]) -> Vpc:
     associated = [each["CidrBlock"] for each in value.get("CidrBlockAssociationSet", ())]
+    amazons_own = str(ipaddress.ip_network(value["CidrBlock"])[2])
+    servers = resolvers.get(value.get("DhcpOptionsId", ""), ())
     return Vpc(
         id=value["VpcId"],
         default=value.get("IsDefault", False),
         cidrs=tuple(dict.fromkeys([value["CidrBlock"], *associated])),
-        resolvers=resolvers.get(value.get("DhcpOptionsId", ""), ()),
+        resolvers=tuple(each for each in servers if each != amazons_own),
         internet_gateway=value["VpcId"] in gateways,
         tags=_tags(value),
     )
@@ -215,7 +219,7 @@ def _resolvers(options: dict[str, Any]) -> tuple[str, ...]:
         if each["Key"] == _NAME_SERVERS
         for value in each["Values"]
     ]
-    return tuple(each for each in given if each != _AMAZONS_OWN)
+    return tuple(each for each in given if each not in _AMAZONS_OWN)
 
 
 def _group(value: dict[str, Any]) -> SecurityGroup:

@@ -97,7 +97,8 @@ def test_every_page_is_read(ec2: Stubber) -> None:
 
 
 def test_a_vpc_is_taken_with_its_ranges_its_gateway_and_its_name_servers(ec2: Stubber) -> None:
-    servers = [{"Value": "10.0.0.7"}, {"Value": "AmazonProvidedDNS"}]
+    amazons_own = ("AmazonProvidedDNS", "169.254.169.253", "fd00:ec2::253", "10.0.0.2")
+    servers = [{"Value": each} for each in ("10.0.0.7", *amazons_own, "10.1.0.2")]
     picture = described(
         ec2,
         internet_gateways=[[{"Attachments": [{"VpcId": "vpc-1"}]}, {"Attachments": []}]],
@@ -125,7 +126,7 @@ def test_a_vpc_is_taken_with_its_ranges_its_gateway_and_its_name_servers(ec2: St
     )
     ranges = ("10.0.0.0/16", "10.1.0.0/16")
     assert picture.vpcs == (
-        Vpc("vpc-1", cidrs=ranges, resolvers=("10.0.0.7",), tags={"Name": "main"}),
+        Vpc("vpc-1", cidrs=ranges, resolvers=("10.0.0.7", "10.1.0.2"), tags={"Name": "main"}),
         Vpc("vpc-2", cidrs=ranges[:1], internet_gateway=False),
     )
 
