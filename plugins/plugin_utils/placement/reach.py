@@ -139,15 +139,12 @@ def _faults_of_routes(picture: Picture, site: Site, services: tuple[Service, ...
 
 
 def _has_endpoint(picture: Picture, site: Site, service: Service) -> bool:
-    return any(True for _ in _endpoints(picture, site, service))
-
-
-def _endpoints(picture: Picture, site: Site, service: Service) -> Iterator[Endpoint]:
-    """The endpoints of a service that the subnet's worker would use: a gateway of its table, or a private name."""
+    """Whether the subnet's worker would use an endpoint: a gateway of its table, or a private name."""
     table = picture.route_table(site.subnet)
-    for endpoint in _named(picture, site.vpc, service):
-        if not endpoint.gateway or (table is not None and table.id in endpoint.route_table_ids):
-            yield endpoint
+    return any(
+        not each.gateway or (table is not None and table.id in each.route_table_ids)
+        for each in _named(picture, site.vpc, service)
+    )
 
 
 def _named(picture: Picture, vpc: Vpc, service: Service) -> Iterator[Endpoint]:
