@@ -16,7 +16,7 @@ from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 
 from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB, FANOUT
-from .errors import AgentError
+from .errors import DAMAGED, AgentError
 from .job import Checked, HealthCheckJob
 from .objects import ObjectNotFound, ObjectStore
 from .pipeline import ordered, pools
@@ -35,7 +35,6 @@ _LISTED = 1000
 _WARNINGS = 100
 #: Of the status: all resources together, since there may be very many.
 UNIT = "restore points"
-_DAMAGED = ("ObjectDamaged", "ObjectNotFound")
 _COUNTERS = ("points_total", "points_done", "nodes_done", "blocks_total", "blocks_done", "bytes_read")
 
 
@@ -262,7 +261,7 @@ class _Looked:
         try:
             body = self._store.get_range(layout.pack_key(self._name, first.pack), part.start, part.length)
         except AgentError as error:
-            if error.code not in _DAMAGED:
+            if error.code not in DAMAGED:
                 raise
             if len(part.entries) == 1:
                 return list(part.entries)
