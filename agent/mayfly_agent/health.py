@@ -11,7 +11,7 @@ resource, whose packs hold 16 MiB and whose leaves stand for 512 MiB, and the da
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 
@@ -23,7 +23,7 @@ from .pipeline import ordered, pools
 from .repository import layout, repository, seal
 from .repository.damaged import BlockRange, Damage, joined, mark_damaged, unreadable_marks
 from .repository.manifest import Manifest, VolumeRecord
-from .repository.packs import PackReader
+from .repository.packs import Location, PackReader
 from .repository.trees import Entry, Node, Opened, TreeReader
 from .restore import Range, ranges
 from .status import Status
@@ -35,6 +35,7 @@ _LISTED = 1000
 _WARNINGS = 100
 #: Of the status: all resources together, since there may be very many.
 UNIT = "restore points"
+_KEY_MISSING = "RepositoryKeyMissing"
 _COUNTERS = ("points_total", "points_done", "nodes_done", "blocks_total", "blocks_done", "bytes_read")
 
 
@@ -99,9 +100,12 @@ class HealthCheck:
         points = repository.list_points(self._store, checked.name)
         self._status.count(UNIT, points_total=len(points))
         # After the points: what these refer to is older than the list of it.
-        looked = _Looked(self._job, checked, self._store, self._status, readers)
+        looked = _Looked(self._job, checked, self._store, self._status, readers, not_checked=self._not_checked)
         for point, key in points.items():
             damage = self._point(checked, looked, key)
+            if damage is None:
+                self._status.count(UNIT, points_total=-1)
+                continue
             self._status.count(UNIT, points_done=1)
             if damage:
                 self._report(checked, point, damage)
@@ -123,16 +127,25 @@ class HealthCheck:
         if len(self._warnings) < _WARNINGS:
             self._warnings.append(error.as_dict())
 
-    def _point(self, checked: Checked, looked: _Looked, key: str) -> Damage:
+    def _not_checked(self, key: str, error: AgentError) -> None:
+        """Nothing is known of an object: it is no damage, and a restore point is not marked for it."""
+        remedy = error.remedy
+        if error.code == _KEY_MISSING:  # keys are those of when the run began
+            remedy = "If the key was rotated meanwhile, check again; else put back what is missing in keys/."
+        self._warn(AgentError(error.code, f"{key} was not checked: {error.message}", remedy))
+
+    def _point(self, checked: Checked, looked: _Looked, key: str) -> Damage | None:
+        """What is damaged of a restore point, None when it was not checked."""
         try:
             manifest = repository.read_manifest(self._store, key, checked.key)
         except ObjectNotFound:  # retention has taken it meanwhile
             return Damage()
         except AgentError as error:
-            if error.code == "RepositoryFormat":  # a newer version has written it, and can check it
-                self._warn(AgentError(error.code, f"{key} was not checked: {error.message}", error.remedy))
-                return Damage()
-            if error.code not in ("RestorePointDamaged", "RepositoryKeyMissing"):
+            # A newer version has written it, or a run that has a newer key, and can check it.
+            if error.code in ("RepositoryFormat", _KEY_MISSING):
+                self._not_checked(key, error)
+                return None
+            if error.code != "RestorePointDamaged":
                 raise
             return Damage(objects=(key,))
         found = [looked.volume(manifest, each) for each in manifest.volumes]
@@ -160,10 +173,20 @@ class _Looked:
     """What was looked at of one resource."""
 
     def __init__(
-        self, job: HealthCheckJob, checked: Checked, store: ObjectStore, status: Status, readers: Executor
+        self,
+        job: HealthCheckJob,
+        checked: Checked,
+        store: ObjectStore,
+        status: Status,
+        readers: Executor,
+        *,
+        not_checked: Callable[[str, AgentError], None],
     ) -> None:
+        """``not_checked`` is told the key of each object that cannot be checked, and why."""
         self._job = job
         self._name, self._key = checked.name, checked.key
+        self._keys = tuple(map(seal.key_id, seal.every(checked.key)))
+        self._not_checked = not_checked
         self._store = store
         self._status = status
         self._readers = readers
@@ -171,6 +194,8 @@ class _Looked:
             each.key.rpartition("/")[2]: _Pack(each.size) for each in store.list(f"{checked.name.path}/packs/")
         }
         self._seen: set[bytes] = set()
+        #: Packs whose key is missing.
+        self._sealed: set[bytes] = set()
         #: Nodes that are gone or were changed, and those that hold damage: of leaves, bits for their slots.
         self._lost: set[bytes] = set()
         self._bad: dict[bytes, int] = {}
@@ -201,8 +226,11 @@ class _Looked:
     ) -> Iterator[Opened]:
         """Leaves that were not looked at yet, ascending; nodes that cannot be read are left out."""
 
-        def read(found: tuple[int, Node]) -> tuple[bytes, Opened | None]:
-            return found[1].id, self._opened(reader, level, *found)
+        def read(found: tuple[int, Node]) -> tuple[bytes, Opened | seal.OtherKey | None]:
+            try:
+                return found[1].id, self._opened(reader, level, *found)
+            except seal.OtherKey as error:
+                return found[1].id, error
 
         unseen = (found for found in nodes if found[1].id not in self._seen)
         for identity, opened in ordered(self._readers, read, unseen, _NODES_AT_ONCE):
@@ -210,6 +238,8 @@ class _Looked:
             self._status.count(UNIT, nodes_done=1)
             if opened is None:
                 self._lost.add(identity)
+            elif isinstance(opened, seal.OtherKey):
+                self._has_no_key(layout.node_key(self._name, identity), opened)
             elif level:
                 above.append(opened)
                 yield from self._walk(reader, level - 1, opened.children, above)
@@ -217,8 +247,11 @@ class _Looked:
                 yield opened
 
     def _opened(self, reader: TreeReader, level: int, position: int, node: Node) -> Opened | None:
+        """None for one that is gone or was changed; raises OtherKey."""
         try:
             return reader.open(level, position, node)
+        except seal.OtherKey:
+            raise
         except (seal.SealBroken, ObjectNotFound):
             return None
 
@@ -234,8 +267,22 @@ class _Looked:
                     self._is_bad(leaf.node.id, entry.index)
                 elif not pack.chosen & bit and self._wants(entry):
                     pack.chosen |= bit
-                    self._status.count(UNIT, blocks_total=1)
-                    yield entry
+                    if self._can_open(entry.location):
+                        self._status.count(UNIT, blocks_total=1)
+                        yield entry
+
+    def _can_open(self, at: Location) -> bool:
+        """Whether the key of a block is at hand; of each pack it is told once."""
+        if at.key in self._keys:
+            return True
+        if at.pack not in self._sealed:
+            self._sealed.add(at.pack)
+            key = layout.pack_key(self._name, at.pack)
+            self._has_no_key(key, seal.OtherKey(key, at.key, self._keys))
+        return False
+
+    def _has_no_key(self, key: str, error: seal.OtherKey) -> None:
+        self._not_checked(key, AgentError(_KEY_MISSING, error.message))
 
     def _wants(self, entry: Entry) -> bool:
         """Whether the block is read: of a sample, the same blocks for the same seed, whatever the order."""
