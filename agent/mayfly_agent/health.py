@@ -16,7 +16,7 @@ from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 
 from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB, FANOUT
-from .errors import DAMAGED, AgentError
+from .errors import DAMAGED, OF_ALL, AgentError
 from .job import Checked, HealthCheckJob
 from .objects import ObjectNotFound, ObjectStore
 from .pipeline import ordered, pools
@@ -30,6 +30,8 @@ from .status import Status
 
 _RANGES_AT_ONCE = 8
 _NODES_AT_ONCE = 2
+# Looked for of a restore point that is written anew meanwhile, each time the newest.
+_GENERATIONS = 3
 # Of a result, which the controller keeps in memory; marks name all.
 _LISTED = 1000
 _WARNINGS = 100
@@ -62,21 +64,32 @@ class HealthCheck:
         self._marks = 0
         self._unreadable = 0
         self._warnings: list[dict[str, str]] = []
+        self._failed = 0
+        self._errors: dict[str, dict[str, str]] = {}
 
     def run(self) -> dict[str, object]:
-        """Do it. Damage is no failure: AgentError is raised for what keeps it from being looked for.
+        """Do it. Damage is no failure, and what keeps it from being looked for in one resource leaves the others alone.
+        Raises AgentError for what is about all of them.
 
         {health_check: {mode, percent, seed, resources, points, blocks, bytes_read, damaged_points, new_damaged_points,
         damaged_ranges, marks, unreadable_marks, damage: [{resource, restore_point, objects, blocks: [{volume_id, first,
-        last, offset, length}]}]}, warnings}: of damage at most so much as a result may hold. New are points of which
-        something is damaged that no mark had told before. ``offset`` and ``length`` are bytes of the volume.
+        last, offset, length}]}], failed, errors: {path: error}}, warnings}: of damage and errors at most so much as a
+        result may hold. ``points`` are those that were checked, ``failed`` resources that could not be. New are points
+        of which something is damaged that no mark had told before. ``offset`` and ``length`` are bytes of the volume.
         """
         job, status = self._job, self._status
         repository.open_info(self._store)
         status.begin("Checking", UNIT, _COUNTERS)
         with pools(status.progress, read=_RANGES_AT_ONCE) as (readers,):
             for each in job.resources:
-                self._resource(each, readers)
+                try:
+                    self._resource(each, readers)
+                except AgentError as error:
+                    if error.code in OF_ALL:
+                        raise
+                    self._failed += 1
+                    if len(self._errors) < _LISTED:
+                        self._errors[each.name.path] = error.as_dict()
         counted = status.unit(UNIT)
         result = {
             "mode": job.mode,
@@ -92,6 +105,8 @@ class HealthCheck:
             "marks": self._marks,
             "unreadable_marks": self._unreadable,
             "damage": self._listed,
+            "failed": self._failed,
+            "errors": self._errors,
         }
         return {"health_check": result, "warnings": self._warnings}
 
@@ -102,7 +117,7 @@ class HealthCheck:
         # After the points: what these refer to is older than the list of it.
         looked = _Looked(self._job, checked, self._store, self._status, readers, not_checked=self._not_checked)
         for point, key in points.items():
-            damage = self._point(checked, looked, key)
+            damage = self._point(checked, looked, point, key)
             if damage is None:
                 self._status.count(UNIT, points_total=-1)
                 continue
@@ -134,12 +149,20 @@ class HealthCheck:
             remedy = "If the key was rotated meanwhile, check again; else put back what is missing in keys/."
         self._warn(AgentError(error.code, f"{key} was not checked: {error.message}", remedy))
 
-    def _point(self, checked: Checked, looked: _Looked, key: str) -> Damage | None:
+    def _point(
+        self, checked: Checked, looked: _Looked, point: str, key: str, tries: int = _GENERATIONS
+    ) -> Damage | None:
         """What is damaged of a restore point, None when it was not checked."""
         try:
             manifest = repository.read_manifest(self._store, key, checked.key)
-        except ObjectNotFound:  # retention has taken it meanwhile
-            return Damage()
+        except ObjectNotFound:  # retention has taken it meanwhile, or written it anew
+            now = repository.list_points(self._store, checked.name).get(point)
+            if now is None:
+                return None
+            if tries == 1:
+                raise
+            looked.list_packs()
+            return self._point(checked, looked, point, now, tries - 1)
         except AgentError as error:
             # A newer version has written it, or a run that has a newer key, and can check it.
             if error.code in ("RepositoryFormat", _KEY_MISSING):
@@ -190,15 +213,19 @@ class _Looked:
         self._store = store
         self._status = status
         self._readers = readers
-        self._packs = {
-            each.key.rpartition("/")[2]: _Pack(each.size) for each in store.list(f"{checked.name.path}/packs/")
-        }
+        self._packs: dict[str, _Pack] = {}
+        self.list_packs()
         self._seen: set[bytes] = set()
         #: Packs whose key is missing.
         self._sealed: set[bytes] = set()
         #: Nodes that are gone or were changed, and those that hold damage: of leaves, bits for their slots.
         self._lost: set[bytes] = set()
         self._bad: dict[bytes, int] = {}
+
+    def list_packs(self) -> None:
+        """Learn of packs and their sizes: those of a manifest must be listed after it."""
+        for each in self._store.list(f"{self._name.path}/packs/"):
+            self._packs.setdefault(each.key.rpartition("/")[2], _Pack(0)).size = each.size
 
     def volume(self, manifest: Manifest, volume: VolumeRecord) -> Damage:
         """What is damaged of a volume of a restore point."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from mayfly_agent.job import Chosen
-from mayfly_agent.objects import ObjectInfo
+from mayfly_agent.objects import ObjectInfo, Stored
 from mayfly_agent.repository import damaged, layout, repository
 from mayfly_agent.repository.trees import TreeReader
 
@@ -133,6 +133,50 @@ def test_points_that_were_written_anew_are_damaged_as_before(made: tuple[Points,
     assert (new.volumes[0].method, new.volumes[0].blocks_stored) == ("compared", 2)
     assert points.restored(new.id) == blocks(LINE.snapshots["snap-3"])
     assert points.check()["marks"] == 0
+
+
+@pytest.mark.parametrize("harmed", [False, True], ids=["whole", "damaged"])
+def test_a_point_that_is_written_anew_while_it_is_checked_is_checked_as_it_is_then(
+    made: tuple[Points, dict], monkeypatch: pytest.MonkeyPatch, harmed: bool
+) -> None:
+    """After the check has listed points and packs the manifest that it is about to read goes, and packs with it."""
+    points, contents = made
+    first, second, third = contents
+    store = points.store
+    listed, ask = repository.list_points(store, NAME)[third], store.get
+    went: list[str] = []
+
+    def get_later(key: str) -> Stored:
+        if key == listed and not went:
+            went.append(key)
+            before = set(store.objects)
+            settle(store, first, second, share=0.9)
+            (pack,) = [each for each in set(store.objects) - before if "/packs/" in each]
+            store.objects[pack] = flipped(store.objects[pack], 45) if harmed else store.objects[pack]
+        return ask(key)
+
+    monkeypatch.setattr(store, "get", get_later)
+    result = points.check()
+    assert repository.list_points(store, NAME) == {third: layout.point_key(NAME, third, 1)}
+    assert (result["points"], result["damaged_points"], result["failed"]) == (3, int(harmed), 0)
+
+
+def test_a_point_that_goes_while_it_is_checked_does_not_count(
+    made: tuple[Points, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points, contents = made
+    _first, second, _third = contents
+    store = points.store
+    listed, ask = repository.list_points(store, NAME)[second], store.get
+
+    def get_later(key: str) -> Stored:
+        if key == listed:
+            store.objects.pop(listed, None)
+        return ask(key)
+
+    monkeypatch.setattr(store, "get", get_later)
+    result = points.check()
+    assert (result["points"], result["damaged_points"], result["failed"]) == (2, 0, 0)
 
 
 def test_a_pack_that_was_cut_is_told_of_its_points_and_fails_no_sweep(tmp_path: Path) -> None:
