@@ -18,7 +18,7 @@ from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any
 
-from .errors import AgentError
+from .errors import DAMAGED, AgentError
 from .job import LONGEST_RUN, JobVolume
 from .objects import Lock, ObjectNotFound, ObjectStore
 from .parents import Leaf, Parent, ParentDamaged
@@ -226,7 +226,7 @@ class Attempts:
             try:
                 self._store.get_range(found[0], found[1] - 1, 1)
             except AgentError as error:
-                if error.code not in ("ObjectDamaged", "ObjectNotFound"):
+                if error.code not in DAMAGED:
                     raise
                 return False
             return True

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
-from .errors import AgentError
+from .errors import DAMAGED, AgentError
 from .job import Chosen
 from .marking import Point
 from .objects import ObjectExists, ObjectNotFound, ObjectStore
@@ -23,7 +23,6 @@ from .repository import layout
 from .repository.manifest import VolumeRecord, seal_value
 from .repository.packs import Location, PackReader, PackWriter
 from .repository.repository import write_once
-from .repository.seal import SealBroken
 from .repository.trees import Entry, Node, NodeWriter, Opened, TreeReader
 from .restore import Range, ranges
 from .sweep import Sparse
@@ -68,7 +67,9 @@ class Compaction:
         for point in self._points if self._packs else ():
             try:
                 changed = self._volumes(point)
-            except (SealBroken, ObjectNotFound):
+            except AgentError as error:
+                if error.code not in DAMAGED:
+                    raise
                 self.damaged.append(point.listed.id)
                 continue
             if changed:

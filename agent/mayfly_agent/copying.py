@@ -17,7 +17,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import AgentError
+from .errors import DAMAGED, AgentError
 from .job import Copied
 from .objects import ObjectExists, ObjectNotFound, ObjectStore
 from .parents import read_parent
@@ -134,7 +134,9 @@ class ResourceCopy:
                 made, shared = self._volume(manifest, record, base)
                 volumes.append({**said, **made})
                 shares = shares or shared
-        except (SealBroken, ObjectNotFound, ValueError) as error:
+        except (AgentError, ValueError) as error:
+            if isinstance(error, AgentError) and error.code not in DAMAGED:
+                raise
             message = f"{identity} of {self._name.path} is damaged where it is copied from: {error}"
             raise AgentError("RestorePointDamaged", message, "Run a health check of that repository.") from error
         parent = base[0].id if base is not None and shares else None

@@ -4,7 +4,17 @@
 from __future__ import annotations
 
 # No other resource would do better, or nothing may be asked any more.
-OF_ALL = ("CredentialsExpired", "DeadlinePassed", "NoCredentials", "S3Unreachable", "StatusUnwritable", "Stopped")
+OF_ALL = (
+    "CertificateNotTrusted",
+    "CredentialsExpired",
+    "DeadlinePassed",
+    "NoCredentials",
+    "S3Unreachable",
+    "StatusUnwritable",
+    "Stopped",
+)
+# What was stored is gone or is not what was written.
+DAMAGED = ("ObjectDamaged", "ObjectNotFound")
 
 
 class AgentError(Exception):

@@ -11,31 +11,33 @@ resource, whose packs hold 16 MiB and whose leaves stand for 512 MiB, and the da
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 
 from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB, FANOUT
-from .errors import AgentError
+from .errors import DAMAGED, OF_ALL, AgentError
 from .job import Checked, HealthCheckJob
 from .objects import ObjectNotFound, ObjectStore
 from .pipeline import ordered, pools
 from .repository import layout, repository, seal
 from .repository.damaged import BlockRange, Damage, joined, mark_damaged, unreadable_marks
 from .repository.manifest import Manifest, VolumeRecord
-from .repository.packs import PackReader
+from .repository.packs import Location, PackReader
 from .repository.trees import Entry, Node, Opened, TreeReader
 from .restore import Range, ranges
 from .status import Status
 
 _RANGES_AT_ONCE = 8
 _NODES_AT_ONCE = 2
+# Looked for of a restore point that is written anew meanwhile, each time the newest.
+_GENERATIONS = 3
 # Of a result, which the controller keeps in memory; marks name all.
 _LISTED = 1000
 _WARNINGS = 100
 #: Of the status: all resources together, since there may be very many.
 UNIT = "restore points"
-_DAMAGED = ("ObjectDamaged", "ObjectNotFound")
+_KEY_MISSING = "RepositoryKeyMissing"
 _COUNTERS = ("points_total", "points_done", "nodes_done", "blocks_total", "blocks_done", "bytes_read")
 
 
@@ -62,21 +64,32 @@ class HealthCheck:
         self._marks = 0
         self._unreadable = 0
         self._warnings: list[dict[str, str]] = []
+        self._failed = 0
+        self._errors: dict[str, dict[str, str]] = {}
 
     def run(self) -> dict[str, object]:
-        """Do it. Damage is no failure: AgentError is raised for what keeps it from being looked for.
+        """Do it. Damage is no failure, and what keeps it from being looked for in one resource leaves the others alone.
+        Raises AgentError for what is about all of them.
 
         {health_check: {mode, percent, seed, resources, points, blocks, bytes_read, damaged_points, new_damaged_points,
         damaged_ranges, marks, unreadable_marks, damage: [{resource, restore_point, objects, blocks: [{volume_id, first,
-        last, offset, length}]}]}, warnings}: of damage at most so much as a result may hold. New are points of which
-        something is damaged that no mark had told before. ``offset`` and ``length`` are bytes of the volume.
+        last, offset, length}]}], failed, errors: {path: error}}, warnings}: of damage and errors at most so much as a
+        result may hold. ``points`` are those that were checked, ``failed`` resources that could not be. New are points
+        of which something is damaged that no mark had told before. ``offset`` and ``length`` are bytes of the volume.
         """
         job, status = self._job, self._status
         repository.open_info(self._store)
         status.begin("Checking", UNIT, _COUNTERS)
         with pools(status.progress, read=_RANGES_AT_ONCE) as (readers,):
             for each in job.resources:
-                self._resource(each, readers)
+                try:
+                    self._resource(each, readers)
+                except AgentError as error:
+                    if error.code in OF_ALL:
+                        raise
+                    self._failed += 1
+                    if len(self._errors) < _LISTED:
+                        self._errors[each.name.path] = error.as_dict()
         counted = status.unit(UNIT)
         result = {
             "mode": job.mode,
@@ -92,6 +105,8 @@ class HealthCheck:
             "marks": self._marks,
             "unreadable_marks": self._unreadable,
             "damage": self._listed,
+            "failed": self._failed,
+            "errors": self._errors,
         }
         return {"health_check": result, "warnings": self._warnings}
 
@@ -100,9 +115,12 @@ class HealthCheck:
         points = repository.list_points(self._store, checked.name)
         self._status.count(UNIT, points_total=len(points))
         # After the points: what these refer to is older than the list of it.
-        looked = _Looked(self._job, checked, self._store, self._status, readers)
+        looked = _Looked(self._job, checked, self._store, self._status, readers, not_checked=self._not_checked)
         for point, key in points.items():
-            damage = self._point(checked, looked, key)
+            damage = self._point(checked, looked, point, key)
+            if damage is None:
+                self._status.count(UNIT, points_total=-1)
+                continue
             self._status.count(UNIT, points_done=1)
             if damage:
                 self._report(checked, point, damage)
@@ -124,16 +142,33 @@ class HealthCheck:
         if len(self._warnings) < _WARNINGS:
             self._warnings.append(error.as_dict())
 
-    def _point(self, checked: Checked, looked: _Looked, key: str) -> Damage:
+    def _not_checked(self, key: str, error: AgentError) -> None:
+        """Nothing is known of an object: it is no damage, and a restore point is not marked for it."""
+        remedy = error.remedy
+        if error.code == _KEY_MISSING:  # keys are those of when the run began
+            remedy = "If the key was rotated meanwhile, check again; else put back what is missing in keys/."
+        self._warn(AgentError(error.code, f"{key} was not checked: {error.message}", remedy))
+
+    def _point(
+        self, checked: Checked, looked: _Looked, point: str, key: str, tries: int = _GENERATIONS
+    ) -> Damage | None:
+        """What is damaged of a restore point, None when it was not checked."""
         try:
             manifest = repository.read_manifest(self._store, key, checked.key)
-        except ObjectNotFound:  # retention has taken it meanwhile
-            return Damage()
+        except ObjectNotFound:  # retention has taken it meanwhile, or written it anew
+            now = repository.list_points(self._store, checked.name).get(point)
+            if now is None:
+                return None
+            if tries == 1:
+                raise
+            looked.list_packs()
+            return self._point(checked, looked, point, now, tries - 1)
         except AgentError as error:
-            if error.code == "RepositoryFormat":  # a newer version has written it, and can check it
-                self._warn(AgentError(error.code, f"{key} was not checked: {error.message}", error.remedy))
-                return Damage()
-            if error.code not in ("RestorePointDamaged", "RepositoryKeyMissing"):
+            # A newer version has written it, or a run that has a newer key, and can check it.
+            if error.code in ("RepositoryFormat", _KEY_MISSING):
+                self._not_checked(key, error)
+                return None
+            if error.code != "RestorePointDamaged":
                 raise
             return Damage(objects=(key,))
         found = [looked.volume(manifest, each) for each in manifest.volumes]
@@ -161,20 +196,36 @@ class _Looked:
     """What was looked at of one resource."""
 
     def __init__(
-        self, job: HealthCheckJob, checked: Checked, store: ObjectStore, status: Status, readers: Executor
+        self,
+        job: HealthCheckJob,
+        checked: Checked,
+        store: ObjectStore,
+        status: Status,
+        readers: Executor,
+        *,
+        not_checked: Callable[[str, AgentError], None],
     ) -> None:
+        """``not_checked`` is told the key of each object that cannot be checked, and why."""
         self._job = job
         self._name, self._key = checked.name, checked.key
+        self._keys = tuple(map(seal.key_id, seal.every(checked.key)))
+        self._not_checked = not_checked
         self._store = store
         self._status = status
         self._readers = readers
-        self._packs = {
-            each.key.rpartition("/")[2]: _Pack(each.size) for each in store.list(f"{checked.name.path}/packs/")
-        }
+        self._packs: dict[str, _Pack] = {}
+        self.list_packs()
         self._seen: set[bytes] = set()
+        #: Packs whose key is missing.
+        self._sealed: set[bytes] = set()
         #: Nodes that are gone or were changed, and those that hold damage: of leaves, bits for their slots.
         self._lost: set[bytes] = set()
         self._bad: dict[bytes, int] = {}
+
+    def list_packs(self) -> None:
+        """Learn of packs and their sizes: those of a manifest must be listed after it."""
+        for each in self._store.list(f"{self._name.path}/packs/"):
+            self._packs.setdefault(each.key.rpartition("/")[2], _Pack(0)).size = each.size
 
     def volume(self, manifest: Manifest, volume: VolumeRecord) -> Damage:
         """What is damaged of a volume of a restore point."""
@@ -202,8 +253,11 @@ class _Looked:
     ) -> Iterator[Opened]:
         """Leaves that were not looked at yet, ascending; nodes that cannot be read are left out."""
 
-        def read(found: tuple[int, Node]) -> tuple[bytes, Opened | None]:
-            return found[1].id, self._opened(reader, level, *found)
+        def read(found: tuple[int, Node]) -> tuple[bytes, Opened | seal.OtherKey | None]:
+            try:
+                return found[1].id, self._opened(reader, level, *found)
+            except seal.OtherKey as error:
+                return found[1].id, error
 
         unseen = (found for found in nodes if found[1].id not in self._seen)
         for identity, opened in ordered(self._readers, read, unseen, _NODES_AT_ONCE):
@@ -211,6 +265,8 @@ class _Looked:
             self._status.count(UNIT, nodes_done=1)
             if opened is None:
                 self._lost.add(identity)
+            elif isinstance(opened, seal.OtherKey):
+                self._has_no_key(layout.node_key(self._name, identity), opened)
             elif level:
                 above.append(opened)
                 yield from self._walk(reader, level - 1, opened.children, above)
@@ -218,8 +274,11 @@ class _Looked:
                 yield opened
 
     def _opened(self, reader: TreeReader, level: int, position: int, node: Node) -> Opened | None:
+        """None for one that is gone or was changed; raises OtherKey."""
         try:
             return reader.open(level, position, node)
+        except seal.OtherKey:
+            raise
         except (seal.SealBroken, ObjectNotFound):
             return None
 
@@ -235,8 +294,22 @@ class _Looked:
                     self._is_bad(leaf.node.id, entry.index)
                 elif not pack.chosen & bit and self._wants(entry):
                     pack.chosen |= bit
-                    self._status.count(UNIT, blocks_total=1)
-                    yield entry
+                    if self._can_open(entry.location):
+                        self._status.count(UNIT, blocks_total=1)
+                        yield entry
+
+    def _can_open(self, at: Location) -> bool:
+        """Whether the key of a block is at hand; of each pack it is told once."""
+        if at.key in self._keys:
+            return True
+        if at.pack not in self._sealed:
+            self._sealed.add(at.pack)
+            key = layout.pack_key(self._name, at.pack)
+            self._has_no_key(key, seal.OtherKey(key, at.key, self._keys))
+        return False
+
+    def _has_no_key(self, key: str, error: seal.OtherKey) -> None:
+        self._not_checked(key, AgentError(_KEY_MISSING, error.message))
 
     def _wants(self, entry: Entry) -> bool:
         """Whether the block is read: of a sample, the same blocks for the same seed, whatever the order."""
@@ -262,7 +335,7 @@ class _Looked:
         try:
             body = self._store.get_range(layout.pack_key(self._name, first.pack), part.start, part.length)
         except AgentError as error:
-            if error.code not in _DAMAGED:
+            if error.code not in DAMAGED:
                 raise
             if len(part.entries) == 1:
                 return list(part.entries)

@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
+from ssl import SSLCertVerificationError
 from typing import Any, TypeVar
 
 from botocore.exceptions import (
@@ -335,7 +336,7 @@ class S3Objects:
             except _BROKEN as error:
                 code = "S3Unreachable"
                 message = f"{self._name} could not be reached for {key} in bucket {self._bucket}: {error}"
-                if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+                if _is_untrusted(error):
                     code = "CertificateNotTrusted"
                 final = AgentError(code, message, self._remedies.get(code, ""))
                 raise (Broken(final) if code == "S3Unreachable" else final) from error
@@ -364,3 +365,10 @@ class S3Objects:
             return Broken(final)
         ended = expired(code, message)
         return Broken(ended) if ended else final
+
+
+def _is_untrusted(error: Exception) -> bool:
+    """Whether the server's certificate was refused: NoAnswer keeps the error, of botocore's only the text tells it."""
+    if isinstance(error, NoAnswer):
+        return isinstance(error.__cause__, SSLCertVerificationError)
+    return isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)

@@ -14,6 +14,7 @@ description:
   - Changes nothing. M(mayfly.workers.transfer) with O(mayfly.workers.transfer#module:operation=archive) or
     O(mayfly.workers.transfer#module:operation=archive_return) copies what was found, of the same host in the same run.
   - An archived set holds one restore point and refers to nothing outside.
+  - Fails where O(repository) is in a store that is not AWS's (C(endpoint_url)).
   - Prices are those of AWS's public price list for us-east-1 at the date that is returned.
 options:
   action:

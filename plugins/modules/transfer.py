@@ -202,6 +202,8 @@ health_check:
     - C(damage) lists it, up to 1,000 ranges of blocks, by C(resource) and C(restore_point). C(objects) are keys of what
       is gone or was changed. Each of C(blocks) has C(volume_id), the indexes C(first) and C(last), and C(offset) and
       C(length) in the volume, in bytes.
+    - C(failed) is how many resources could not be checked whole, and C(errors) says of up to 1,000 of them, by their
+      path, why. A restore point that went meanwhile, or that could not be opened, is not among C(points).
   returned: when O(operation=health_check)
   type: dict
 archive:

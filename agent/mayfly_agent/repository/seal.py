@@ -6,6 +6,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import sha256
 from typing import Literal, Self
 
@@ -149,8 +150,33 @@ def seal_object(kind: Kind, resource_key: bytes, identity: bytes, plain: bytes, 
 def open_object(
     kind: Kind, resource_key: bytes, body: bytes, associated: bytes, *, what: str, identity: bytes | None = None
 ) -> bytes:
-    """The reverse; raises SealBroken, also when ``identity`` is given and the object bears another id."""
-    key, found = read_header(kind, resource_key, body, what)
+    """The reverse; raises SealBroken, also when ``identity`` is given and the object bears another id.
+
+    Raises OtherKey only when no key at hand opens it: the name of the key itself is not under the seal.
+    """
+    return open_with_key(kind, resource_key, body, associated, what=what, identity=identity)[1]
+
+
+def open_with_key(
+    kind: Kind, resource_key: bytes, body: bytes, associated: bytes, *, what: str, identity: bytes | None = None
+) -> tuple[bytes, bytes]:
+    """(the key that has sealed it, what open_object gives); raises as that."""
+    try:
+        key, found = read_header(kind, resource_key, body, what)
+    except OtherKey:
+        found = body[len(header(kind, resource_key, b"")) : header_bytes(kind)]
+        if identity not in (None, found) or _opens(kind, resource_key, body, associated, found):
+            raise SealBroken(what) from None
+        raise
     if identity is not None and found != identity:
         raise SealBroken(what)
-    return Sealer(kind, key, found).open(0, body[header_bytes(kind) :], associated, what)
+    return key, Sealer(kind, key, found).open(0, body[header_bytes(kind) :], associated, what)
+
+
+def _opens(kind: Kind, resource_key: bytes, body: bytes, associated: bytes, identity: bytes) -> bool:
+    """Whether any key at hand opens an object, whichever it names."""
+    for key in every(resource_key):
+        with suppress(SealBroken):
+            Sealer(kind, key, identity).open(0, body[header_bytes(kind) :], associated, "")
+            return True
+    return False

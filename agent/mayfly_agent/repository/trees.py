@@ -251,8 +251,7 @@ class TreeReader:
         """Read one node, and verify that it is what the one above it says."""
         key, place = node_key(self._place.resource, node.id), self._place.of(level, position)
         body = self._store.get(key).body
-        sealed_with, _ = seal.read_header("node", self._key, body, key)
-        plain = seal.open_object("node", sealed_with, body, place, what=key, identity=node.id)
+        sealed_with, plain = seal.open_with_key("node", self._key, body, place, what=key, identity=node.id)
         if seal.node_id(sealed_with, place, plain) != node.id:
             raise seal.SealBroken(key)
         try:

@@ -165,6 +165,25 @@ def test_a_point_that_is_damaged_is_told_and_the_others_are_copied(
     assert sweeps.held(target) == {}
 
 
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_pack_that_was_cut_fails_what_stands_on_it_alone(
+    kept: int, source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path
+) -> None:
+    store, contents = source
+    other = Points(store, tmp_path)
+    other.hours = 9
+    line = Line({"snap-9": {4000: 7}})
+    whole = other.make(line, volume("snap-9"))
+    ids = sorted(contents)
+    (pack,) = set(three_packs_of(store, ids))
+    store.objects[pack] = store.objects[pack][:kept]
+    target = new_store()
+    done = copy(store, target, tmp_path, *ids, whole.id)
+    (told,) = done["resources"].values()
+    assert (set(told["failed"]), told["points"], told["error"]) == (set(ids), [whole.id], None)
+    assert {each["code"] for each in told["failed"].values()} == {"RestorePointDamaged"}
+
+
 def three_packs_of(store: AgingObjects, ids: list[str]) -> list[str]:
     """The pack of the first point."""
     key = layout.point_key(NAME, ids[0])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from mayfly_agent.blocks import FANOUT
 from mayfly_agent.errors import AgentError
+from mayfly_agent.job import Checked
 from mayfly_agent.objects import Stored
 from mayfly_agent.repository import layout, seal
 from mayfly_agent.repository.compression import compress
@@ -20,6 +21,7 @@ from mayfly_agent.repository.trees import Entry, TreeReader
 
 from tests.unit.agent.lines import KEY, NAME, Line, Points, blocks, flipped, volume
 from tests.unit.agent.memory import MemoryObjects
+from tests.unit.agent.repository.points import OTHER, key_of, write_point
 
 # Leaves 0, 1 and 3; the second snapshot differs in one block of leaf 0
 BEFORE = {0: 1, 1: 2, 2: 3, FANOUT: 4, 3 * FANOUT + 7: 5}
@@ -222,25 +224,39 @@ class TestWhatIsDamaged:
         newer = seal.seal_object("manifest", KEY, seal.new_id(), plain, seal.fields(b"manifest", key.encode()))
         points.store.objects[key] = newer
         result = points.check()
-        assert (result["points"], result["damaged_points"], result["blocks_done"]) == (2, 0, 5)
+        assert (result["points"], result["damaged_points"], result["blocks_done"]) == (1, 0, 5)
         assert [each["code"] for each in result["warnings"]] == ["RepositoryFormat"]
 
-    def test_what_cannot_be_asked_is_an_error_and_no_damage(
+    def test_what_is_refused_fails_its_resource_and_is_no_damage(
         self, points: Points, two: tuple[Manifest, Manifest]
     ) -> None:
-        del two
+        """The others are checked."""
+        write_point(points.store, OTHER, {"vol-1": {0: 1, 5: 2}})
+        closed = Closed("AccessDenied")
+        closed.objects, points.store = points.store.objects, closed
+        result = points.check(resources=(Checked(NAME, KEY), Checked(OTHER, key_of(OTHER))))
+        assert (result["failed"], result["points"], result["blocks"], result["damaged_points"]) == (1, 1, 2, 0)
+        assert result["errors"] == {NAME.path: {"code": "AccessDenied", "message": "No.", "remedy": ""}}
+        assert not [key for key in closed.objects if "/marks/" in key]
 
-        class Closed(MemoryObjects):
-            def get(self, key: str) -> Stored:
-                if "/trees/" in key:
-                    raise AgentError("AccessDenied", "No.")
-                return super().get(key)
-
-        closed = Closed()
+    def test_what_no_resource_can_do_without_ends_it(self, points: Points, two: tuple[Manifest, Manifest]) -> None:
+        closed = Closed("S3Unreachable")
         closed.objects, points.store = points.store.objects, closed
         with pytest.raises(AgentError, match="No"):
             points.check()
-        assert not [key for key in closed.objects if "/marks/" in key]
+
+
+class Closed(MemoryObjects):
+    """Gives out no node of NAME."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__()
+        self._code = code
+
+    def get(self, key: str) -> Stored:
+        if key.startswith(f"{NAME.path}/trees/"):
+            raise AgentError(self._code, "No.")
+        return super().get(key)
 
 
 def shared_leaf(points: Points, two: tuple[Manifest, Manifest], position: int) -> str:

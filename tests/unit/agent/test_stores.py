@@ -19,6 +19,7 @@ from mayfly_agent.errors import AgentError
 from mayfly_agent.job import Endpoint, RepositoryPlace
 from mayfly_agent.objects import Kept
 from mayfly_agent.progress import Progress
+from mayfly_agent.quick import QuickClient
 from mayfly_agent.s3 import S3Objects
 from mayfly_lab import certificates
 
@@ -156,3 +157,13 @@ def test_without_it_the_store_is_refused_at_once_with_what_would_mend_it(url: st
     assert url in raised.value.message
     assert "tried" not in raised.value.message
     assert "ca_file" in raised.value.remedy
+
+
+def test_nor_is_one_that_answers_in_place_of_aws(url: str, progress: Progress) -> None:
+    """Over the connections that are AWS's own: nothing is tried again, and no network is to blame."""
+    client = QuickClient(KEYS, "us-east-1", "bucket", lambda: None, clock=FastClock(), url=url)
+    with pytest.raises(AgentError) as raised:
+        S3Objects(client, "bucket", "", None, progress).get("key")
+    assert raised.value.code == "CertificateNotTrusted"
+    assert "tried" not in raised.value.message
+    assert "inspection" in raised.value.remedy

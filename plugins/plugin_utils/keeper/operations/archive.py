@@ -37,8 +37,9 @@ def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
 
     ``known``: how many of the chosen restore points are where they would be copied to already. Of what is to be
     archived, the size is the most that it can be, before compression. Raises KeeperError RestorePointMissing and
-    WrongTier.
+    WrongTier, and NotAws where the repository is in a store without archive classes.
     """
+    _refuse_elsewhere(arguments["repository"])
     back = arguments["action"] == _BACK
     with context.report.stage("Planning"):
         opened = open_repository(context, arguments["repository"])
@@ -109,6 +110,14 @@ def retrieve(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         message = f"{context.host}: S3 has not retrieved all of it yet, so nothing came back."
         context.report.warning(KeeperError("NotRetrieved", message, "Run the playbook again later: it goes on."))
     return {"changed": asked > 0, "needed": ready, "unasked": len(state.unasked), "waiting": len(state.waiting)}
+
+
+def _refuse_elsewhere(setting: dict[str, Any]) -> None:
+    """Raises KeeperError NotAws: sets are put in AWS's classes, and AWS is asked to retrieve them."""
+    if url := setting.get("endpoint_url"):
+        message = f"mayfly_repository is in the store {url}, and only AWS's S3 has the classes that sets are put in."
+        remedy = "Archive a repository in AWS's S3; mayfly_copy_repository can be one to copy restore points to."
+        raise KeeperError("NotAws", message, remedy)
 
 
 def _taken(keys: deque[str], most: int) -> list[str]:

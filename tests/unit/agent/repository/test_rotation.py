@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mayfly_agent.errors import AgentError
 from mayfly_agent.repository import keys, layout, repository, seal
+from mayfly_agent.repository.manifest import open_with_value, seal_value
 from mayfly_agent.repository.packs import PackReader
 from mayfly_agent.repository.seal import ResourceKey
+from mayfly_agent.repository.trees import TreeReader, TreeWriter
 
-from tests.unit.agent.lines import KEY, NAME, Line, Points, blocks, volume
+from tests.unit.agent.lines import KEY, NAME, Line, Points, blocks, flipped, volume
 from tests.unit.agent.memory import MemoryObjects
 from tests.unit.agent.repository import by_the_book
 from tests.unit.agent.repository.points import MASTER, RESOURCE
@@ -75,6 +78,70 @@ def test_keys_that_were_set_back_stop_a_writer(rotated: tuple[Points, str, str])
     with pytest.raises(AgentError, match="no key that opens the restore point") as raised:
         points.make(Line({"snap-2": NOW, "snap-3": NOW}), volume("snap-3", "snap-2"), parent=second)
     assert raised.value.code == "RepositoryKeyMissing"
+
+
+def told(result: dict[str, Any]) -> list[str]:
+    """Of a check that marks nothing, what it says was not checked."""
+    assert (result["damaged_points"], result["marks"]) == (0, 0)
+    assert {each["code"] for each in result["warnings"]} <= {"RepositoryKeyMissing"}
+    assert all("was not checked: " in each["message"] for each in result["warnings"])
+    return [each["message"].partition(" ")[0] for each in result["warnings"]]
+
+
+def test_a_check_that_began_before_takes_no_new_point_for_damaged(rotated: tuple[Points, str, str]) -> None:
+    points, _first, second = rotated
+    points.key = KEY
+    result = points.check()
+    assert told(result) == [layout.point_key(NAME, second)]
+    assert (result["points"], result["blocks"]) == (1, len(BEFORE))
+    assert "check again" in result["warnings"][0]["remedy"]
+
+
+@pytest.mark.parametrize("mode", ["quick", "full"])
+def test_nor_what_a_point_stands_on(rotated: tuple[Points, str, str], mode: str) -> None:
+    """One that opens, with a leaf and a root of a key that is missing."""
+    points, first, second = rotated
+    new = points.referenced(second) - points.referenced(first)
+    key = layout.point_key(NAME, second)
+    _, value = open_with_value(points.store.objects[key], BOTH, key)
+    points.store.objects[key] = seal_value(value, KEY, key)
+    points.key = KEY
+    (root,) = [layout.node_key(NAME, bytes.fromhex(each["root"])) for each in value["volumes"]]
+    assert root in new
+    assert told(points.check(mode)) == [root]
+
+
+def test_nor_a_pack_whose_key_is_missing(rotated: tuple[Points, str, str]) -> None:
+    """What a tree of the key at hand says of it; one that is gone is damage all the same."""
+    points, first, second = rotated
+    key = layout.point_key(NAME, second)
+    manifest, value = open_with_value(points.store.objects[key], BOTH, key)
+    (record,) = manifest.volumes
+    place = manifest.place(record)
+    entries = list(TreeReader(place, BOTH, record.tree(), points.store).entries())
+    writer = TreeWriter(place, KEY, record.tree().size, points.store.put)
+    for each in entries:
+        writer.add(each)
+    value["volumes"][0]["root"] = writer.finish().id
+    points.store.objects[key] = seal_value(value, KEY, key)
+    points.key = KEY
+    (pack,) = [each for each in points.referenced(second) - points.referenced(first) if "/packs/" in each]
+    result = points.check()
+    assert told(result) == [pack]
+    assert (result["points"], result["blocks"]) == (2, len(BEFORE))
+    del points.store.objects[pack]
+    assert points.check("quick")["damaged_points"] == 1
+
+
+@pytest.mark.parametrize("kind", ["trees", "points"])
+def test_an_object_that_names_another_key_than_its_own_is_damaged(rotated: tuple[Points, str, str], kind: str) -> None:
+    """Its seal does not cover the name; a key at hand that opens it shows that none is missing."""
+    points, first, second = rotated
+    objects = points.referenced(second) - points.referenced(first) | {layout.point_key(NAME, second)}
+    key = min(each for each in objects if f"/{kind}/" in each)
+    points.store.objects[key] = flipped(points.store.objects[key], 12)
+    result = points.check("quick")
+    assert (result["damaged_points"], result["warnings"]) == (1, [])
 
 
 def test_the_list_of_a_pack_opens_with_the_key_that_sealed_it(rotated: tuple[Points, str, str]) -> None:

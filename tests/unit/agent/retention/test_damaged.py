@@ -7,13 +7,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mayfly_agent.objects import ObjectInfo
+from mayfly_agent.job import Chosen
+from mayfly_agent.objects import ObjectInfo, Stored
 from mayfly_agent.repository import damaged, layout, repository
 from mayfly_agent.repository.trees import TreeReader
 
 from tests.unit.agent.lines import KEY, NAME, Line, Points, blocks, flipped, volume
 from tests.unit.agent.retention.aging import AgingObjects
-from tests.unit.agent.retention.sweeps import CONTENTS, digests, held, needed, only, settle, sweep, three_points
+from tests.unit.agent.retention.sweeps import (
+    CONTENTS,
+    digests,
+    held,
+    needed,
+    new_store,
+    only,
+    settle,
+    sweep,
+    three_points,
+)
+from tests.unit.agent.retention.test_run import run
 
 LINE = Line({**CONTENTS, "snap-3": {**CONTENTS["snap-2"], 0: 7}})
 
@@ -121,3 +133,62 @@ def test_points_that_were_written_anew_are_damaged_as_before(made: tuple[Points,
     assert (new.volumes[0].method, new.volumes[0].blocks_stored) == ("compared", 2)
     assert points.restored(new.id) == blocks(LINE.snapshots["snap-3"])
     assert points.check()["marks"] == 0
+
+
+@pytest.mark.parametrize("harmed", [False, True], ids=["whole", "damaged"])
+def test_a_point_that_is_written_anew_while_it_is_checked_is_checked_as_it_is_then(
+    made: tuple[Points, dict], monkeypatch: pytest.MonkeyPatch, harmed: bool
+) -> None:
+    """After the check has listed points and packs the manifest that it is about to read goes, and packs with it."""
+    points, contents = made
+    first, second, third = contents
+    store = points.store
+    listed, ask = repository.list_points(store, NAME)[third], store.get
+    went: list[str] = []
+
+    def get_later(key: str) -> Stored:
+        if key == listed and not went:
+            went.append(key)
+            before = set(store.objects)
+            settle(store, first, second, share=0.9)
+            (pack,) = [each for each in set(store.objects) - before if "/packs/" in each]
+            store.objects[pack] = flipped(store.objects[pack], 45) if harmed else store.objects[pack]
+        return ask(key)
+
+    monkeypatch.setattr(store, "get", get_later)
+    result = points.check()
+    assert repository.list_points(store, NAME) == {third: layout.point_key(NAME, third, 1)}
+    assert (result["points"], result["damaged_points"], result["failed"]) == (3, int(harmed), 0)
+
+
+def test_a_point_that_goes_while_it_is_checked_does_not_count(
+    made: tuple[Points, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points, contents = made
+    _first, second, _third = contents
+    store = points.store
+    listed, ask = repository.list_points(store, NAME)[second], store.get
+
+    def get_later(key: str) -> Stored:
+        if key == listed:
+            store.objects.pop(listed, None)
+        return ask(key)
+
+    monkeypatch.setattr(store, "get", get_later)
+    result = points.check()
+    assert (result["points"], result["damaged_points"], result["failed"]) == (2, 0, 0)
+
+
+def test_a_pack_that_was_cut_is_told_of_its_points_and_fails_no_sweep(tmp_path: Path) -> None:
+    """Of the one that is to be written anew, the very block that is still needed."""
+    store, line = new_store(), Line({"snap-0": {index: index + 1 for index in range(60)}, "snap-1": {59: 60}})
+    points = Points(store, tmp_path)
+    first = points.make(line, volume("snap-0"))
+    second = points.make(line, volume("snap-1", "snap-0"), parent=first.id)
+    (record,) = second.volumes
+    (entry,) = TreeReader(second.place(record), KEY, record.tree(), store).entries()
+    pack, at = layout.pack_key(NAME, entry.location.pack), entry.location
+    store.objects[pack] = store.objects[pack][: at.offset + at.length - 1]
+    done = run(store, tmp_path, Chosen(NAME, KEY, frozenset([first.id])))
+    told = done["resources"][NAME.path]
+    assert (done["failed"], told["error"], told["points_damaged"]) == (0, None, [second.id])

@@ -115,6 +115,14 @@ class TestArchiving:
             planned(context, point=point)
         assert (raised.value.code, "mayfly_archive_point" in raised.value.remedy) == ("RestorePointMissing", True)
 
+    @pytest.mark.parametrize("action", ["archive", "return"])
+    def test_is_not_for_stores_that_are_not_awss(self, store: Archives, context: Context, action: str) -> None:
+        elsewhere = {**SETTING, "endpoint_url": "https://s3.example.com"}
+        with pytest.raises(KeeperError, match=r"s3\.example\.com") as raised:
+            planned(context, action=action, repository=elsewhere)
+        assert (raised.value.code, "mayfly_copy_repository" in raised.value.remedy) == ("NotAws", True)
+        assert store.lists == []
+
     def test_does_not_take_what_is_archived_already(self, store: Archives, context: Context) -> None:
         put_set(store, 2)
         put_set(store, 0, OTHER, whole=False)  # of a run that was killed
