@@ -29,7 +29,7 @@ from .ebs import NotComparable
 from .errors import AgentError
 from .job import BackupJob, JobVolume
 from .locking import PointLock, extend_locks, lock_of, why_not_shared
-from .objects import ObjectExists, ObjectStore
+from .objects import LockedOtherwise, ObjectExists, ObjectStore
 from .parents import END, Leaf, Parent, ParentDamaged, ParentPoint, read_parent, record_for, why_not_changes
 from .pipeline import ordered, pools
 from .repository import layout, repository
@@ -152,7 +152,7 @@ class Backup:
         with pools(self._status.progress, read=job.concurrency, write=UPLOADS_AT_ONCE) as (readers, writers):
             point = layout.point_id(job.restore_point_time, job.run)
             found = Attempts(self._store, job.name, job.resource_key, readers).newest(points, point, window.ends)
-            if found and job.lock and found.lock_mode not in (None, job.lock.mode):
+            if found and job.lock and found.lock_mode != job.lock.mode:
                 found = None
             notes = Notes(
                 self._store,
@@ -164,20 +164,29 @@ class Backup:
                 every=self._notes_every,
                 lock=self._lock.objects if self._lock else None,
             )
-            means = _Means(readers, writers, notes, found)
-            for volume in job.volumes:
-                means.done.append(Part(self._volume(volume, parent, why, means), END))
-            records = tuple(each.record for each in means.done)
-            manifest = self._manifest(records)
-            # What an earlier attempt has put was locked for less.
-            if self._lock and (self._lock.extends or means.resumed):
-                self._status.stage("Extending locks")
-                extend_locks(self._store, manifest, job.resource_key, self._lock.objects, self._at_once(readers))
+            try:
+                manifest = self._backed_up(parent, why, _Means(readers, writers, notes, found))
+            except LockedOtherwise as error:
+                why = f"what it would share is locked in mode {error.mode}"
+                # What was backed up in full has put all that it stands on.
+                manifest = self._backed_up(None, why, _Means(readers, writers, notes, found if parent else None))
         self._status.stage("Committing")
         key, digest = repository.commit(
             self._store, manifest, job.resource_key, self._lock.point if self._lock else None
         )
         return _result(manifest, key, digest)
+
+    def _backed_up(self, parent: ParentPoint | None, why: str, means: _Means) -> Manifest:
+        """What is to be committed, when all that it refers to is locked as it must be; raises LockedOtherwise."""
+        job = self._job
+        for volume in job.volumes:
+            means.done.append(Part(self._volume(volume, parent, why, means), END))
+        manifest = self._manifest(tuple(each.record for each in means.done))
+        # What an earlier attempt has put was locked for less.
+        if self._lock and ((parent and self._lock.extends) or means.resumed):
+            self._status.stage("Extending locks")
+            extend_locks(self._store, manifest, job.resource_key, self._lock.objects, self._at_once(means.readers))
+        return manifest
 
     def _check(self, points: Mapping[str, str]) -> dict[str, object] | None:
         """What would fail at the end fails before anything is read: a manifest of empty volumes is sealed.

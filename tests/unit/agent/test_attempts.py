@@ -311,7 +311,9 @@ def test_a_leaf_of_an_attempt_is_locked_as_long_as_the_point_though_it_has_no_bl
     assert all(case.store.locks[key].until >= made.objects_lock.until for key in case.points.referenced(made.id))
 
 
-@pytest.mark.parametrize(("mode", "resumed"), [("GOVERNANCE", 0), ("COMPLIANCE", 4)])
-def test_nothing_is_taken_over_of_a_lock_of_another_mode(case: Case, mode: str, resumed: int) -> None:
-    case.die("snap-0", lock=LockJob("COMPLIANCE", 86_400.0))
+@pytest.mark.parametrize(("before", "resumed"), [(None, 0), ("COMPLIANCE", 0), ("GOVERNANCE", 4)])
+def test_nothing_is_taken_over_of_a_lock_of_another_mode(case: Case, before: str | None, resumed: int) -> None:
+    """Nor without one: it may have shared what is locked otherwise."""
+    mode = "GOVERNANCE"
+    case.die("snap-0", lock=LockJob(before, 86_400.0) if before else None)
     assert counts(case.next("snap-0", lock=LockJob(mode, 86_400.0)))[1] == resumed
