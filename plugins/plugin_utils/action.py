@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +20,9 @@ from .settings import names
 
 _ENDING = ("worker.absent",)
 _SECRETS = ("new_passphrase", "passphrase", "recovery_key", "secret_access_key")
+# Nothing else reads them, so nothing else would say that they cannot be read.
+_OF_ALL_TASKS = ("deployment", "accounts")
+_OF_A_RESOURCE = ("lease", "deadline", "worker_connection", "bastion")
 _MODULES = Path(__file__).parents[1] / "modules"
 Values = dict[str, Any]
 
@@ -81,14 +83,19 @@ class KeeperAction(ActionBase):
     def _settings(self) -> Values:
         """The host's settings, as far as they say something here: the keeper checks all of them before it acts.
 
-        One that is about what this task does not have, such as the resource in a tag, is checked where it is used.
+        One that is about what this task does not have, such as the resource in a tag, is checked where it is used;
+        those that only the keeper reads here: raises KeeperError BadSetting.
         """
         settings: Values = {"operation": self._templar.template(self.variables.get("mayfly_operation", ""))}
         for name in names.FILES:
             value = self.variables.get(f"{names.PREFIX}{name}")
             if value is not None:
-                with suppress(AnsibleUndefinedVariable):
+                try:
                     settings[name] = self._templar.template(value)
+                except AnsibleUndefinedVariable as error:
+                    if name in _OF_ALL_TASKS or (name in _OF_A_RESOURCE and "mayfly_resource" in self.variables):
+                        message = f"{names.PREFIX}{name}: {error.message}"
+                        raise KeeperError("BadSetting", message, f"{names.file_of(name)} explains it.") from error
         return settings
 
 

@@ -22,6 +22,8 @@ LEASE_ENDS = "mayfly:lease-ends"
 
 # Clocks of the reaper, of a keeper and of AWS may differ by five minutes.
 LEAST_GRACE = timedelta(minutes=5)
+# So far may the clock of a control node be ahead before snapshots of its own runs look older than these.
+_FORGED = timedelta(hours=1)
 # No run may be longer (settings.py), so what bears no readable time is past any deadline when it is older.
 LONGEST_RUN = timedelta(days=7)
 
@@ -69,6 +71,23 @@ def judge(tags: Mapping[str, str], created: datetime | None, now: datetime, rule
     if deadline is None and lease is None:
         return _by_age(created, now, grace)
     return Verdict(False, "its run lives")
+
+
+def is_forged(kind: str, tags: Mapping[str, str], created: datetime | None) -> bool:
+    """Whether a snapshot is older than the run that its tags say has made it: somebody has tagged what is not ours.
+
+    A worker of a restore may tag snapshots, which no condition of IAM binds to those that it starts.
+    """
+    began = _time_of_run(tags.get(RUN, ""))
+    return kind == "snapshot" and began is not None and created is not None and created < began - _FORGED
+
+
+def _time_of_run(run: str) -> datetime | None:
+    """When a run began, as its id tells."""
+    try:
+        return datetime.strptime(run.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _by_age(created: datetime | None, now: datetime, grace: timedelta) -> Verdict:

@@ -22,6 +22,10 @@ BASE_NAME = "mayfly:base-name"
 _PLAYBOOK = "the playbook worker_image bakes one"
 
 
+#: How the reason for a baked image begins; its base follows, as OWNER/NAME.
+FROM = "baked from"
+
+
 @dataclass(frozen=True)
 class Baked:
     """A baked image: ``digest`` is that of its agent's bundle, ``base`` the id of the image it was made from.
@@ -74,7 +78,7 @@ def choose(
     fitting = [each for each in found if each.image.architecture == architecture and each.is_from(setting)]
     for each in fitting:
         if each.digest in digests:
-            return each, f"baked from {each.base_name} ({each.base}) with this transfer agent"
+            return each, f"{FROM} {each.base_name} ({each.base}) with this transfer agent"
     if fitting:
         return None, f"configured live: {fitting[0].id}, baked from it, has another transfer agent; {_PLAYBOOK}"
     return None, f"configured live: this deployment has no image for {architecture} that was baked from it; {_PLAYBOOK}"

@@ -7,6 +7,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 
+from .. import reaping
 from . import aws, things
 from .context import Run
 from .errors import KeeperError
@@ -112,7 +113,8 @@ def _look(run: Run, places: list[Place]) -> _Look:
                 look.errors.append(failure)
     seen = {thing.id for thing in found}
     known = [thing for thing in run.temporaries.all() if thing.id not in seen]
-    wanted = [thing for thing in found + known if not thing.held and thing.state not in things.GOING]
+    ours = [thing for thing in found + known if not reaping.is_forged(thing.kind, thing.tags, thing.created)]
+    wanted = [thing for thing in ours if not thing.held and thing.state not in things.GOING]
     look.found = [thing for thing in wanted if not run.temporaries.was_handed_over(thing.id)]
     look.stopping = any(thing.kind == "instance" and thing.state in things.GOING for thing in found)
     return look

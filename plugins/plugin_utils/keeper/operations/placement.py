@@ -46,7 +46,7 @@ def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         request = _request(context, arguments)
         picture = _picture(context, account.id, str(arguments["site"]["region"]), request)
         images, why_image = _images(context, picture, arguments, request)
-        _check_agent(context, images)
+        _check_agent(context, images, why_image)
         placed = place(picture, replace(request, images=images))
     reasons = [{"subject": f"account {account.id}", "decision": "chosen", "reason": why}]
     image = images[placed.candidates[0].architecture]
@@ -132,9 +132,15 @@ def _check_way(context: Context, account: Account) -> None:
         raise KeeperError("NoInstanceProfile", message, "group_vars/all/accounts.yml says what it holds.")
 
 
-def _check_agent(context: Context, images: Mapping[str, Image]) -> None:
-    """Raises KeeperError for an image that is known to lack the agent that Session Manager ends at."""
-    lacking = [each.id for each in images.values() if each.owner == _DEBIAN]
+def _check_agent(context: Context, images: Mapping[str, Image], why: Mapping[str, str]) -> None:
+    """Raises KeeperError for an image that is known to lack the agent that Session Manager ends at.
+
+    Baking adds the transfer agent alone.
+    """
+    from_debian = f"{baked.FROM} {_DEBIAN}/"
+    lacking = [
+        each.id for name, each in images.items() if each.owner == _DEBIAN or why.get(name, "").startswith(from_debian)
+    ]
     if context.settings.worker_connection is Way.SESSION_MANAGER and lacking:
         message = f"{lacking[0]} is an image of Debian's own, which has no amazon-ssm-agent: Session Manager needs it."
         raise KeeperError("NoAgent", message, "Name an image that has it in mayfly_worker_image.")

@@ -101,8 +101,15 @@ def _look(
             failed.append(_failure({"kind": kind, "account": place[0], "region": place[1]}, error))
             continue
         free = [each for each in listed if not each.held and each.state not in things.GOING]
-        found += [(each, reaping.judge(each.tags, each.created, now, rule)) for each in free]
+        found += [(each, _judge(each, now, rule)) for each in free]
     return found
+
+
+def _judge(thing: Thing, now: datetime, rule: reaping.Rule) -> reaping.Verdict:
+    if reaping.is_forged(thing.kind, thing.tags, thing.created):
+        log.warning("%s is older than the run that its tags name: it is left alone", thing)
+        return reaping.Verdict(False, "older than the run that its tags name")
+    return reaping.judge(thing.tags, thing.created, now, rule)
 
 
 def _remove(context: Context, doomed: Iterable[Thing], rule: reaping.Rule, failed: list[dict[str, Any]]) -> set[Thing]:

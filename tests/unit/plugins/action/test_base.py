@@ -251,6 +251,26 @@ class TestAsking:
         assert asked(keeper, monkeypatch)["error_code"] == code
         assert (len(keeper.calls), keeper.replaced) == (1, 0)
 
+    @pytest.mark.parametrize(
+        ("name", "more", "refused"),
+        [
+            ("deployment", {}, True),
+            ("accounts", {}, True),
+            ("worker_connection", {"mayfly_resource": {"id": "i-1"}}, True),
+            ("lease", {"mayfly_resource": {"id": "i-1"}}, True),
+            ("lease", {}, False),  # what reaps has no resource that it could be about
+            ("restore_point", {"mayfly_resource": {"id": "i-1"}}, False),  # the task's own arguments say it
+        ],
+    )
+    def test_refuses_what_only_the_keeper_reads_and_cannot_be_read(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, more: dict[str, Any], refused: bool
+    ) -> None:
+        keeper = Keeper({})
+        result = asked(keeper, monkeypatch, variables={f"mayfly_{name}": "{{ gone }}", **more})
+        assert (result.get("error_code") == "BadSetting") is refused
+        assert (f"mayfly_{name}: 'gone' is undefined" in result.get("msg", "")) is refused
+        assert len(keeper.calls) == (0 if refused else 1)
+
     def test_has_a_keeper_that_is_gone_replaced_and_does_nothing_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
         keeper = Keeper(GONE)
         assert asked(keeper, monkeypatch)["error_code"] == "KeeperGone"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,6 +78,22 @@ class TestTheSweep:
         clients = Clients()
         assert sweep(Temporaries(Journal(tmp_path)), clients) == []
         assert clients.made == {}
+
+    def test_leaves_a_snapshot_that_is_older_than_the_run_that_its_tags_name(self, things: Temporaries) -> None:
+        entries = [
+            {
+                "SnapshotId": name,
+                "StartTime": datetime(2026, 11, day, 12, tzinfo=UTC),
+                "Tags": tags(mayfly__run="20261125T110000Z-abcdef", mayfly__temporary="true"),
+            }
+            for name, day in (("snap-somebodys", 24), ("snap-ours", 25))
+        ]
+        clients = Clients(lambda: Ec2(things={"describe_snapshots": entries}))
+        run: Any = SimpleNamespace(
+            id="20261125T110000Z-abcdef", temporaries=things, clients=clients, may_still_make=lambda: False
+        )
+        ending.sweep_run(run, 0)
+        assert set(clients.made[ACCOUNT, REGION].ids("delete_snapshot")) == {"snap-ours"}
 
     def test_removes_what_is_found_and_looks_twice_more(self, things: Temporaries) -> None:
         clients = account_with(volume())

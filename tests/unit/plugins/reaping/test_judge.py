@@ -204,3 +204,21 @@ def test_nothing_without_both_tags_and_every_verdict_has_a_reason(
         assert tags["mayfly:deployment"] == "ours"
         assert tags["mayfly:temporary"] == "true"
         assert "mayfly:keep" not in tags
+
+
+@pytest.mark.parametrize(
+    ("kind", "run", "age", "forged"),
+    [
+        ("snapshot", "20261125T110000Z-abcdef", timedelta(hours=2, seconds=1), True),
+        ("snapshot", "20261125T110000Z-abcdef", timedelta(hours=2), False),  # a clock that is an hour ahead
+        ("snapshot", "20261125T110000Z-abcdef", timedelta(0), False),
+        ("snapshot", "of-no-time", timedelta(days=9), False),
+        ("volume", "20261125T110000Z-abcdef", timedelta(days=9), False),  # only snapshots can be tagged by a worker
+        ("snapshot", "20261125T110000Z-abcdef", None, False),
+    ],
+)
+def test_a_snapshot_that_is_older_than_its_run_is_none_of_it(
+    kind: str, run: str, age: timedelta | None, forged: bool
+) -> None:
+    created = None if age is None else NOW - age
+    assert reaping.is_forged(kind, {**DEAD, "mayfly:run": run}, created) is forged

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import baked
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context import Context, Run
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations.placement import plan
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations.placement import _check_agent, plan
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.errors import PlacementError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.picture import Endpoint, Picture
@@ -220,6 +223,15 @@ class TestSessionManager:
         with pytest.raises(KeeperError, match="no amazon-ssm-agent") as raised:
             planning.plan(settings=self.SETTINGS)
         assert "mayfly_worker_image" in raised.value.remedy
+
+    @pytest.mark.parametrize(("owner", "lacks"), [("136693071363", True), ("444455556666", False)])
+    def test_an_image_that_was_baked_from_debians_own_is_refused(self, owner: str, lacks: bool) -> None:
+        """Baking adds the transfer agent alone."""
+        context: Any = SimpleNamespace(settings=Settings.from_call(self.SETTINGS))
+        images = {"x86_64": replace(IMAGES["x86_64"], owner=ACCOUNT)}
+        why = {"x86_64": f"{baked.FROM} {owner}/debian-12 (ami-0) with this transfer agent"}
+        with pytest.raises(KeeperError, match="no amazon-ssm-agent") if lacks else nullcontext():
+            _check_agent(context, images, why)
 
     def refused(self, folder: Path, **more: Any) -> KeeperError:
         with pytest.raises(KeeperError) as raised:

@@ -256,3 +256,15 @@ def test_protection_is_lifted_from_what_is_removed_alone(tmp_path: Path) -> None
     result = sweep(tmp_path, Accounts(a111122223333a=ec2))
     assert ids(result["reaped"]) == ["i-dead"]
     assert protected == {"i-live", "i-other"}
+
+
+def test_a_snapshot_that_is_older_than_the_run_of_its_tags_is_left(tmp_path: Path) -> None:
+    made = datetime.now(UTC) - timedelta(days=3)
+    entries = [
+        {"SnapshotId": name, "State": "completed", "StartTime": made, "Tags": ours(mayfly__run=run)}
+        for name, run in (("snap-forged", "20991125T110000Z-abcdef"), ("snap-ours", "20261101T110000Z-abcdef"))
+    ]
+    ec2 = Ec2(things={"describe_snapshots": entries})
+    result = sweep(tmp_path, Accounts(**{f"a{ACCOUNT}": ec2}))
+    assert ec2.ids("delete_snapshot") == ["snap-ours"]
+    assert result["kept"] == 1
