@@ -177,16 +177,17 @@ class Attempts:
         self._key = resource_key
         self._readers = readers
 
-    def newest(self, points: Collection[str], ends: datetime) -> Attempt | None:
+    def newest(self, points: Collection[str], point: str, ends: datetime) -> Attempt | None:
         """What the newest has left, as far as all that it has put is there; None when there is none to go on from.
 
-        ``points``: ids of the restore points that are listed, whose attempts are over. ``ends``: when whoever goes on
-        from it has sent its last request, by the store's clock.
+        ``points``: ids of the restore points that are listed; attempts at older ones are over, but for those at
+        ``point``, the one that is to be made. ``ends``: when whoever goes on from it has sent its last request, by the
+        store's clock.
         """
-        prefix, found = layout.attempts_prefix(self._name), []
+        prefix, found, over = layout.attempts_prefix(self._name), [], max(points, default="")
         for each in self._store.list(prefix):
             parsed = layout.parse_attempt(each.key.removeprefix(prefix))
-            if parsed is not None and parsed[0] not in points:
+            if parsed is not None and (parsed[0] > over or parsed[0] == point):
                 found.append(_Listed(each.key, parsed[:2], parsed[2], each.modified))
         found.sort(key=attrgetter("attempt", "number"))
         attempts = [list(notes) for _, notes in groupby(found, attrgetter("attempt"))]

@@ -29,7 +29,7 @@ from .ebs import NotComparable
 from .errors import AgentError
 from .job import BackupJob, JobVolume
 from .locking import PointLock, extend_locks, lock_of, why_not_shared
-from .objects import ObjectExists, ObjectStore
+from .objects import LockedOtherwise, ObjectExists, ObjectStore
 from .parents import END, Leaf, Parent, ParentDamaged, ParentPoint, read_parent, record_for, why_not_changes
 from .pipeline import ordered, pools
 from .repository import layout, repository
@@ -105,13 +105,14 @@ class _Way:
 
 @dataclass(frozen=True)
 class _Means:
-    """What all volumes are backed up with, and those that are ``done``."""
+    """What all volumes are backed up with, those that are ``done``, and those that share what ``attempt`` has put."""
 
     readers: Executor
     writers: Executor
     notes: Notes
     attempt: Attempt | None
     done: list[Part] = field(default_factory=list)
+    resumed: set[str] = field(default_factory=set)
 
 
 class Backup:
@@ -149,33 +150,43 @@ class Backup:
         if job.lock:
             self._lock = lock_of(job.lock, window.began, parent[0] if parent else None)
         with pools(self._status.progress, read=job.concurrency, write=UPLOADS_AT_ONCE) as (readers, writers):
-            found = Attempts(self._store, job.name, job.resource_key, readers).newest(points, window.ends)
-            if found and job.lock and found.lock_mode not in (None, job.lock.mode):
+            point = layout.point_id(job.restore_point_time, job.run)
+            found = Attempts(self._store, job.name, job.resource_key, readers).newest(points, point, window.ends)
+            if found and job.lock and found.lock_mode != job.lock.mode:
                 found = None
             notes = Notes(
                 self._store,
                 job.name,
                 job.resource_key,
-                layout.point_id(job.restore_point_time, job.run),
+                point,
                 found.began if found else window.began,
                 clock=self._status.progress.clock,
                 every=self._notes_every,
                 lock=self._lock.objects if self._lock else None,
             )
-            means = _Means(readers, writers, notes, found)
-            for volume in job.volumes:
-                means.done.append(Part(self._volume(volume, parent, why, means), END))
-            records = tuple(each.record for each in means.done)
-            manifest = self._manifest(records)
-            # What an earlier attempt has put was locked for less.
-            if self._lock and (self._lock.extends or found):
-                self._status.stage("Extending locks")
-                extend_locks(self._store, manifest, job.resource_key, self._lock.objects, self._at_once(readers))
+            try:
+                manifest = self._backed_up(parent, why, _Means(readers, writers, notes, found))
+            except LockedOtherwise as error:
+                why = f"what it would share is locked in mode {error.mode}"
+                # What was backed up in full has put all that it stands on.
+                manifest = self._backed_up(None, why, _Means(readers, writers, notes, found if parent else None))
         self._status.stage("Committing")
         key, digest = repository.commit(
             self._store, manifest, job.resource_key, self._lock.point if self._lock else None
         )
         return _result(manifest, key, digest)
+
+    def _backed_up(self, parent: ParentPoint | None, why: str, means: _Means) -> Manifest:
+        """What is to be committed, when all that it refers to is locked as it must be; raises LockedOtherwise."""
+        job = self._job
+        for volume in job.volumes:
+            means.done.append(Part(self._volume(volume, parent, why, means), END))
+        manifest = self._manifest(tuple(each.record for each in means.done))
+        # What an earlier attempt has put was locked for less.
+        if self._lock and ((parent and self._lock.extends) or means.resumed):
+            self._status.stage("Extending locks")
+            extend_locks(self._store, manifest, job.resource_key, self._lock.objects, self._at_once(means.readers))
+        return manifest
 
     def _check(self, points: Mapping[str, str]) -> dict[str, object] | None:
         """What would fail at the end fails before anything is read: a manifest of empty volumes is sealed.
@@ -290,7 +301,8 @@ class Backup:
             if keeps:
                 _share(keeps, read_until, leaf.position, writer)
                 read_until = leaf.position + 1
-            _add(leaf, entries, writer)
+            if _add(leaf, entries, writer) or resumed:
+                means.resumed.add(name)
             if means.notes.due:
                 means.notes.write([*means.done, Part(record(writer.so_far()), leaf.position + 1)])
         if keeps:
@@ -398,11 +410,12 @@ def _share(parent: Parent, first: int, end: int, writer: VolumeWriter) -> None:
         writer.share(level, position, node)
 
 
-def _add(leaf: Leaf, entries: dict[int, Entry], writer: VolumeWriter) -> None:
-    """A leaf of the new tree: the parent's own, or an earlier attempt's, when nothing in it is another."""
+def _add(leaf: Leaf, entries: dict[int, Entry], writer: VolumeWriter) -> bool:
+    """A leaf of the new tree: the parent's own, or an earlier attempt's (True), when nothing in it is another."""
     for known in (leaf, leaf.earlier):
         if known is not None and known.node is not None and entries == known.entries:
             writer.share(0, leaf.position, known.node)
-            return
+            return known is not leaf
     for index in sorted(entries):
         writer.add(entries[index])
+    return False

@@ -20,6 +20,7 @@ from .marking import Point
 from .objects import ObjectExists, ObjectNotFound, ObjectStore
 from .pipeline import Uploads, ordered
 from .repository import layout
+from .repository.damaged import damaged_objects
 from .repository.manifest import VolumeRecord, seal_value
 from .repository.packs import Location, PackReader, PackWriter
 from .repository.repository import write_once
@@ -50,7 +51,8 @@ class Compaction:
         self._store = store
         self._chosen = chosen
         self._points = sparse.points
-        self._packs = frozenset(sparse.packs)
+        #: Ids of the packs that are written anew.
+        self.packs = frozenset(sparse.packs)
         self._readers = readers
         self._uploads = Uploads(writers, UPLOADS_AT_ONCE)
         self._pack = PackWriter(chosen.resource, chosen.key)
@@ -64,7 +66,14 @@ class Compaction:
 
     def run(self) -> None:
         """Do it; raises AgentError."""
-        for point in self._points if self._packs else ():
+        # What is known to be damaged cannot be moved, and would keep others from it after much was put for nothing.
+        name = self._chosen.resource
+        damaged = damaged_objects(self._store, name, self._chosen.key) if self.packs else frozenset()
+        if damaged is None:  # a mark cannot be read
+            self.packs = frozenset()
+            return
+        self.packs = frozenset(each for each in self.packs if layout.pack_key(name, each) not in damaged)
+        for point in self._points if self.packs else ():
             try:
                 changed = self._volumes(point)
             except AgentError as error:
@@ -119,7 +128,7 @@ class Compaction:
         return opened.node if children == list(opened.children) else tree.writer.inner(opened.level, children)
 
     def _leaf(self, tree: _Tree, opened: Opened) -> Node:
-        leaving = [each for each in opened.entries if each.location.pack in self._packs]
+        leaving = [each for each in opened.entries if each.location.pack in self.packs]
         if not leaving:
             return opened.node
         new = (each for each in leaving if (each.location.pack, each.location.frame) not in self._moved)

@@ -4,7 +4,7 @@
 New packs and nodes are put with a lock, and the manifest last, with one that ends no later. What is shared with the
 parent is extended before that, unless the parent's manifest says that it is locked for long enough. So that not every
 backup has to extend all, objects are locked for a while longer than points: until that has passed, what is shared
-needs nothing.
+needs nothing. What turns out to be locked in another mode then cannot be shared at all.
 
 Memory: about 100 bytes for each pack and each node of a volume whose locks are extended.
 """
@@ -65,7 +65,10 @@ def lock_of(wanted: LockJob, began: datetime, parent: Manifest | None) -> PointL
 
 
 def why_not_shared(wanted: LockJob | None, parent: Manifest | None) -> str:
-    """Why nothing may be shared with a parent, "" when it may: the mode of a lock does not change."""
+    """Why nothing may be shared with a parent, "" when it may: the mode of a lock does not change.
+
+    What a parent without a lock stands on may be locked all the same, of which extend_locks tells.
+    """
     if wanted is None or parent is None or parent.lock_mode in (None, wanted.mode):
         return ""
     return f"the parent is locked in mode {parent.lock_mode}"
@@ -74,7 +77,7 @@ def why_not_shared(wanted: LockJob | None, parent: Manifest | None) -> str:
 def extend_locks(store: ObjectStore, manifest: Manifest, resource_key: bytes, lock: Lock, each: Each) -> None:
     """Lock all that a manifest refers to, at least until then. ``each`` makes many requests at once.
 
-    Raises AgentError; of what is gone ObjectNotFound.
+    Raises AgentError; of what is gone ObjectNotFound, and LockedOtherwise.
     """
     for _ in each(lambda key: store.extend_lock(key, lock), _objects(store, manifest, resource_key)):
         pass

@@ -35,6 +35,14 @@ class ObjectChanged(AgentError):
         self.key = key
 
 
+class LockedOtherwise(AgentError):
+    """An object is locked in another mode than is wanted, which S3 does not change."""
+
+    def __init__(self, key: str, mode: str) -> None:
+        super().__init__("LockedOtherwise", f"The object {key} is locked in mode {mode} already.")
+        self.mode = mode
+
+
 @dataclass(frozen=True)
 class ObjectInfo:
     """An object in a list; ``size`` in bytes, ``modified`` by the store's clock.
@@ -108,7 +116,7 @@ Named = tuple[str, str | None]
 
 
 class ObjectStore(Protocol):
-    """Keys are relative to the repository's prefix. Anything but the three errors above is raised as AgentError."""
+    """Keys are relative to the repository's prefix. Anything but the four errors above is raised as AgentError."""
 
     def get(self, key: str) -> Stored:
         """The whole object; raises ObjectNotFound."""
@@ -150,5 +158,5 @@ class ObjectStore(Protocol):
     def extend_lock(self, key: str, lock: Lock) -> None:
         """Lock the newest version of it at least until then; raises ObjectNotFound.
 
-        Raises AgentError AccessDenied for one that is locked for less in another mode.
+        Raises LockedOtherwise for one that is locked in another mode, however long.
         """

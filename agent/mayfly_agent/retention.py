@@ -82,7 +82,7 @@ class Retention:
                 self._status.stage(f"Compacting {chosen.resource.path}")
                 compaction = Compaction(self._store, chosen, sparse, readers, writers)
                 compaction.run()
-                sweep.swept.packs_rewritten = len(sparse.packs)
+                sweep.swept.packs_rewritten = len(compaction.packs)
                 sweep.swept.points_damaged = compaction.damaged
         except AgentError as error:
             if error.code in OF_ALL:

@@ -28,6 +28,7 @@ from .objects import (
     IfNoneMatch,
     Kept,
     Lock,
+    LockedOtherwise,
     Named,
     ObjectChanged,
     ObjectExists,
@@ -244,7 +245,7 @@ class S3Objects:
         return Lock(until, answer.get("ObjectLockMode", "")) if until else None
 
     def extend_lock(self, key: str, lock: Lock) -> None:
-        """As ObjectStore says, by one request; S3 refuses it of what is locked for longer already."""
+        """As ObjectStore says, by one request; S3 refuses it of what is locked for longer or otherwise already."""
         asked = {"Mode": lock.mode, "RetainUntilDate": lock.until}
         named = {"Key": self._prefix + key, **self._common}
         try:
@@ -254,8 +255,13 @@ class S3Objects:
                 raise
 
     def _is_locked(self, key: str, wanted: Lock) -> bool:
+        """For as long and in that mode; raises LockedOtherwise."""
         found = self.lock(key, None)
-        return bool(found and found.until and wanted.until and found.until >= wanted.until)
+        if not (found and found.until and wanted.until):
+            return False
+        if found.mode != wanted.mode:
+            raise LockedOtherwise(key, found.mode)
+        return found.until >= wanted.until
 
     def kept(self) -> Kept:
         """What the bucket keeps beside objects; raises AgentError."""

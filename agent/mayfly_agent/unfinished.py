@@ -7,7 +7,8 @@ long as a run lasts: a list that is made later than that is not G old before the
 would delete by it finds what the run has committed. So the lists are read first here, and a pack in any is left alone.
 
 Younger than every manifest are the packs of writers that have not committed: it is these that are looked at, and of
-those that go on at the same time, a use does no harm.
+those that go on at the same time, a use does no harm. Blocks are taken over unread, so a pack that a mark names as
+damaged is left alone, and one of the newest manifest's own second, which may be its.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .objects import ObjectInfo, ObjectNotFound, ObjectStore
 from .pipeline import ordered
 from .repository import layout
 from .repository.condemned import read_condemned
+from .repository.damaged import damaged_objects
 from .repository.layout import ResourceName
 from .repository.marks import read_marks
 from .repository.packs import Listed, Location, PackReader
@@ -58,12 +60,16 @@ class Unfinished:
             if error.code not in _NOT_READ:
                 raise
             return  # what is condemned is not known, so nothing is used again
+        damaged = damaged_objects(self._store, self._resource, self._key)
+        if damaged is None:
+            return
         manifests = set(points)
         listed = self._store.list(layout.points_prefix(self._resource))
         newest: datetime | None = max((each.modified for each in listed if each.key in manifests), default=None)
         packs, _nodes = layout.objects_prefixes(self._resource)
-        young = (each for each in self._store.list(packs) if newest is None or each.modified >= newest)
-        wanted = ((each, pack) for each in young if (pack := self._pack(each.key)) and pack not in condemned)
+        young = (each for each in self._store.list(packs) if newest is None or each.modified > newest)
+        good = (each for each in young if each.key not in damaged)
+        wanted = ((each, pack) for each in good if (pack := self._pack(each.key)) and pack not in condemned)
         for held in ordered(readers, lambda each: self._held(*each), wanted, _AT_ONCE):
             for each in held:
                 self._found[each.volume_id, each.index, each.digest] = each.location

@@ -214,6 +214,11 @@ _REPOSITORY = (
     ),
     Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS, "s3:DeleteObject"), _OBJECTS),
     Right(
+        "Leave no version of what the store is tried with",
+        ("s3:DeleteObjectVersion",),
+        ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*checks/*",),
+    ),
+    Right(
         "Leave no version of what tests the repository",
         ("s3:DeleteObjectVersion",),
         ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}checks/*",),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,19 @@ class Site:
         """The reference snapshot of each volume of a host."""
         words = ("describe-snapshots", "--owner-ids", "self", "--filters", "Name=tag-key,Values=mayfly:reference")
         found = self.lab.aws("ec2", *words, profile="production", region=region)
-        resource = host.rpartition("_")[2]
-        ours = [each for each in found["Snapshots"] if resource in json.dumps(each["Tags"])]
+        wanted = {"mayfly:resource": host.rpartition("_")[2], "mayfly:repository": self.repository}
+        tags = [({tag["Key"]: tag["Value"] for tag in each["Tags"]}, each) for each in found["Snapshots"]]
+        ours = [each for carried, each in tags if wanted.items() <= carried.items()]
         assert len({each["VolumeId"] for each in ours}) == len(ours), "a volume has two reference snapshots"
         return {each["VolumeId"]: each["SnapshotId"] for each in ours}
+
+    @cached_property
+    def repository(self) -> str:
+        """The id of the repository that the lab's settings name; tests have others beside it."""
+        setting = self.seed["repository"]
+        place = f"s3://{setting['bucket']}/{setting['prefix']}/repository.json"
+        identity: str = json.loads(self.lab.exec("aws", "--profile", "backup", "s3", "cp", place, "-"))["id"]
+        return identity
 
     def points(self, host: str) -> list[str]:
         """Ids of a host's restore points, newest first."""

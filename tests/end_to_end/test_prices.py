@@ -12,7 +12,7 @@ from .conftest import Site, faulty
 
 pytestmark = pytest.mark.timeout(300)
 TYPES = ["m5.large", "c5.large", "c6a.large"]  # the dearest first
-ROW = re.compile(r"^\s*\"?\s*\d+  \d{12} +(\S+) +(spot|on-demand) +(\S+) +subnet-\S+ +ami-\S+ +([0-9.]*)", re.M)
+ROW = re.compile(r"^\s*\"?\s*\d+  \d{12} +(\S+) +(spot|on-demand) +(\S+) +subnet-\S+ +ami-\S+ *([0-9.]*)", re.M)
 
 
 def placed(site: Site, settings: Any, **more: Any) -> tuple[list[tuple[str, str, float]], str]:

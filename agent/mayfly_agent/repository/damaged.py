@@ -74,6 +74,12 @@ def read_damage(store: ObjectStore, resource: ResourceName, resource_key: bytes,
     return _sum(_read(store, resource_key, each.key) for each in found)
 
 
+def damaged_objects(store: ObjectStore, resource: ResourceName, resource_key: bytes) -> frozenset[str] | None:
+    """Keys of all objects of a resource that marks name; None when one of the marks cannot be read."""
+    said = [_known(store, resource_key, each.key) for each in store.list(layout.damaged_prefix(resource))]
+    return None if None in said else frozenset(key for each in said if each for key in each.objects)
+
+
 def unreadable_marks(store: ObjectStore, resource: ResourceName, resource_key: bytes) -> Iterator[str]:
     """Keys of the marks of damage of a resource that were changed, or that this version does not understand."""
     for each in store.list(layout.damaged_prefix(resource)):

@@ -12,6 +12,7 @@ from mayfly_agent.objects import (
     IfMatch,
     IfNoneMatch,
     Lock,
+    LockedOtherwise,
     Named,
     ObjectChanged,
     ObjectExists,
@@ -34,6 +35,7 @@ class MemoryObjects:
     """As the protocol ObjectStore says; ``puts`` are the keys written, ``lists`` the prefixes listed, in order."""
 
     def __init__(self) -> None:
+        self.now = NOW
         self.objects: dict[str, bytes] = {}
         self.puts: list[str] = []
         self.lists: list[str] = []
@@ -94,11 +96,11 @@ class MemoryObjects:
         self.body(key)
         self.extended.append(key)
         found = self.locks.get(key)
-        if found is not None and found.until is not None and lock.until is not None:
+        if found is not None and found.until is not None and lock.until is not None and found.until > self.now:
+            if found.mode != lock.mode:
+                raise LockedOtherwise(key, found.mode)
             if found.until >= lock.until:
                 return
-            if found.mode != lock.mode:
-                raise AgentError("AccessDenied", f"{key} is locked in mode {found.mode}.")
         self.locks[key] = lock
 
 

@@ -229,6 +229,34 @@ def test_what_was_noted_down_before_a_rotation_is_not_taken_over(case: Case) -> 
     assert counts(repository.read_manifest(case.store, made["manifest_key"], keys)) == (8, 0)
 
 
+def test_an_attempt_is_over_with_any_later_point_but_for_its_own(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked for then of what it has put."""
+    lock = LockJob("GOVERNANCE", 30 * 86_400.0)
+    case.die("snap-0", lock=lock)
+    parent = case.next("snap-0", lock=lock)
+    asked: list[str] = []
+    read = case.store.get_range
+    monkeypatch.setattr(case.store, "get_range", lambda key, *at: asked.append(key) or read(key, *at))
+    case.store.extended.clear()
+    common = {"parent": parent.id, "lock": lock}
+    made = case.back_up(case.store, "snap-1", "snap-0", **common)
+    assert counts(made) == (4, 0)
+    assert (asked, case.store.extended) == ([], [])
+    case.store.now += timedelta(minutes=10)
+    case.points.hours = 0
+    assert counts(case.back_up(case.store, "snap-0"))[1] == 4
+
+
+def test_what_an_attempt_has_left_costs_no_lock_when_nothing_of_it_is_taken_over(case: Case) -> None:
+    lock = LockJob("GOVERNANCE", 30 * 86_400.0)
+    parent = case.next("snap-0", lock=lock)
+    case.die("snap-1", "snap-0", parent=parent.id, lock=lock)
+    case.line.snapshots["snap-2"] = {**CONTENT, 0: 99}
+    case.store.extended.clear()
+    made = case.next("snap-2", "snap-0", parent=parent.id, lock=lock)
+    assert (counts(made), case.store.extended) == ((1, 0), [])
+
+
 def test_another_volume_takes_nothing_over(case: Case) -> None:
     case.die("snap-0")
     case.points.hours += 1
@@ -268,7 +296,24 @@ def test_what_is_taken_over_is_locked_as_long_as_the_point(case: Case) -> None:
     assert all(case.store.locks[key].until >= made.lock.until for key in case.points.referenced(made.id))
 
 
-@pytest.mark.parametrize(("mode", "resumed"), [("GOVERNANCE", 0), ("COMPLIANCE", 4)])
-def test_nothing_is_taken_over_of_a_lock_of_another_mode(case: Case, mode: str, resumed: int) -> None:
-    case.die("snap-0", lock=LockJob("COMPLIANCE", 86_400.0))
+def test_a_leaf_of_an_attempt_is_locked_as_long_as_the_point_though_it_has_no_block_of_it(case: Case) -> None:
+    """The attempt has put a leaf without the block that is gone; the second parent's locks are for long enough."""
+    first = case.next("snap-0")
+    second = case.next("snap-0", "snap-0", parent=first.id, lock=LockJob("GOVERNANCE", 30 * 86_400.0))
+    case.line.snapshots["snap-2"] = {index: number for index, number in CONTENT.items() if index}
+    lock = LockJob("GOVERNANCE", 86_400.0)
+    case.points.hours += 1
+    case.die("snap-2", "snap-0", notes=1, parent=first.id, lock=lock)
+    case.store.now += DAY
+    made = case.next("snap-2", "snap-0", parent=second.id, lock=lock)
+    assert counts(made) == (0, 0)
+    assert made.objects_lock is not None
+    assert all(case.store.locks[key].until >= made.objects_lock.until for key in case.points.referenced(made.id))
+
+
+@pytest.mark.parametrize(("before", "resumed"), [(None, 0), ("COMPLIANCE", 0), ("GOVERNANCE", 4)])
+def test_nothing_is_taken_over_of_a_lock_of_another_mode(case: Case, before: str | None, resumed: int) -> None:
+    """Nor without one: it may have shared what is locked otherwise."""
+    mode = "GOVERNANCE"
+    case.die("snap-0", lock=LockJob(before, 86_400.0) if before else None)
     assert counts(case.next("snap-0", lock=LockJob(mode, 86_400.0)))[1] == resumed

@@ -16,7 +16,7 @@ from mayfly_agent.repository import layout, repository
 from mayfly_agent.repository.manifest import open_with_value
 from mayfly_agent.status import Status
 
-from tests.unit.agent.lines import KEY, NAME, Content, Line, Points, flipped, volume
+from tests.unit.agent.lines import KEY, NAME, Content, Line, Points, blocks, flipped, volume
 from tests.unit.agent.memory import Killed
 from tests.unit.agent.retention import sweeps
 from tests.unit.agent.retention.aging import AgingObjects, Client, StoreClock
@@ -202,6 +202,23 @@ def test_damage_at_the_target_is_not_shared(source: tuple[AgingObjects, dict[str
     assert done["points_copied"] == 1
     target.objects.pop(layout.point_key(NAME, ids[0]))
     assert sweeps.held(target)[ids[1]] == digests(contents)[ids[1]]
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_block_that_is_known_to_be_damaged_at_the_target_is_copied_anew(later: bool, tmp_path: Path) -> None:
+    """Its pack is of the newest manifest's second, or (``later``) it looks younger, and the mark says it alone."""
+    store, target = new_store(), new_store()
+    points, line = Points(store, tmp_path), Line({"snap-0": {0: 1, 1: 2}, "snap-1": {0: 1, 1: 3}})
+    first = points.make(line, volume("snap-0"))
+    second = points.make(line, volume("snap-1", "snap-0"), parent=first.id)
+    copy(store, target, tmp_path, first.id)
+    (pack,) = keys_of(target, "packs")
+    target.objects[pack] = flipped(target.objects[pack], 60)
+    there = Points(target, tmp_path, TARGET)
+    assert there.check()["marks"] == 1
+    target.modified[pack] += later * SECOND
+    assert copy(store, target, tmp_path, second.id)["blocks_reused"] == 0
+    assert there.restored(second.id) == blocks(line.snapshots["snap-1"])
 
 
 def test_one_repository_is_not_copied_to_itself(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mayfly_agent.blocks import BLOCK_SIZE
 from mayfly_agent.errors import AgentError
 from mayfly_agent.job import LockJob
 from mayfly_agent.locking import lock_repository
@@ -101,6 +102,29 @@ def test_nothing_is_shared_with_a_point_of_another_mode(site: Site) -> None:
     assert (point.volumes[0].method, point.volumes[0].reason) == ("full", "the parent is locked in mode GOVERNANCE")
     assert point.lock_mode == "COMPLIANCE"
     site.check()
+
+
+@pytest.mark.parametrize("days", [1, 90])
+def test_what_a_point_without_a_lock_shares_may_be_locked_in_another_mode(site: Site, days: int) -> None:
+    """Then the backup begins anew in full, whether that lock is the longer one or not; the next shares again."""
+    site.back_up()
+    site.back_up(lock=None)
+    lock = LockJob("COMPLIANCE", days * 86_400)
+    point = site.points.manifest(site.back_up(lock=lock))
+    (record,) = point.volumes
+    assert (record.method, record.reason) == ("full", "what it would share is locked in mode GOVERNANCE")
+    assert (point.parent, record.blocks_stored, record.bytes_read) == (None, 3, 3 * BLOCK_SIZE)
+    assert site.points.manifest(site.back_up(lock=lock)).volumes[0].method == "changed"
+    site.check()
+
+
+def test_what_is_locked_no_longer_can_be_locked_in_another_mode(site: Site) -> None:
+    site.back_up()
+    site.store.now += 40 * DAY
+    site.back_up(lock=None)
+    point = site.points.manifest(site.back_up(lock=LockJob("COMPLIANCE", 86_400)))
+    assert (point.volumes[0].method, point.volumes[0].blocks_stored) == ("changed", 1)
+    assert {site.store.locks[key].mode for key in site.points.referenced(point.id)} == {"COMPLIANCE"}
 
 
 def test_what_is_gone_cannot_be_locked_and_no_point_is_made(site: Site) -> None:

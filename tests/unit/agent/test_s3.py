@@ -18,7 +18,16 @@ from botocore.credentials import Credentials
 from mayfly_agent.clients import CONFIG, client_of, session_of
 from mayfly_agent.credentials import FileCredentials
 from mayfly_agent.errors import AgentError
-from mayfly_agent.objects import IfMatch, IfNoneMatch, Lock, ObjectChanged, ObjectExists, ObjectInfo, ObjectNotFound
+from mayfly_agent.objects import (
+    IfMatch,
+    IfNoneMatch,
+    Lock,
+    LockedOtherwise,
+    ObjectChanged,
+    ObjectExists,
+    ObjectInfo,
+    ObjectNotFound,
+)
 from mayfly_agent.progress import Progress
 from mayfly_agent.quick import QuickClient, at_home
 from mayfly_agent.repository import repository
@@ -473,3 +482,12 @@ def test_a_lock_is_made_longer_and_one_that_is_longer_already_is_enough(hostile:
     with pytest.raises(AgentError, match="PutObjectRetention") as raised:
         store.extend_lock("key", Lock(until + timedelta(seconds=1), "GOVERNANCE"))
     assert raised.value.code == "AccessDenied"
+
+
+@pytest.mark.parametrize("longer", [-1, 1])
+def test_a_lock_of_another_mode_is_none_that_is_wanted(longer: int, hostile: Hostile, store: S3Objects) -> None:
+    until = datetime(2026, 12, 24, 1, 30, tzinfo=UTC)
+    held = {"x-amz-object-lock-mode": "GOVERNANCE", "x-amz-object-lock-retain-until-date": "2026-12-24T01:30:00Z"}
+    hostile.replies(s3_error(403, "AccessDenied"), Reply(200, b"", {**ABOUT, **held}))
+    with pytest.raises(LockedOtherwise, match="key is locked in mode GOVERNANCE"):
+        store.extend_lock("key", Lock(until + longer * timedelta(days=1), "COMPLIANCE"))

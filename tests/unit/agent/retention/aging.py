@@ -12,7 +12,7 @@ from mayfly_agent.errors import AgentError
 from mayfly_agent.objects import Lock, Named, ObjectInfo, ObjectNotFound, Refusals, Refused, Stored
 from mayfly_agent.progress import Clock, Progress
 
-from tests.unit.agent.memory import NOW, Condition, Killed, MemoryObjects, etag
+from tests.unit.agent.memory import Condition, Killed, MemoryObjects, etag
 
 # From when on S3 refuses what was signed (https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html):
 # the signer's clock may be 15 minutes ahead.
@@ -24,7 +24,6 @@ class AgingObjects(MemoryObjects):
 
     def __init__(self, *, versioned: bool = False) -> None:
         super().__init__()
-        self.now = NOW
         self.versioned = versioned
         self.modified: dict[str, datetime] = {}
         #: Of each key what is not current: (version, body, time); None for the body of a delete marker.

@@ -71,8 +71,9 @@ def sweep(store: AgingObjects, *remove: str, client: Any = None, share: float = 
     made = Sweep(used, chosen, "sweep", progress, live_share=share)
     sparse = made.run()
     with pools(progress, read=2, write=2) as (readers, writers):
-        Compaction(used, chosen, sparse, readers, writers).run()
-    made.swept.packs_rewritten = len(sparse.packs)
+        compaction = Compaction(used, chosen, sparse, readers, writers)
+        compaction.run()
+    made.swept.packs_rewritten, made.swept.points_damaged = len(compaction.packs), compaction.damaged
     return made.swept
 
 

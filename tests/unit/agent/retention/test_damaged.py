@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mayfly_agent.job import Chosen
 from mayfly_agent.objects import ObjectInfo, Stored
-from mayfly_agent.repository import damaged, layout, repository
+from mayfly_agent.repository import damaged, layout, packs, repository
 from mayfly_agent.repository.trees import TreeReader
 
 from tests.unit.agent.lines import KEY, NAME, Line, Points, blocks, flipped, volume
@@ -118,6 +118,25 @@ def test_a_point_that_is_made_and_marked_meanwhile_keeps_its_marks(
     assert sweep(store, first).points_deleted == [first]
     assert ids[1:] == ids[:1]
     assert marks(store).keys() == set(ids)
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_pack_that_is_known_to_be_damaged_is_not_written_anew(
+    made: tuple[Points, dict], monkeypatch: pytest.MonkeyPatch, readable: bool
+) -> None:
+    """All before the damaged block would be put in each sweep, for nothing."""
+    points, contents = made
+    first, second, third = contents
+    found = damage(points, third, 3000 if readable else 9)[third]
+    for key in () if readable else found:
+        points.store.objects[key] = b"other"
+    points.make(LINE, volume("snap-3", "snap-2"), parent=third)
+    monkeypatch.setattr(packs, "TARGET_BYTES", 1)
+    points.store.puts.clear()
+    done = sweep(points.store, first, second, share=0.9)
+    assert done.points_deleted == [first, second]
+    assert (done.packs_rewritten, done.points_damaged) == (0, [])
+    assert not [key for key in points.store.puts if "/packs/" in key or "/trees/" in key]
 
 
 def test_points_that_were_written_anew_are_damaged_as_before(made: tuple[Points, dict]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from mayfly_agent.job import Chosen, LockJob
-from mayfly_agent.objects import Lock
+from mayfly_agent.objects import Lock, LockedOtherwise
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import layout, repository
 from mayfly_agent.s3 import S3Objects
@@ -111,8 +111,9 @@ def test_the_agents_store_locks_and_sees_locks(s3: Any, locked_bucket: str) -> N
         "a": Lock(until, COMPLIANCE),
         "b": Lock(until, GOVERNANCE),
     }
-    with pytest.raises(Exception, match="object lock"):
-        store.extend_lock("b", Lock(until + timedelta(seconds=60), COMPLIANCE))
+    for seconds in (-60, 60):
+        with pytest.raises(LockedOtherwise, match="mode GOVERNANCE"):
+            store.extend_lock("b", Lock(until + timedelta(seconds=seconds), COMPLIANCE))
 
 
 def test_a_locked_backup_outlives_retention_until_the_end_of_its_lock(
