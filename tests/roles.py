@@ -17,12 +17,12 @@ import boto3
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "collections"))
-from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions  # noqa: E402
+from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions, rights  # noqa: E402
 
 _POLICY = "lab"  # the name under which `lab seed` has given them every right
 
 
-def document(role: permissions.Role, values: Mapping[str, str]) -> dict[str, Any]:
+def document(role: rights.Role, values: Mapping[str, str]) -> dict[str, Any]:
     """The policy of a role with the template's parameters filled in; raises KeyError for one that is missing.
 
     Rights that ask for a parameter are there where it is "true".

@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "collections"))
-from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions  # noqa: E402
+from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions, rights  # noqa: E402
 
 TEMPLATE = ROOT / "iam/mayfly.yaml"
 PAGE = ROOT / "docs/permissions.md"
@@ -89,7 +89,7 @@ def filled(value: Any) -> Any:
     return value
 
 
-def statement(right: permissions.Right) -> dict[str, Any]:
+def statement(right: rights.Right) -> dict[str, Any]:
     """One statement of a policy, for CloudFormation."""
     made: dict[str, Any] = {
         "Effect": "Allow",
@@ -101,7 +101,7 @@ def statement(right: permissions.Right) -> dict[str, Any]:
     return {"Fn::If": [f"Has{right.parameter}", made, {"Ref": "AWS::NoValue"}]} if right.parameter else made
 
 
-def trust(role: permissions.Role) -> dict[str, Any]:
+def trust(role: rights.Role) -> dict[str, Any]:
     """Who assumes a role."""
     if role is permissions.WORKER:
         principal: Any = {"AWS": {"Fn::GetAtt": ["RunRole", "Arn"]}}
@@ -118,7 +118,7 @@ def _assume(principal: Any, condition: Any = None) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [{**allowed, **({"Condition": condition} if condition else {})}]}
 
 
-def _where_wanted(role: permissions.Role) -> dict[str, str]:
+def _where_wanted(role: rights.Role) -> dict[str, str]:
     """The condition under which a role is made; most are always."""
     return {"Condition": _WANTED} if role is permissions.SESSION_MANAGER else {}
 
@@ -227,7 +227,7 @@ def _short(resources: tuple[str, ...]) -> list[str]:
     return [each.removeprefix("arn:${AWS::Partition}:").replace("${AWS::AccountId}", "") for each in resources]
 
 
-def _conditions(right: permissions.Right) -> Iterator[str]:
+def _conditions(right: rights.Right) -> Iterator[str]:
     if right.parameter:
         yield f"the parameter `{right.parameter}` is true"
     for operator, keys in right.condition.items():

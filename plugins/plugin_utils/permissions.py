@@ -8,11 +8,7 @@ what is there. Resources and conditions are as CloudFormation's Fn::Sub takes th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-Condition = Mapping[str, Mapping[str, Any]]
+from .rights import Condition, Right, Role
 
 READ_BLOCKS = ("ebs:ListSnapshotBlocks", "ebs:ListChangedBlocks", "ebs:GetSnapshotBlock")
 COMPARE_BLOCKS = ("ebs:ListChangedBlocks",)
@@ -56,32 +52,6 @@ _ASKED: Condition = {
     "StringEquals": {f"aws:RequestTag/{DEPLOYMENT}": "${Deployment}", f"aws:RequestTag/{TEMPORARY}": "true"}
 }
 _THROUGH_EC2: Condition = {"StringLike": {"kms:ViaService": "ec2.*.amazonaws.com*"}}
-
-
-@dataclass(frozen=True)
-class Right:
-    """Actions on resources under a condition; ``operations`` are the playbooks that need it, none for all of them.
-
-    ``parameter`` names the parameter of the template that must be true for it.
-    """
-
-    why: str
-    actions: tuple[str, ...]
-    resources: tuple[str, ...] = ("*",)
-    condition: Condition = field(default_factory=dict, hash=False)
-    operations: tuple[str, ...] = ()
-    parameter: str = ""
-
-
-@dataclass(frozen=True)
-class Role:
-    """A role of the templates: its name, who assumes it, the setting that it goes into, and what it may do."""
-
-    name: str
-    purpose: str
-    setting: str
-    assumed_by: str
-    rights: tuple[Right, ...]
 
 
 def _ec2(*kinds: str) -> tuple[str, ...]:

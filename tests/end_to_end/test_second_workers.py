@@ -31,7 +31,9 @@ def test_spot_takes_the_third_candidate_back_and_the_backup_goes_on_on_demand(ba
         first = backup.worker(backed_up.web)
         # So long a notice that nothing but the notice itself can have been noticed.
         assert backed_up.lab.run("spot", "interrupt", first, "--notice", "600").returncode == 0
+        limit = time.monotonic() + 120
         while backup.worker(backed_up.web) == first:
+            assert time.monotonic() < limit, f"{first} is not followed by another worker"
             time.sleep(0.2)
         backup.full_speed()
         code, said = backup.ended()

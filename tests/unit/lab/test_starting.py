@@ -146,7 +146,9 @@ def test_a_holder_that_could_not_be_written_down_is_ended(tmp_path, monkeypatch)
 
 def test_a_lab_that_ends_just_now_is_down(tmp_path, monkeypatch):
     with subprocess.Popen(["true"]) as ended:
+        limit = time.monotonic() + 10
         while lives(ended.pid):
+            assert time.monotonic() < limit
             time.sleep(0.01)
         monkeypatch.setattr(namespace, "first_process", lambda _: ended.pid)
         with pytest.raises(namespace.LabDown, match="is down"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import botocore.session
 import pytest
-from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions
+from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions, rights
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import policies
 from botocore import xform_name
 
@@ -48,7 +48,7 @@ ACTIONS = {
 }
 
 
-def allowed(*roles: permissions.Role) -> set[str]:
+def allowed(*roles: rights.Role) -> set[str]:
     """The actions of roles, without their services."""
     return {action.split(":")[1] for role in roles for right in role.rights for action in right.actions}
 
@@ -82,7 +82,7 @@ def test_every_right_has_its_call() -> None:
 
 @pytest.mark.parametrize("role", permissions.ROLES, ids=lambda role: role.name)
 class TestARole:
-    def test_fits_into_the_policies_of_a_role(self, role: permissions.Role) -> None:
+    def test_fits_into_the_policies_of_a_role(self, role: rights.Role) -> None:
         """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: 10,240 without white space."""
         statements = [
             {
@@ -96,7 +96,7 @@ class TestARole:
         document = json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
         assert len(document) < 10_240
 
-    def test_changes_nothing_without_a_condition_or_a_resource(self, role: permissions.Role) -> None:
+    def test_changes_nothing_without_a_condition_or_a_resource(self, role: rights.Role) -> None:
         free = [
             action
             for right in role.rights
@@ -106,7 +106,7 @@ class TestARole:
         known = r"(ec2|kms):Describe|servicequotas:Get|pricing:Get|ssmmessages:|ssm:UpdateInstanceInformation"
         assert all(re.match(known, action) for action in free), free
 
-    def test_deletes_only_what_bears_the_deployments_tag(self, role: permissions.Role) -> None:
+    def test_deletes_only_what_bears_the_deployments_tag(self, role: rights.Role) -> None:
         for right in role.rights:
             ends = re.compile("ec2:(Delete|Deregister|Terminate|Modify|Revoke|Authorize)")
             if any(ends.match(action) for action in right.actions):

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the table of permissions is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Condition = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Right:
+    """Actions on resources under a condition; ``operations`` are the playbooks that need it, none for all of them.
+
+    ``parameter`` names the parameter of the template that must be true for it.
+    """
+
+    why: str
+    actions: tuple[str, ...]
+    resources: tuple[str, ...] = ("*",)
+    condition: Condition = field(default_factory=dict, hash=False)
+    operations: tuple[str, ...] = ()
+    parameter: str = ""
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role of the templates: its name, who assumes it, the setting that it goes into, and what it may do."""
+
+    name: str
+    purpose: str
+    setting: str
+    assumed_by: str
+    rights: tuple[Right, ...]
