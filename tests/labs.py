@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+
 from tests.aws_cli import AwsCli
 
 ROOT = Path(__file__).resolve().parent.parent
 Done = subprocess.CompletedProcess[str]
+_SCHEMA = json.loads((ROOT / "docs/run-report.schema.json").read_text())
 _CLIS: dict[Path, AwsCli] = {}
 
 
@@ -96,6 +99,7 @@ class Lab:
         while (report := self._report(operation))["ended"] is None:
             assert time.monotonic() < ends, f"the keeper of {report['run']} has not ended"
             time.sleep(0.2)
+        jsonschema.validate(report, _SCHEMA, format_checker=jsonschema.FormatChecker())
         return report
 
     def _report(self, operation: str) -> dict[str, Any]:
