@@ -60,7 +60,7 @@ def test_snapshots_that_are_shared_with_the_workers_account_are_its_alone_again(
     site, where = backed_up, {"profile": "production", "region": FAR}
     seed, log = str(site.lab.state / "run/seed.json"), site.lab.state / "run/log/control.log"
     start = log.stat().st_size
-    site.lab.exec("python", "-m", "tests.roles", seed, "--shared-snapshots")
+    site.lab.exec("python", "-m", "tests.roles", seed, "backup.SharedSnapshots")
     try:
         before = set(site.references(far, FAR).values())
         done = site.lab.playbook("ec2_backup", "--limit", far, *settings(mayfly_snapshot_access="share"))

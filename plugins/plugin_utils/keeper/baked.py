@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..permissions import DEPLOYMENT, TEMPORARY, WORKER_IMAGE
+from ..permissions import WORKER_IMAGE
 from ..placement.picture import Image
+from ..rights import DEPLOYMENT, TEMPORARY
 from . import aws
 from .images import as_image, given
 

@@ -16,7 +16,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from ... import agent_bundles
-from ...permissions import DEPLOYMENT, WORKER_IMAGE
+from ...permissions import WORKER_IMAGE
+from ...rights import DEPLOYMENT
 from ...settings.model import read
 from ...settings.tags import OwnTags
 from .. import aws, baked, things
