@@ -51,6 +51,11 @@ options:
         description: Volumes that are encrypted with the key C(aws/ebs), which no other account can use.
         type: list
         elements: str
+      puts_back:
+        description:
+          - Whether a file recovery puts files back to the resource, and not to the operator's own machine alone.
+          - From a snapshot, it may do so from the backup account alone.
+        type: bool
       peers:
         description: What the worker must reach inside its VPC, such as mount targets.
         type: list

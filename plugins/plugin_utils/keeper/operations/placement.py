@@ -68,7 +68,11 @@ def _account(context: Context, arguments: dict[str, Any]) -> tuple[Account, str]
     owner = str(site["account"])
     differ = owner != backup.id
     which, why = account_for(
-        name, arguments.get("worker_account") or None, differ, tuple(site.get("aws_key_volumes") or ())
+        name,
+        arguments.get("worker_account") or None,
+        differ,
+        tuple(site.get("aws_key_volumes") or ()),
+        puts_back=bool(site.get("puts_back")),
     )
     return (backup if which == "backup" else context.owner(owner)), why
 
