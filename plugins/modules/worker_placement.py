@@ -207,6 +207,13 @@ reasons:
   returned: success
   type: list
   elements: dict
+checks:
+  description:
+    - Of a network that is checked, what is told without a worker; C(service) is a subnet or a profile of types.
+    - Each has C(service), C(check) (C(network) or C(types)), C(ok), C(seconds), C(reason) and C(remedy).
+  returned: when O(operation=worker_check)
+  type: list
+  elements: dict
 services:
   description: Name and Region of each AWS service that the worker must reach.
   returned: success

@@ -139,8 +139,18 @@ def services_in(names: Iterable[str], *, backup_account: bool) -> tuple[str, ...
     ``backup_account`` says whether it is the backup account. It can own resources as well, so only the operations that
     run nowhere else tell it from others.
     """
-    here = [OPERATIONS[name] for name in names if backup_account or OPERATIONS[name].account is not Accounts.BACKUP]
+    here = _in(names, backup_account=backup_account)
     return tuple(dict.fromkeys(service for each in here for service in each.services))
+
+
+def profiles_in(names: Iterable[str], *, backup_account: bool) -> tuple[str, ...]:
+    """All profiles of instance types of those operations, as :func:`services_in`."""
+    here = _in(names, backup_account=backup_account)
+    return tuple(dict.fromkeys(profile for each in here for _bound, profile in each.sizes))
+
+
+def _in(names: Iterable[str], *, backup_account: bool) -> list[Operation]:
+    return [OPERATIONS[name] for name in names if backup_account or OPERATIONS[name].account is not Accounts.BACKUP]
 
 
 @dataclass(frozen=True)

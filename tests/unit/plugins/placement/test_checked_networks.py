@@ -10,6 +10,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.operations import (
     OPERATIONS,
     USE_A_NETWORK,
     Service,
+    profiles_in,
     services_in,
 )
 from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.reach import has_private_name
@@ -31,6 +32,21 @@ def test_operations_that_may_run_in_an_account_need_their_services_together(
     names: list[str], backup_account: bool, services: str
 ) -> None:
     assert services_in(names, backup_account=backup_account) == tuple(services.split())
+
+
+PROFILES = [
+    (["ec2_backup", "volume_restore"], "small medium large"),
+    (["retention"], "retention_small retention_medium retention_large retention_extra_large"),
+    (["efs_index", "file_recovery_from_snapshot"], "index file_recovery"),
+]
+
+
+@pytest.mark.parametrize(("names", "profiles"), PROFILES)
+def test_the_types_that_count_are_those_of_all_sizes_of_these_operations(names: list[str], profiles: str) -> None:
+    assert profiles_in(names, backup_account=True) == tuple(profiles.split())
+    assert profiles_in([*names, "archive"], backup_account=False) == profiles_in(
+        [each for each in names if each != "retention"], backup_account=True
+    )
 
 
 def test_a_network_is_checked_for_everything_but_checks_and_images() -> None:
