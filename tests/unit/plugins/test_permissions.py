@@ -80,6 +80,18 @@ def test_every_right_has_its_call() -> None:
     assert not unused
 
 
+@pytest.mark.parametrize(
+    ("partition", "suffix"), [("aws", "amazonaws.com"), ("aws-us-gov", "amazonaws.com"), ("aws-cn", "amazonaws.com.cn")]
+)
+def test_every_arn_and_service_is_of_the_stacks_partition(partition: str, suffix: str) -> None:
+    """As CloudFormation fills the template in; KMS names the service behind a call with the partition's suffix too."""
+    text = (ROOT / "iam/mayfly.yaml").read_text()
+    filled = text.replace("${AWS::Partition}", partition).replace("${AWS::URLSuffix}", suffix)
+    assert set(re.findall(r"(?<!\^)\barn:([a-z-]+):", filled)) == {partition}
+    named = set(re.findall(r"[a-z0-9.*-]+\.amazonaws\.com[.a-z*]*", filled))
+    assert named == {f"ec2.{suffix}", "ec2.*.amazonaws.com*", "s3.*.amazonaws.com*"}
+
+
 LAUNCHES = ("ec2:RunInstances", "ec2:TerminateInstances", "ec2:CreateSecurityGroup", "ec2:CreateImage", "iam:PassRole")
 TAKES = ("ec2:CreateSnapshots", "ec2:CreateVolume", "ebs:StartSnapshot", "ebs:GetSnapshotBlock", "ebs:PutSnapshotBlock")
 STORES = ("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "kms:GenerateDataKey")

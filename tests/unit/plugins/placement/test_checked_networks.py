@@ -55,7 +55,11 @@ def test_a_network_is_checked_for_everything_but_checks_and_images() -> None:
 
 @pytest.mark.parametrize(
     ("region", "host"),
-    [("eu-central-1", "ebs.eu-central-1.amazonaws.com"), ("cn-north-1", "ebs.cn-north-1.amazonaws.com.cn")],
+    [
+        ("eu-central-1", "ebs.eu-central-1.amazonaws.com"),
+        ("us-gov-west-1", "ebs.us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", "ebs.cn-north-1.amazonaws.com.cn"),
+    ],
 )
 def test_a_service_has_a_name_that_answers_for_it(region: str, host: str) -> None:
     assert Service("ebs", region).host == host
