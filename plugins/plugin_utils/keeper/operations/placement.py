@@ -33,6 +33,7 @@ from . import operation
 
 # Publishes the default image (https://wiki.debian.org/Cloud/AmazonEC2Image/Bookworm).
 _DEBIAN = "136693071363"
+_SSM_AGENT = "amazon-ssm-agent"
 
 
 @operation("placement.plan")
@@ -166,15 +167,18 @@ def _check_way(context: Context, account: Account) -> None:
 def _check_agent(context: Context, images: Mapping[str, Image], why: Mapping[str, str]) -> None:
     """Raises KeeperError for an image that is known to lack the agent that Session Manager ends at.
 
-    Baking adds the transfer agent alone.
+    One that was baked has it when ``mayfly_image_packages`` has named it.
     """
     from_debian = f"{baked.FROM} {_DEBIAN}/"
     lacking = [
-        each.id for name, each in images.items() if each.owner == _DEBIAN or why.get(name, "").startswith(from_debian)
+        each.id
+        for name, each in images.items()
+        if each.owner == _DEBIAN or (why.get(name, "").startswith(from_debian) and _SSM_AGENT not in why[name])
     ]
     if context.settings.worker_connection is Way.SESSION_MANAGER and lacking:
-        message = f"{lacking[0]} is an image of Debian's own, which has no amazon-ssm-agent: Session Manager needs it."
-        raise KeeperError("NoAgent", message, "Name an image that has it in mayfly_worker_image.")
+        message = f"{lacking[0]} is an image of Debian's own, which has no {_SSM_AGENT}: Session Manager needs it."
+        remedy = "Name an image that has it in mayfly_worker_image, or bake one with it in mayfly_image_packages."
+        raise KeeperError("NoAgent", message, remedy)
 
 
 def _of_users(context: Context, arguments: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

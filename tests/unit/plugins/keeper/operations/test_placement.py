@@ -260,12 +260,20 @@ class TestSessionManager:
             planning.plan(settings=self.SETTINGS)
         assert "mayfly_worker_image" in raised.value.remedy
 
-    @pytest.mark.parametrize(("owner", "lacks"), [("136693071363", True), ("444455556666", False)])
-    def test_an_image_that_was_baked_from_debians_own_is_refused(self, owner: str, lacks: bool) -> None:
-        """Baking adds the transfer agent alone."""
+    @pytest.mark.parametrize(
+        ("owner", "more", "lacks"),
+        [
+            ("136693071363", "", True),
+            ("136693071363", " and postgresql-client", True),
+            ("136693071363", " and postgresql-client amazon-ssm-agent.deb", False),
+            ("444455556666", "", False),
+        ],
+    )
+    def test_an_image_that_was_baked_from_debians_own_is_refused(self, owner: str, more: str, lacks: bool) -> None:
+        """Unless its agent was installed as well."""
         context: Any = SimpleNamespace(settings=Settings.from_call(self.SETTINGS))
         images = {"x86_64": replace(IMAGES["x86_64"], owner=ACCOUNT)}
-        why = {"x86_64": f"{baked.FROM} {owner}/debian-12 (ami-0) with this transfer agent"}
+        why = {"x86_64": f"{baked.FROM} {owner}/debian-12 (ami-0) with this transfer agent{more}"}
         with pytest.raises(KeeperError, match="no amazon-ssm-agent") if lacks else nullcontext():
             _check_agent(context, images, why)
 
