@@ -13,14 +13,26 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "collections"))
-from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions, rights  # noqa: E402
+from ansible_collections.mayfly.workers.plugins.plugin_utils import (  # noqa: E402
+    permissions,
+    rights,
+    session_manager,
+)
 
 TEMPLATE = ROOT / "iam/mayfly.yaml"
 PAGE = ROOT / "docs/permissions.md"
 _HEADER = """# SPDX-License-Identifier: GPL-3.0-or-later
 # Made by tools/make_permissions.py from plugins/plugin_utils/permissions.py.
 """
+_FLAG = "^(true|false)$"
 _PARAMETERS = {
+    rights.BACKUP_ACCOUNT: ("true where this account owns the repository", None, _FLAG),
+    rights.WORKER_DEPLOYMENT: ("true where workers are launched in this account", None, _FLAG),
+    rights.PRODUCTION_ACCOUNT: (
+        "true where this account owns what is backed up, or what is restored goes to it",
+        None,
+        _FLAG,
+    ),
     "Deployment": ("Name of the installation, as mayfly_deployment", "default", "^[A-Za-z0-9-]{1,64}$"),
     "Bucket": ("Bucket of the repository", None, None),
     "Prefix": (
@@ -38,16 +50,16 @@ _PARAMETERS = {
     "SharedSnapshots": (
         "true where mayfly_snapshot_access is share: workers of this account read what other accounts share with it",
         "false",
-        "^(true|false)$",
+        _FLAG,
     ),
     "SessionManager": (
         "true where workers are reached over Session Manager: they get an instance profile then, and else none",
         "false",
-        "^(true|false)$",
+        _FLAG,
     ),
     "SessionManagerRoleName": (
         "Name of the instance profile of workers reached over Session Manager, and of its role",
-        permissions.SESSION_MANAGER.name,
+        session_manager.SESSION_MANAGER.name,
         None,
     ),
 }
@@ -106,8 +118,8 @@ def trust(role: rights.Role) -> dict[str, Any]:
     if role is permissions.WORKER:
         principal: Any = {"AWS": {"Fn::GetAtt": ["RunRole", "Arn"]}}
         return _assume(principal)
-    if role is permissions.SESSION_MANAGER:
-        return _assume({"Service": "ec2.amazonaws.com"})
+    if role is session_manager.SESSION_MANAGER:
+        return _assume({"Service": Sub("ec2.${AWS::URLSuffix}")})
     condition = {"StringEquals": {"sts:ExternalId": {"Ref": "ExternalId"}}}
     wanted = {"Fn::If": ["HasExternalId", condition, {"Ref": "AWS::NoValue"}]}
     return _assume({"AWS": {"Ref": "ControlNode"}}, wanted)
@@ -120,7 +132,7 @@ def _assume(principal: Any, condition: Any = None) -> dict[str, Any]:
 
 def _where_wanted(role: rights.Role) -> dict[str, str]:
     """The condition under which a role is made; most are always."""
-    return {"Condition": _WANTED} if role is permissions.SESSION_MANAGER else {}
+    return {"Condition": _WANTED} if role is session_manager.SESSION_MANAGER else {}
 
 
 def template() -> str:
@@ -146,13 +158,13 @@ def template() -> str:
         }
         for role in permissions.ROLES
     }
-    session_manager = _NAMES[permissions.SESSION_MANAGER.name]
+    of_profile = _NAMES[session_manager.SESSION_MANAGER.name]
     resources[_PROFILE] = {
         "Type": "AWS::IAM::InstanceProfile",
-        **_where_wanted(permissions.SESSION_MANAGER),
+        **_where_wanted(session_manager.SESSION_MANAGER),
         "Properties": {
-            "InstanceProfileName": {"Ref": f"{session_manager}Name"},
-            "Roles": [{"Ref": session_manager}],
+            "InstanceProfileName": {"Ref": f"{of_profile}Name"},
+            "Roles": [{"Ref": of_profile}],
         },
     }
     content = {
@@ -169,8 +181,11 @@ def template() -> str:
         },
         "Conditions": {
             "HasExternalId": {"Fn::Not": [{"Fn::Equals": [{"Ref": "ExternalId"}, ""]}]},
-            _WANTED: {"Fn::Equals": [{"Ref": "SessionManager"}, "true"]},
-            "HasSharedSnapshots": {"Fn::Equals": [{"Ref": "SharedSnapshots"}, "true"]},
+            **{
+                f"Has{name}": {"Fn::Equals": [{"Ref": name}, "true"]}
+                for name, (_said, _default, pattern) in _PARAMETERS.items()
+                if pattern == _FLAG
+            },
         },
         "Resources": resources,
         "Outputs": {
@@ -178,12 +193,12 @@ def template() -> str:
                 f"{name}Arn": {"Value": {"Fn::GetAtt": [name, "Arn"]}, "Description": role.setting}
                 for role in permissions.ROLES
                 for name in [_NAMES[role.name]]
-                if role is not permissions.SESSION_MANAGER
+                if role is not session_manager.SESSION_MANAGER
             },
             _PROFILE: {
-                **_where_wanted(permissions.SESSION_MANAGER),
+                **_where_wanted(session_manager.SESSION_MANAGER),
                 "Value": {"Ref": _PROFILE},
-                "Description": permissions.SESSION_MANAGER.setting,
+                "Description": session_manager.SESSION_MANAGER.setting,
             },
         },
     }
@@ -201,13 +216,21 @@ def _lines() -> Iterator[str]:
     yield "<!-- Made by tools/make_permissions.py from plugins/plugin_utils/permissions.py. -->"
     yield ""
     yield "`iam/mayfly.yaml` is a CloudFormation template of the roles below. Make a stack of it in the backup"
-    yield "account and in each production account, with the same bucket and key. Rights to make something ask for this"
-    yield "deployment's tags on the request; rights to change or delete ask for the same tags on what is there."
+    yield "account and in each production account, with the same bucket and key. Its roles have the rights that fit"
+    yield "what the account is for; one account may be all three:"
+    yield ""
+    yield "| Parameter | |"
+    yield "| --- | --- |"
+    for name in (rights.BACKUP_ACCOUNT, rights.WORKER_DEPLOYMENT, rights.PRODUCTION_ACCOUNT):
+        yield f"| `{name}` | {_PARAMETERS[name][0]} |"
+    yield ""
+    yield "Rights to make something ask for this deployment's tags on the request; rights to change or delete ask for"
+    yield "the same tags on what is there."
     for role in permissions.ROLES:
         yield ""
         yield f"## {role.name}"
         yield ""
-        goes = "its instance profile's name" if role is permissions.SESSION_MANAGER else "its ARN"
+        goes = "its instance profile's name" if role is session_manager.SESSION_MANAGER else "its ARN"
         yield f"For {role.purpose}. It is assumed by {role.assumed_by}, and {goes} goes into `{role.setting}`."
         yield ""
         yield "| Why | Actions | On | If | Playbooks |"

@@ -215,7 +215,8 @@ archive:
   type: dict
 checks:
   description:
-    - What a check has found, in steps of each service, as C(name), C(tls) and C(rights), or C(tcp) of a port.
+    - What a check has found, in steps of each service, as C(name), C(tls) and C(rights), or C(tcp) of a port. Before
+      them comes what was told of the network and of instance types without a worker, as C(network) and C(types).
     - Each has C(service), C(check), C(ok) (null for one that was not tried), C(seconds), C(reason) and C(remedy).
   returned: when O(operation=check)
   type: list

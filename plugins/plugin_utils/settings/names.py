@@ -56,6 +56,7 @@ _BY_FILE = {
     "workers": (
         "worker_image",
         "image_copies",
+        "image_packages",
         "image_timeout",
         "image_remove_old",
         "lease",

@@ -126,6 +126,7 @@ GOOD: dict[str, list[Any]] = {
     "archive_days": [1, "7", 365],
     "health_check_mode": ["quick", "sample", "full"],
     "health_check_percent": [0.001, 5, "2.5", 100],
+    "image_packages": [[], ["gdisk", "libstdc++6", "postgresql-client=15+248"], ["https://example.com/a/b.deb"]],
     "check_operations": [["ec2_backup"], ["rds_backup", "efs_index"]],
     "check_ports": [[{"host": "10.0.0.1", "port": 2049}], [{"host": "a", "port": "443"}], PORTS[:32]],
 }
@@ -173,6 +174,7 @@ BAD: dict[str, list[Any]] = {
     "worker_tags": [["a"], {"aws:x": "1"}],
     "restore_tags": [["a"], {"mayfly:x": "1"}],
     "restore_account": ["ours", "1111"],
+    "image_packages": ["gdisk", ["-y"], ["a b"], ["http://example.com/b.deb"], ["/tmp/b.deb"], ["x"] * 65],
     "check_operations": ["ec2_backup", ["ec2_bakup"], ["worker_check"], [""], [7], {"a": 1}],
     "check_ports": ["10.0.0.1:1", [{"host": "a"}], [{"host": "a", "port": 0}], [{"host": "", "port": 1}], PORTS],
 }
