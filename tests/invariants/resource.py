@@ -13,7 +13,7 @@ from mayfly_agent.backup import Backup
 from mayfly_agent.compaction import Compaction
 from mayfly_agent.errors import AgentError
 from mayfly_agent.health import HealthCheck
-from mayfly_agent.job import BackupJob, Checked, Chosen, HealthCheckJob, JobVolume, RestoreJob, Target
+from mayfly_agent.job import BackupJob, JobVolume, RestoreJob, Target
 from mayfly_agent.pipeline import pools
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import layout, repository
@@ -21,6 +21,7 @@ from mayfly_agent.repository.manifest import VolumeRecord
 from mayfly_agent.repository.marks import read_marks
 from mayfly_agent.repository.packs import PackReader
 from mayfly_agent.repository.trees import Place, TreeReader
+from mayfly_agent.repository_jobs import Checked, Chosen, HealthCheckJob
 from mayfly_agent.restore import Restore
 from mayfly_agent.s3 import S3Objects
 from mayfly_agent.sweep import Sweep

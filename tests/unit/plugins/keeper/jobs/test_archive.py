@@ -22,9 +22,9 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies imp
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
 from botocore.exceptions import ClientError
-from mayfly_agent.job import Archived, ArchiveJob
 from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.layout import ResourceName
+from mayfly_agent.repository_jobs import Archived, ArchiveJob
 
 from tests.unit.agent.memory import MemoryObjects, set_in
 from tests.unit.agent.repository.points import MASTER, OTHER, RESOURCE, key_of, manifest, write_point

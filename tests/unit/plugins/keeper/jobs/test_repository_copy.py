@@ -17,9 +17,9 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations i
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies import copy_policy
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
-from mayfly_agent.job import Copied, CopyJob
 from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.seal import ResourceKey
+from mayfly_agent.repository_jobs import Copied, CopyJob
 
 from tests.unit.agent.memory import MemoryObjects
 from tests.unit.agent.repository.points import MASTER, OTHER, RESOURCE, key_of, manifest, record, write_point
