@@ -97,7 +97,7 @@ class TestArchiving:
         assert names(found) == {RESOURCE.path: IDS[2], OTHER.path: IDS[0]}
         assert (found["points_total"], found["size_bytes"], found["known"]) == (2, 4 << 19, 0)
         assert found["cost"]["days_least"] == 90
-        assert (found["date"], "us-east-1" in found["source"]) == ("2026-05", True)
+        assert (found["date"], "us-east-1" in found["source"]) == ("2026-11", True)
 
     def test_does_not_take_a_damaged_one_for_the_newest(self, store: Archives, context: Context) -> None:
         store.put(layout.damaged_key(RESOURCE, IDS[2], "0123abcd"), b"")
