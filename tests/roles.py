@@ -50,7 +50,7 @@ def document(role: rights.Role, values: Mapping[str, str]) -> dict[str, Any]:
 
 
 def give(seed: Mapping[str, Any], deployment: str = "default", *, shared_snapshots: bool = False) -> None:
-    """Replace the policies of the seeded roles in every account."""
+    """Replace the policies of the seeded roles in every account; ``buckets`` names those of accounts with another."""
     repository = seed["repository"]
     kms = boto3.Session(profile_name="backup").client("kms", region_name=repository["region"])
     key = kms.describe_key(KeyId=repository["kms_key_id"])["KeyMetadata"]["Arn"]
@@ -59,7 +59,7 @@ def give(seed: Mapping[str, Any], deployment: str = "default", *, shared_snapsho
             "AWS::Partition": "aws",
             "AWS::AccountId": account["id"],
             "Deployment": deployment,
-            "Bucket": repository["bucket"],
+            "Bucket": seed.get("buckets", {}).get(profile, repository["bucket"]),
             "Prefix": "",  # all of the bucket: tests have repositories of their own below other prefixes
             "RepositoryKey": key,
             "SessionManagerRoleName": permissions.SESSION_MANAGER.name,
