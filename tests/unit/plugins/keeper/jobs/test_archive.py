@@ -12,7 +12,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import repos
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.archives import Packs
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context import Context, Run
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.jobs import BUILD
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.jobs import BUILD, locks
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import archive, find
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies import (
     ARCHIVED,
@@ -138,6 +138,19 @@ class TestArchiving:
         )
         part = BUILD["archive"](context, ARGUMENTS)
         assert part.repository.policy == folders_policy("aws", "backups", "mayfly", ARCHIVED)
+
+    def test_tells_it_how_sets_are_locked(
+        self, store: Archives, context: Context, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened = BUILD["archive"].func.__globals__["open_repository"](context, SETTING)  # type: ignore[attr-defined]
+        monkeypatch.setattr(locks, "open_repository", lambda _context, _setting: opened)
+        planned(context)
+        wanted = {**ARGUMENTS, "object_lock": "governance", "object_lock_days": 30}
+        part = BUILD["archive"](context, wanted)
+        assert part.fields["lock"] == {"mode": "GOVERNANCE", "seconds": 30 * 86_400}
+        assert part.repository.policy == folders_policy("aws", "backups", "mayfly", ARCHIVED, lock=True)
+        with pytest.raises(KeeperError, match="mayfly_object_lock_days"):
+            BUILD["archive"](context, {**wanted, "object_lock_days": 0})
 
     @pytest.mark.parametrize("operation", ["archive", "archive_return"])
     def test_tells_it_nothing_that_was_not_planned(self, store: Archives, context: Context, operation: str) -> None:
