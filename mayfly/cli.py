@@ -67,6 +67,7 @@ def default_inventory(operation: str) -> Path:
     """The lab's own inventory for an operation: what was lost is found in the repository, all else in the accounts."""
     files = {
         "archive": "repositories.yml",
+        "archive_sets": "repositories.yml",
         "health_check": "repositories.yml",
         "repository_create": "repositories.yml",
         "repository_copy": "repositories.yml",

@@ -80,6 +80,7 @@ class Lab:
         """Run a playbook of the project; the inventory is the one that fits it, unless another is given."""
         fitting = {
             "archive": "repositories.yml",
+            "archive_sets": "repositories.yml",
             "health_check": "repositories.yml",
             "repository_create": "repositories.yml",
             "repository_copy": "repositories.yml",

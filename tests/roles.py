@@ -73,7 +73,10 @@ def flags(*true: str) -> dict[str, str]:
 
 
 def give(seed: Mapping[str, Any], more: Collection[str] = (), deployment: str = "default") -> None:
-    """Replace the policies of the seeded roles in every account; ``more`` are ACCOUNT.PARAMETER that are true."""
+    """Replace the policies of the seeded roles in every account; ``more`` are ACCOUNT.PARAMETER that are true.
+
+    ``seed["buckets"]`` names those of accounts with a bucket of their own.
+    """
     repository = seed["repository"]
     kms = boto3.Session(profile_name="backup").client("kms", region_name=repository["region"])
     key = kms.describe_key(KeyId=repository["kms_key_id"])["KeyMetadata"]["Arn"]
@@ -82,7 +85,7 @@ def give(seed: Mapping[str, Any], more: Collection[str] = (), deployment: str = 
             "AWS::Partition": "aws",
             "AWS::AccountId": account["id"],
             "Deployment": deployment,
-            "Bucket": repository["bucket"],
+            "Bucket": seed.get("buckets", {}).get(profile, repository["bucket"]),
             "Prefix": "",  # all of the bucket: tests have repositories of their own below other prefixes
             "RepositoryKey": key,
             "AWS::URLSuffix": "amazonaws.com",

@@ -75,7 +75,8 @@ _LAUNCHED = ("instance", "volume", "network-interface", "spot-instances-request"
 _OBJECTS = ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*",)
 _BUCKET = ("arn:${AWS::Partition}:s3:::${Bucket}",)
 _BACKUPS = ("ec2_backup",)
-_LOCKS = (*_BACKUPS, "retention")
+_MADE_POINTS = (*_BACKUPS, "archive", "repository_copy")
+_LOCKS = (*_MADE_POINTS, "retention")
 _RESTORES = ("volume_restore",)
 _IMAGES = ("worker_image",)
 
@@ -212,6 +213,13 @@ _REPOSITORY = (
     ),
 )
 _ARCHIVES = Right("Retrieve archived restore points", ("s3:RestoreObject",), _OBJECTS, operations=("archive",))
+_SETS = Right(
+    "Delete archived sets that are given up, and nothing else",
+    DELETE_OBJECTS,
+    # account, Region, kind and id
+    ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*/*/*/*/archives/*",),
+    operations=("archive_sets",),
+)
 _SESSIONS = Right(
     "Give workers sessions of the role that is theirs",
     ("sts:AssumeRole",),
@@ -278,7 +286,7 @@ RUN = Role(
         *where(WORKER_DEPLOYMENT, *_LAUNCH, _END_WORKERS, *_BAKING, *REACH_WORKERS),
         *where(PRODUCTION_ACCOUNT, *_SNAPSHOTS, *_UNSHARE, *_VOLUMES),
         # Uploads are of a run that was killed, which the runner reaps itself.
-        *where(BACKUP_ACCOUNT, *_REPOSITORY, _ARCHIVES, *_UPLOADS),
+        *where(BACKUP_ACCOUNT, *_REPOSITORY, _ARCHIVES, _SETS, *_UPLOADS),
     ),
 )
 WORKER = Role(
@@ -324,7 +332,7 @@ WORKER = Role(
                 "Find what is in the repository", LIST_OBJECTS, _BUCKET, {"StringLike": {"s3:prefix": ["${Prefix}*"]}}
             ),
             Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS), _OBJECTS),
-            Right("Lock restore points, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _BACKUPS),
+            Right("Lock restore points, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _MADE_POINTS),
             Right(
                 "Delete what retention has found unneeded, of resources alone",
                 DELETE_OBJECTS,

@@ -51,6 +51,8 @@ _BY_FILE = {
         "archive_tier",
         "archive_days",
         "archive_wait",
+        "archive_sets_absent",
+        "archive_remove_unfinished",
     ),
     "file_recovery": ("tls_authority", "file_recovery_idle_timeout"),
     "workers": (

@@ -141,6 +141,8 @@ class Settings(Setting):
     )
     archive_days: int = _number(1, 365, 3)
     archive_wait: int = _seconds(0, _WEEK, 0)
+    archive_sets_absent: tuple[Text, ...] = Field((), description="a list of names of archived sets")
+    archive_remove_unfinished: bool = Field(False, description="true or false")
     object_lock: Literal["none", "governance", "compliance"] = Field(
         "none", description="none, governance or compliance"
     )
