@@ -184,7 +184,7 @@ class Archiving:
             readers=readers,
             writers=writers,
             at_once=self._job.concurrency,
-        ).run(replace(volume, method="full", reason=""))
+        ).run(replace(volume, reason=""))
         copy.writing.end(made.record)
         return made.record
 

@@ -124,7 +124,9 @@ class VolumeCopy:
         tree, place = record.tree(), self._target.place
         writer = VolumeWriter(place, self._target.key, tree.size, put, self._writers)
         source = TreeReader(self._source.place, self._source.key, tree, self._source.store)
-        earlier = self._writing.earlier(record.volume_id, place.volume_id, record.snapshot_id)
+        # What shares with nothing goes on from nothing that does.
+        alone = self._base is None
+        earlier = self._writing.earlier(record.volume_id, place.volume_id, record.snapshot_id, full=alone)
 
         def made(root: Root) -> VolumeRecord:
             return replace(
@@ -132,6 +134,7 @@ class VolumeCopy:
                 root=root.id,
                 blocks=root.blocks,
                 digest=root.digest,
+                method="full" if alone else "changed",
                 sealed_as=None if place.volume_id == record.volume_id else place.volume_id,
                 bytes_stored=stored,
                 blocks_stored=writer.blocks_stored,
@@ -150,8 +153,8 @@ class VolumeCopy:
                 self._status.count(self._unit, blocks_done=len(read), bytes_read=piece.length)
             else:
                 taken = self._finish(piece, copied, writer)
-                shares = shares or any(each in piece.known.values() for each in taken)
-                from_attempt = sum(each not in piece.known.values() for each in taken)
+                from_attempt = sum(piece.known.get(each.index) != each for each in taken)
+                shares = shares or from_attempt < len(taken)
                 resumed += from_attempt
                 self._writing.resumed = self._writing.resumed or from_attempt > 0
                 copied = {}

@@ -117,9 +117,10 @@ class Bucket(AgingObjects):
                 check(COMMITTED, False, f"{key}: {error.message}")
         lost = {each for each in found if each not in self.objects} - self.damaged.keys()
         check(COMMITTED, not lost, f"{key} refers to {lost}, which are not there")
-        if manifest.lock:
+        lock = manifest.lock
+        if lock and lock.until and lock.until > self.now:  # what is written anew says of its lock that it is over
             DONE["restore points put that are locked"] += 1
-            loose = {each for each in found - self.damaged.keys() if not self._outlasts(each, manifest.lock)}
+            loose = {each for each in found - self.damaged.keys() if not self._outlasts(each, lock)}
             check(LOCKED, not loose, f"{key} is locked until {manifest.locked_until}, and not so are {loose}")
         return found
 
