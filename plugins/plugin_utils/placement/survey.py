@@ -42,7 +42,7 @@ def survey(picture: Picture, request: Request) -> list[Check]:
         if subnet in free:
             rows.append(Check(subnet, "network", True, f"{free[subnet]} free addresses, and ways to {ways}"))
         else:
-            rows += [Check(subnet, "network", False, fault, NETWORK_REMEDY) for fault in known]
+            rows += [Check(subnet, "network", False, f"{fault}.", NETWORK_REMEDY) for fault in known]
     return [*rows, *_of_profiles(picture, request, tuple(zones))]
 
 
@@ -58,6 +58,6 @@ def _of_profiles(picture: Picture, request: Request, zones: tuple[str, ...]) -> 
                 faults.append(f"{name}: {fault}")
             else:
                 usable.append(name)
-        said = "; ".join([", ".join(usable), *faults] if usable else faults)
+        said = "; ".join([", ".join(usable), *faults]) if usable else f"{'; '.join(faults)}."
         remedy = f"Name other types for {profile} in mayfly_instance_types, or have the quota raised."
         yield Check(profile, "types", bool(usable), said, "" if usable else remedy)

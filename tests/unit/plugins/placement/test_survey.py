@@ -31,8 +31,8 @@ def rows(known: Picture, *networks: Any, **changes: Any) -> list[tuple[str, str,
     """The rows; what is as it should be has no remedy, and all else has one."""
     wanted = {"profiles": ("small",), "instance_types": TYPES, "more_services": ("ebs", "s3"), **changes}
     found = survey(known, request(*networks, operation="worker_check", **wanted))
-    assert all(bool(each.remedy) is not each.ok for each in found)
-    return [(each.service, each.check, each.ok, each.reason) for each in found]
+    assert all(bool(each.remedy) is each.reason.endswith(".") is not each.ok for each in found)
+    return [(each.service, each.check, each.ok, each.reason.removesuffix(".")) for each in found]
 
 
 def world(*types: InstanceType, on_demand: int = 64) -> Picture:
