@@ -31,7 +31,7 @@ from .repository_jobs import Archived, ArchiveJob
 from .status import Status
 from .volume_copy import Side, VolumeCopy
 from .volumes import UPLOADS_AT_ONCE
-from .writing import Means, Where, Writing
+from .writing import Means, NotShareable, Where, Writing
 
 #: Of the status: all copies together.
 UNIT = "archive"
@@ -114,14 +114,23 @@ class Archiving:
         told: dict[str, Any] = {"resource": wanted.resource.path, "from": wanted.name, "made": None, "error": None}
         try:
             copy = (self._to_repository if self._back else self._to_set)(wanted, means, readers)
-            records = tuple(self._volume(copy, wanted.key, each, readers, writers) for each in copy.manifest.volumes)
-            self._commit(copy, wanted, records, readers)
+            try:
+                records = self._copied(copy, wanted, readers, writers)
+            except NotShareable:
+                copy.writing.begin_anew(resume=False)
+                records = self._copied(copy, wanted, readers, writers)
         except AgentError as error:
             if error.code not in _OF_ONE:
                 raise
             return {**told, "error": error.as_dict()}
         names = ("blocks", "blocks_resumed", "bytes_stored")
         return {**told, "made": copy.made, **{name: sum(getattr(each, name) for each in records) for name in names}}
+
+    def _copied(self, copy: _Copy, wanted: Archived, readers: Executor, writers: Executor) -> tuple[VolumeRecord, ...]:
+        """All volumes, and the manifest; raises NotShareable, before that."""
+        records = tuple(self._volume(copy, wanted.key, each, readers, writers) for each in copy.manifest.volumes)
+        self._commit(copy, wanted, records, readers)
+        return records
 
     def _to_set(self, wanted: Archived, means: Means, readers: Executor) -> _Copy:
         """Into a new set, or one that was begun."""

@@ -16,7 +16,7 @@ from .blocks import BLOCKS_PER_GIB
 from .errors import AgentError
 from .job import BackupJob
 from .locking import PointLock, why_not_shared
-from .objects import LockedOtherwise, ObjectExists, ObjectStore
+from .objects import ObjectExists, ObjectStore
 from .parents import ParentPoint, read_parent
 from .pipeline import ordered, pools
 from .repository import layout, repository
@@ -25,7 +25,7 @@ from .repository.trees import Each, Root
 from .status import Status
 from .volume_backup import Source, VolumeBackup, Way, record_of
 from .volumes import UPLOADS_AT_ONCE
-from .writing import Means, Where, Writing
+from .writing import Means, NotShareable, Where, Writing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -69,11 +69,9 @@ class Backup:
             writing = Writing(where, point, means, readers, points=points, parent=shared)
             try:
                 manifest = self._backed_up(parent, why, volumes, writing, readers)
-            except LockedOtherwise as error:
-                why = f"what it would share is locked in mode {error.mode}"
-                # What was backed up in full has put all that it stands on.
-                writing.begin_anew(resume=parent is not None)
-                manifest = self._backed_up(None, why, volumes, writing, readers)
+            except NotShareable as error:
+                writing.begin_anew(resume=error.resume)
+                manifest = self._backed_up(None, error.message, volumes, writing, readers)
         status.stage("Committing")
         lock = writing.lock.point if writing.lock else None
         key, digest = repository.commit(store, manifest, job.resource_key, lock)
@@ -82,7 +80,7 @@ class Backup:
     def _backed_up(
         self, parent: ParentPoint | None, why: str, volumes: VolumeBackup, writing: Writing, readers: Executor
     ) -> Manifest:
-        """What is to be committed, when all that it refers to is locked as it must be; raises LockedOtherwise."""
+        """What is to be committed, when all that it refers to is locked as it must be; raises NotShareable."""
         records = []
         for volume in self._job.volumes:
             records.append(volumes.run(volume, parent, why, writing))

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from .errors import DAMAGED, AgentError
 from .locking import why_not_shared
-from .objects import LockedOtherwise, ObjectExists, ObjectStore
+from .objects import ObjectExists, ObjectStore
 from .parents import ParentPoint, read_parent
 from .pipeline import ordered
 from .repository import layout, repository
@@ -24,7 +24,7 @@ from .repository.trees import Place, TreeReader
 from .repository_jobs import Copied
 from .status import Status
 from .volume_copy import Base, Side, VolumeCopy
-from .writing import Means, Where, Writing
+from .writing import Means, NotShareable, Where, Writing
 
 UNIT = "copy"
 _RANGES_AT_ONCE = 4
@@ -96,15 +96,15 @@ class ResourceCopy:
         writing = Writing(where, identity, self._means, self._readers, points=there, parent=parent)
         try:
             value = self._copied(identity, key, origin, base, writing)
-        except LockedOtherwise:
-            writing.begin_anew(resume=base is not None)
+        except NotShareable as error:
+            writing.begin_anew(resume=error.resume)
             value = self._copied(identity, key, origin, None, writing)
         self._commit(identity, value, writing)
 
     def _copied(
         self, identity: str, key: str, origin: str, base: ParentPoint | None, writing: Writing
     ) -> dict[str, Any]:
-        """What is to be committed, when all that it refers to is locked as it must be; raises LockedOtherwise."""
+        """What is to be committed, when all that it refers to is locked as it must be; raises NotShareable."""
         copied, reused, stored = 0, 0, 0
         volumes, shares = [], False
         try:

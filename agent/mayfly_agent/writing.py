@@ -10,9 +10,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from .attempts import EVERY_SECONDS, Attempts, Earlier, Notes, Part, Window
+from .errors import DAMAGED, AgentError
 from .job import LockJob
 from .locking import extend_locks, lock_of
-from .objects import ObjectStore
+from .objects import LockedOtherwise, ObjectStore
 from .parents import END
 from .progress import Clock
 from .repository.layout import ResourceName
@@ -39,6 +40,14 @@ class Where:
     store: ObjectStore
     name: ResourceName
     key: bytes = field(repr=False)
+
+
+class NotShareable(AgentError):
+    """Something that would be shared cannot be: all is to be written anew, going on from the attempt if ``resume``."""
+
+    def __init__(self, why: str, *, resume: bool) -> None:
+        super().__init__("NotShareable", f"what it would share {why}")
+        self.resume = resume
 
 
 class Writing:
@@ -98,10 +107,19 @@ class Writing:
     def lock_shared(self, manifest: Manifest, each: Each, *, with_parent: bool) -> None:
         """See that all that the manifest refers to is locked as it must be: what was put here is.
 
-        Raises as extend_locks. What an attempt has put was locked for less.
+        What an attempt has put was locked for less. Raises AgentError, and NotShareable.
         """
-        if self.lock and ((with_parent and self.lock.extends) or self.resumed):
+        if not self.lock or not ((with_parent and self.lock.extends) or self.resumed):
+            return
+        try:
             extend_locks(self._where.store, manifest, self._where.key, self.lock.objects, each)
+        except LockedOtherwise as error:
+            # What was put in full before has put all that it stands on.
+            raise NotShareable(f"is locked in mode {error.mode}", resume=with_parent) from error
+        except AgentError as error:
+            if error.code not in DAMAGED:
+                raise
+            raise NotShareable(f"is damaged: {error.message}", resume=False) from error
 
     def begin_anew(self, *, resume: bool) -> None:
         """From the first volume on; without ``resume``, without the attempt too."""
