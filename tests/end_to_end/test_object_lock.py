@@ -16,7 +16,7 @@ import pytest
 from .conftest import Site
 
 pytestmark = pytest.mark.timeout(600)
-SECOND_REGION = "eu-west-1"
+SECOND_REGION = "eu-central-1"
 DEFAULT_RETENTION = '{"ObjectLockEnabled":"Enabled","Rule":{"DefaultRetention":{"Mode":"GOVERNANCE","Days":1}}}'
 
 
