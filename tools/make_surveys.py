@@ -19,6 +19,7 @@ SURVEYS = ROOT / "awx/surveys.json"
 ASKED: dict[str, tuple[str, ...]] = {
     "archive": ("mayfly_archive_action", "mayfly_archive_point", "mayfly_archive_storage_class", "mayfly_archive_tier",
                 "mayfly_archive_days", "mayfly_archive_wait"),
+    "archive_sets": ("mayfly_archive_remove_unfinished",),
     "ec2_backup": ("mayfly_full_backup", "mayfly_worker_market"),
     "health_check": ("mayfly_health_check_mode", "mayfly_health_check_percent"),
     "reap": ("mayfly_reap_grace", "mayfly_reap_run"),

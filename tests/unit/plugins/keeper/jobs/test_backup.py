@@ -174,7 +174,8 @@ def test_so_does_the_first_one(world: World, points: Points) -> None:
 
 def test_a_damaged_point_is_passed_over_and_told(world: World, points: Points) -> None:
     key = layout.point_key(NAME, world.ids[1])
-    points.store.objects[key] = points.store.objects[key][:-1] + b"x"
+    body = points.store.objects[key]
+    points.store.objects[key] = body[:-1] + bytes([body[-1] ^ 1])
     assert world.told()[0].parent == world.ids[0]
     (told,) = world.context.report.as_dict()["errors"]
     assert told["code"] == "RestorePointDamaged"
