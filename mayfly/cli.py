@@ -69,6 +69,7 @@ def default_inventory(operation: str) -> Path:
         "repository_copy": "repositories.yml",
         "repository_keys": "repositories.yml",
         "retention": "repositories.yml",
+        "ec2_restore": "restore_points.yml",
         "volume_restore": "restore_points.yml",
         "worker_check": "worker_networks.yml",
         "worker_image": "worker_images.yml",

@@ -66,6 +66,7 @@ class Lab:
         """Run a playbook of the project; the inventory is the one that fits it, unless another is given."""
         fitting = {
             "archive": "repositories.yml",
+            "ec2_restore": "restore_points.yml",
             "health_check": "repositories.yml",
             "repository_create": "repositories.yml",
             "repository_copy": "repositories.yml",

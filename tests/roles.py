@@ -43,7 +43,7 @@ def document(role: rights.Role, values: Mapping[str, str]) -> dict[str, Any]:
             "Resource": filled(right.resources),
             **({"Condition": filled(right.condition)} if right.condition else {}),
         }
-        for right in role.rights
+        for right in role.all_rights
         if not right.parameter or values[right.parameter] == "true"
     ]
     return {"Version": "2012-10-17", "Statement": statements}
@@ -62,6 +62,8 @@ def give(seed: Mapping[str, Any], deployment: str = "default", *, shared_snapsho
             "Bucket": repository["bucket"],
             "Prefix": "",  # all of the bucket: tests have repositories of their own below other prefixes
             "RepositoryKey": key,
+            "RestoreInPlace": "true",
+            "RestoredRoles": "restored-*",
             "SessionManagerRoleName": permissions.SESSION_MANAGER.name,
             "SharedSnapshots": str(shared_snapshots).lower(),
             "WorkerRoleName": account["worker_role_arn"].rpartition("/")[2],

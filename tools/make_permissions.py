@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "collections"))
-from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions, rights  # noqa: E402
+from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions, restore_rights, rights  # noqa: E402
 
 TEMPLATE = ROOT / "iam/mayfly.yaml"
 PAGE = ROOT / "docs/permissions.md"
@@ -40,6 +40,16 @@ _PARAMETERS = {
         "false",
         "^(true|false)$",
     ),
+    restore_rights.IN_PLACE: (
+        "true where restores may stop instances of this account, and exchange their volumes or attach more to them",
+        "false",
+        "^(true|false)$",
+    ),
+    "RestoredRoles": (
+        "Name of the roles that restored instances may be given by their instance profiles, * for any part of it",
+        "none",
+        None,
+    ),
     "SessionManager": (
         "true where workers are reached over Session Manager: they get an instance profile then, and else none",
         "false",
@@ -62,6 +72,8 @@ _NAMES = {
 
 _PROFILE = "SessionManagerProfile"
 _WANTED = "HasSessionManager"
+# Ends the name of a role's managed policy.
+_MORE = "Restores"
 
 
 class Sub(str):
@@ -131,6 +143,7 @@ def template() -> str:
             **_where_wanted(role),
             "Properties": {
                 "RoleName": {"Ref": f"{_NAMES[role.name]}Name"},
+                **({"ManagedPolicyArns": [{"Ref": f"{_NAMES[role.name]}{_MORE}"}]} if role.more else {}),
                 "Description": f"mayfly: {role.purpose}",
                 "AssumeRolePolicyDocument": trust(role),
                 "Policies": [
@@ -145,6 +158,20 @@ def template() -> str:
             },
         }
         for role in permissions.ROLES
+    }
+    resources |= {
+        f"{_NAMES[role.name]}{_MORE}": {
+            "Type": "AWS::IAM::ManagedPolicy",
+            "Properties": {
+                "Description": f"mayfly: {role.purpose}",
+                "PolicyDocument": {
+                    "Version": "2012-10-17",
+                    "Statement": [statement(right) for right in role.more],
+                },
+            },
+        }
+        for role in permissions.ROLES
+        if role.more
     }
     session_manager = _NAMES[permissions.SESSION_MANAGER.name]
     resources[_PROFILE] = {
@@ -171,6 +198,7 @@ def template() -> str:
             "HasExternalId": {"Fn::Not": [{"Fn::Equals": [{"Ref": "ExternalId"}, ""]}]},
             _WANTED: {"Fn::Equals": [{"Ref": "SessionManager"}, "true"]},
             "HasSharedSnapshots": {"Fn::Equals": [{"Ref": "SharedSnapshots"}, "true"]},
+            f"Has{restore_rights.IN_PLACE}": {"Fn::Equals": [{"Ref": restore_rights.IN_PLACE}, "true"]},
         },
         "Resources": resources,
         "Outputs": {
@@ -212,7 +240,7 @@ def _lines() -> Iterator[str]:
         yield ""
         yield "| Why | Actions | On | If | Playbooks |"
         yield "| --- | --- | --- | --- | --- |"
-        for right in role.rights:
+        for right in role.all_rights:
             cells = (
                 right.why,
                 ", ".join(f"`{each}`" for each in right.actions),

@@ -8,6 +8,7 @@ what is there. Resources and conditions are as CloudFormation's Fn::Sub takes th
 
 from __future__ import annotations
 
+from .restore_rights import RESTORES
 from .rights import Condition, Right, Role
 
 READ_BLOCKS = ("ebs:ListSnapshotBlocks", "ebs:ListChangedBlocks", "ebs:GetSnapshotBlock")
@@ -67,7 +68,7 @@ _OBJECTS = ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*",)
 _BUCKET = ("arn:${AWS::Partition}:s3:::${Bucket}",)
 _BACKUPS = ("ec2_backup",)
 _LOCKS = (*_BACKUPS, "retention")
-_RESTORES = ("volume_restore",)
+_RESTORES = ("ec2_restore", "volume_restore")
 _IMAGES = ("worker_image",)
 
 _LOOK = Right(
@@ -295,6 +296,7 @@ RUN = Role(
         _SESSIONS,
         *_SESSION_MANAGER,
     ),
+    more=RESTORES,
 )
 WORKER = Role(
     name="mayfly-worker",
