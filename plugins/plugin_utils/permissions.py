@@ -8,7 +8,7 @@ what is there. Resources and conditions are as CloudFormation's Fn::Sub takes th
 
 from __future__ import annotations
 
-from .restore_rights import RESTORES
+from .restore_rights import PUT_BACK, RESTORES
 from .rights import Condition, Right, Role
 
 READ_BLOCKS = ("ebs:ListSnapshotBlocks", "ebs:ListChangedBlocks", "ebs:GetSnapshotBlock")
@@ -369,6 +369,7 @@ REAPER = Role(
         *_END,
         *_UPLOADS,
     ),
+    more=PUT_BACK,
 )
 INVENTORY = Role(
     name="mayfly-inventory",

@@ -6,10 +6,14 @@ They are in a policy of their own: with the others, the role's inline policy wou
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .rights import Condition, Right
 
 #: The tag of a volume whose place another one takes: the instance and the device that it belongs to.
 REPLACED = "mayfly:replaced"
+#: Beside it until that is settled: the deployment, whether the instance ran, and the run.
+REPLACING = "mayfly:replacing"
 #: The template's parameter that opens instances of the user's own to restores.
 IN_PLACE = "RestoreInPlace"
 _TEMPORARY: Condition = {
@@ -24,6 +28,39 @@ _KEYS = ("arn:${AWS::Partition}:ec2:*:${AWS::AccountId}:key-pair/*",)
 _NEW = ("ec2_restore",)
 _THERE = ("ec2_restore", "volume_restore")
 
+_IN_PLACE = (
+    Right(
+        "Stop instances that are there, and give them volumes",
+        (
+            "ec2:AttachVolume",
+            "ec2:DetachVolume",
+            "ec2:ModifyInstanceAttribute",
+            "ec2:StartInstances",
+            "ec2:StopInstances",
+        ),
+        _INSTANCES,
+        _NO_MEMBER,
+        _THERE,
+        parameter=IN_PLACE,
+    ),
+    Right(
+        "Take their volumes, and put them back",
+        ("ec2:AttachVolume", "ec2:DetachVolume", "ec2:ModifyInstanceAttribute"),
+        _VOLUMES,
+        operations=_THERE,
+        parameter=IN_PLACE,
+    ),
+    Right(
+        "Write at such a volume where it belongs",
+        ("ec2:CreateTags", "ec2:DeleteTags"),
+        _VOLUMES,
+        {"ForAllValues:StringEquals": {"aws:TagKeys": [REPLACED, REPLACING]}},
+        _THERE,
+        parameter=IN_PLACE,
+    ),
+)
+#: Of the playbook reap: what was begun in place is undone when its run is dead.
+PUT_BACK = tuple(replace(each, operations=("reap",)) for each in _IN_PLACE)
 RESTORES = (
     Right(
         "See whether instances may be stopped, and whether they have booted",
@@ -53,33 +90,5 @@ RESTORES = (
     ),
     Right("Say which of them go with it", ("ec2:ModifyInstanceAttribute",), _VOLUMES, _TEMPORARY, _NEW),
     Right("Move it to its security groups", ("ec2:ModifyInstanceAttribute",), _GROUPS, operations=_NEW),
-    Right(
-        "Stop instances that are there, and give them volumes",
-        (
-            "ec2:AttachVolume",
-            "ec2:DetachVolume",
-            "ec2:ModifyInstanceAttribute",
-            "ec2:StartInstances",
-            "ec2:StopInstances",
-        ),
-        _INSTANCES,
-        _NO_MEMBER,
-        _THERE,
-        parameter=IN_PLACE,
-    ),
-    Right(
-        "Take their volumes, and put them back",
-        ("ec2:AttachVolume", "ec2:DetachVolume", "ec2:ModifyInstanceAttribute"),
-        _VOLUMES,
-        operations=_THERE,
-        parameter=IN_PLACE,
-    ),
-    Right(
-        "Write at such a volume where it belongs",
-        ("ec2:CreateTags", "ec2:DeleteTags"),
-        _VOLUMES,
-        {"ForAllValues:StringEquals": {"aws:TagKeys": [REPLACED]}},
-        _THERE,
-        parameter=IN_PLACE,
-    ),
+    *_IN_PLACE,
 )

@@ -152,6 +152,24 @@ def test_an_instance_has_its_own_volumes_again_or_the_restored_ones(
     assert site.temporary() == []
 
 
+def test_a_volume_is_attached_beside_the_one_that_it_was(
+    site: Site, sources: tuple[Source, Source], settings: Any
+) -> None:
+    """The instance runs on."""
+    source = sources[1]
+    words = settings(mayfly_restore_attachment="attach", mayfly_restore_volumes=["/dev/sdf"])
+    done = site.lab.playbook("volume_restore", "--limit", source.host, *words)
+    assert done.returncode == 0, done.stdout[-6000:]
+    entry = site.lab.report("volume_restore")["resources"][source.host]
+    [new] = entry["restored_volumes"].values()
+    assert disks(described(site, source.id))["/dev/sdg"] == new
+    reading = "mount -o ro /dev/xvdg /mnt && cat /mnt/kept; umount /mnt"
+    read = site.lab.run("exec", "--host", source.id, "--", "sh", "-c", reading)
+    assert read.stdout == source.served.splitlines(keepends=True)[1]
+    assert served(site, source.address) == source.served
+    assert site.temporary() == []
+
+
 def test_instances_that_are_gone_serve_again_in_a_new_vpc_and_in_another_region(
     site: Site, sources: tuple[Source, Source], settings: Any
 ) -> None:

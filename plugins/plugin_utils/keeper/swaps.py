@@ -4,7 +4,8 @@
 An exchange is whole or it is undone: from the first step on, whatever ends it (an error, the end of the run) puts the
 old volumes back and starts the instance again. That is looked up, not remembered: what is where at that moment decides
 what is left to do. Meanwhile each old volume bears a tag that says where it belongs, for people, should even the
-keeper be killed; new volumes stay temporary until all is well, and none that is attached is ever removed.
+keeper be killed, and a second tag by which the reaper knows what is to be undone. New volumes stay temporary until all
+is well, and none that is attached is ever removed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..restore_rights import REPLACED
+from ..restore_rights import REPLACED, REPLACING
 from . import aws
 from .errors import KeeperError
 from .machines import Machine
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 # AWS gives none for a stop; of a large Windows instance ten minutes are not unheard of.
 _BACK_SECONDS = 1800.0
 _TAGS_SECONDS = 60.0
+#: In the tag of volumes: the instance is to run again.
+RUNNING = "running"
 _BY_HAND = "Stop the instance, attach the volumes that are named under their devices, and start it."
 Place = tuple[str, str]
 
@@ -75,7 +78,7 @@ def exchanged(context: Context, place: Place, exchange: Exchange, timeout: float
     machine = Machine(context.making(*place), exchange.instance_id, run.pause)
     with run.undoing(place, exchange):
         try:
-            _mark(context.ec2(*place), exchange)
+            _mark(context, place, exchange)
             machine.stop(ends)
             for swap in exchange.swaps:
                 if swap.old:
@@ -89,6 +92,7 @@ def exchanged(context: Context, place: Place, exchange: Exchange, timeout: float
             log.warning("%s: the volumes of %s are put back: %r", context.host, exchange.instance_id, error)
             put_back(run.clients.ending_client(*place), exchange, time.sleep)
             raise
+        settle(context.ec2(*place), exchange)
 
 
 def put_back(ec2: Any, exchange: Exchange, pause: Callable[[float], None], seconds: float = _BACK_SECONDS) -> None:
@@ -108,11 +112,16 @@ def put_back(ec2: Any, exchange: Exchange, pause: Callable[[float], None], secon
             machine.keep({swap.device: swap.goes for swap in wrong if swap.old})
         if exchange.running:
             machine.start(ends)
-        _unmark(ec2, exchange)
+        _unmark(ec2, exchange, REPLACED, REPLACING)
     except (*aws.ERRORS, KeeperError) as error:
         where = ", ".join(f"{swap.old} as {swap.device}" for swap in exchange.swaps if swap.old)
         message = f"The instance {exchange.instance_id} was not put back ({error}); its own volumes are {where}."
         raise KeeperError("NotPutBack", message, _BY_HAND) from error
+
+
+def settle(ec2: Any, exchange: Exchange) -> None:
+    """The old volumes are not to be put back any more."""
+    _unmark(ec2, exchange, REPLACING)
 
 
 def finish_for(run: Run, place: Place, value: Mapping[str, Any]) -> None:
@@ -127,26 +136,29 @@ def finish_for(run: Run, place: Place, value: Mapping[str, Any]) -> None:
         run.report.error(error)
 
 
-def _mark(ec2: Any, exchange: Exchange) -> None:
-    """Write down at each old volume where it belongs."""
+def _mark(context: Context, place: Place, exchange: Exchange) -> None:
+    """Write down at each old volume where it belongs, and that it is to be put back there."""
+    state = RUNNING if exchange.running else "stopped"
+    replacing = f"{context.settings.deployment} {state} {context.run.id}"
     for swap in exchange.swaps:
         if swap.old:
-            tags = [{"Key": REPLACED, "Value": f"{exchange.instance_id} {swap.device}"}]
-            ec2.create_tags(Resources=[swap.old], Tags=tags)
+            tags = {REPLACED: f"{exchange.instance_id} {swap.device}", REPLACING: replacing}
+            listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+            context.ec2(*place).create_tags(Resources=[swap.old], Tags=listed)
 
 
-def _unmark(ec2: Any, exchange: Exchange) -> None:
-    """The old volumes are where they belong. A tag that stays does no harm."""
+def _unmark(ec2: Any, exchange: Exchange, *keys: str) -> None:
+    """Of the old volumes this is so no more. Where a tag stays, the reaper sees that nothing is to be done."""
     old = [swap.old for swap in exchange.swaps if swap.old]
     try:
         if old:
             aws.retrying(
-                lambda: ec2.delete_tags(Resources=old, Tags=[{"Key": REPLACED}]),
+                lambda: ec2.delete_tags(Resources=old, Tags=[{"Key": key} for key in keys]),
                 seconds=_TAGS_SECONDS,
                 again=aws.is_passing,
             )
     except aws.ERRORS:
-        log.exception("the tag %s of %s was not taken away", REPLACED, ", ".join(old))
+        log.exception("the tags %s of %s were not taken away", ", ".join(keys), ", ".join(old))
 
 
 def swaps_at(

@@ -40,6 +40,7 @@ class Cloud:
         self.before: Failure = lambda _step: None
         self.after: Failure = lambda _step: None
         self.status = "ok"
+        self.lag = 1  # how often an instance is described before it has come to its next state
         self.other: dict[str, Any] = {}
 
     def add_instance(self, name: str, disks: dict[str, str], **more: Any) -> None:
@@ -100,7 +101,9 @@ class Cloud:
             "Tags": [{"Key": key, "Value": value} for key, value in it["tags"].items()],
             **it["more"],
         }
-        it["state"] = _NEXT.get(it["state"], it["state"])
+        it["seen"] = it.get("seen", 0) + 1
+        if it["seen"] >= self.lag and it["state"] in _NEXT:
+            it["state"], it["seen"] = _NEXT[it["state"]], 0
         return described
 
     def describe_instance_attribute(self, InstanceId: str, Attribute: str) -> dict[str, Any]:
@@ -112,7 +115,27 @@ class Cloud:
         return {"InstanceStatuses": [says for _ in InstanceIds]}
 
     def describe_volumes(self, VolumeIds: list[str]) -> dict[str, Any]:
-        return {"Volumes": [{"State": "in-use" if self.holder(each) else "available"} for each in VolumeIds]}
+        return {"Volumes": [self._volume(each) for each in VolumeIds]}
+
+    def _volume(self, name: str) -> dict[str, Any]:
+        held = self.holder(name)
+        tags = [{"Key": key, "Value": value} for key, value in self.volumes[name]["Tags"].items()]
+        attached = [{"InstanceId": held[0]}] if held else []
+        return {"VolumeId": name, "State": "in-use" if held else "available", "Tags": tags, "Attachments": attached}
+
+    def pages_of_volumes(self, call: str) -> Any:
+        """A paginator of volumes, by their tags."""
+        assert call == "describe_volumes"
+
+        def fits(tags: dict[str, str], wanted: dict[str, Any]) -> bool:
+            key = wanted["Name"].removeprefix("tag:")
+            return bool(tags.keys() & set(wanted["Values"]) if key == "tag-key" else tags.get(key) in wanted["Values"])
+
+        def paginate(Filters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            found = [name for name, each in self.volumes.items() if all(fits(each["Tags"], one) for one in Filters)]
+            return [{"Volumes": [self._volume(name) for name in found]}]
+
+        return SimpleNamespace(paginate=paginate)
 
     def stop_instances(self, InstanceIds: list[str]) -> Any:
         return self._step("stop", {"name": InstanceIds[0]}, lambda: self._turn(InstanceIds[0], "running", "stopping"))
