@@ -158,6 +158,7 @@ def _details(resource: ResourceResult) -> str:
         made = len(copied["points"]) - copied["failed"]
         parts.append(f"{made} restore points copied, {copied['bytes_stored'] / 2**20:.0f} MiB stored")
     parts.extend(f"{old} → {new}" for old, new in resource.restored_volumes.items())
+    parts += [f"instance {resource.restored_instance}"] if resource.restored_instance else []
     return "".join(f", {part}" for part in parts)
 
 

@@ -59,6 +59,12 @@ def disks(instance: dict[str, Any]) -> dict[str, str]:
     return {each["DeviceName"]: each["Ebs"]["VolumeId"] for each in instance["BlockDeviceMappings"]}
 
 
+def what_stays(instance: dict[str, Any]) -> list[Any]:
+    """What an instance keeps that gets other volumes."""
+    interfaces = [(each["NetworkInterfaceId"], each["MacAddress"]) for each in instance["NetworkInterfaces"]]
+    return [instance[part] for part in ("PrivateIpAddress", "SecurityGroups", "Tags", "InstanceType")] + interfaces
+
+
 def served(site: Site, address: str, seconds: float = 30) -> str:
     """What is served from both volumes, once it is."""
     ends = time.monotonic() + seconds
@@ -134,21 +140,14 @@ def test_an_instance_has_its_own_volumes_again_or_the_restored_ones(
     assert done.returncode == 0, done.stdout[-6000:]
     assert served(site, source.address) == source.served
     after = described(site, source.id)
-    for same in ("PrivateIpAddress", "NetworkInterfaces", "SecurityGroups", "Tags"):
-        part = (
-            [(each["NetworkInterfaceId"], each["MacAddress"]) for each in value[same]]
-            if same == "NetworkInterfaces"
-            else value[same]
-            for value in (before, after)
-        )
-        assert len({str(each) for each in part}) == 1, same
+    assert what_stays(after) == what_stays(before)
     new = restored(site, source.host)["restored_volumes"]
     assert disks(after) == {device: new[old] for device, old in disks(before).items()}
     volumes = aws(site, "describe-volumes", "--volume-ids", *new, *new.values())["Volumes"]
     tags = {each["VolumeId"]: {tag["Key"]: tag["Value"] for tag in each.get("Tags", ())} for each in volumes}
     assert {tags[old]["mayfly:replaced"] for old in new} == {f"{source.id} {device}" for device in disks(before)}
     assert not [key for each in new.values() for key in tags[each] if key.startswith("mayfly:")]
-    assert all(each["Attachments"][0]["DeleteOnTermination"] for each in volumes if each["VolumeId"] in new.values())
+    assert all(each["Ebs"]["DeleteOnTermination"] for each in after["BlockDeviceMappings"])
     assert site.temporary() == []
 
 

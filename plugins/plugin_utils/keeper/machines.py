@@ -12,13 +12,13 @@ from botocore.exceptions import ClientError
 from . import aws
 from .errors import KeeperError
 from .launch import FAILOVER_CODES
+from .things import GOING
 
 Pause = Callable[[float], None]
 
 _POLL_SECONDS = 1.0
 _LONGEST_POLL_SECONDS = 10.0
 _STOPPABLE = ("pending", "running")
-_GONE = ("shutting-down", "terminated")
 # Of DescribeInstanceStatus: the machine, and the network and the host below it.
 _CHECKS = ("InstanceStatus", "SystemStatus")
 _STATUS_POLL_SECONDS = 5.0
@@ -76,9 +76,11 @@ class Machine:
         """Wait for the state, or for one of the others; which it is in. Raises KeeperError when it is gone."""
 
         def there() -> bool:
-            found.append(self.state)
-            if found[-1] in _GONE and state not in _GONE:
-                raise KeeperError("InstanceGone", f"The instance {self.id} is {found[-1]}.")
+            described = self.describe()
+            found.append(str(described.get("State", {}).get("Name", "")))
+            if found[-1] in GOING:
+                why = described.get("StateReason", {}).get("Message", "AWS gave no reason")
+                raise KeeperError("InstanceGone", f"The instance {self.id} is {found[-1]}: {why}.")
             return found[-1] in (state, *unless)
 
         found: list[str] = []

@@ -14,10 +14,10 @@ from .context import Context
 from .errors import KeeperError
 from .machines import disks_of
 from .swaps import Exchange, exchanged, swaps_at
+from .things import GOING
 
 # AWS itself sets it on every member of a group, also on those that were attached to it later.
 GROUP_TAG = "aws:autoscaling:groupName"
-_GONE = ("terminated", "shutting-down")
 _STEADY = ("running", "stopped")
 _SEE_NEW = "Restore to a new place: mayfly_restore_location."
 Place = tuple[str, str]
@@ -32,7 +32,7 @@ def describe(context: Context, place: Place, instance_id: str) -> dict[str, Any]
             raise
         found = []
     instance = dict(found[0]["Instances"][0]) if found else {}
-    if not instance or instance["State"]["Name"] in _GONE:
+    if not instance or instance["State"]["Name"] in GOING:
         message = f"{context.host}: account {place[0]} has no instance {instance_id} in {place[1]}."
         raise KeeperError("InstanceNotFound", message, _SEE_NEW)
     return instance
