@@ -24,7 +24,7 @@ BUNDLES := $(foreach architecture,$(ARCHITECTURES),\
 	$(AGENT_PYTHONS:%=roles/transfer_agent/files/mayfly-agent-$(architecture)-python%.tar.gz))
 AGENT_SOURCES := $(shell find agent/mayfly_agent -name '*.py' -o -path '*/browser/page/*') $(wildcard agent/requirements.txt)
 
-.PHONY: help setup agent demo test lint unit integration molecule end_to_end campaign faults invariants bench newest bare requirements clean
+.PHONY: help setup agent demo test lint unit integration molecule end_to_end campaign faults invariants bench newest bare release requirements clean
 
 help:
 	@printf '%s\n' \
@@ -37,6 +37,7 @@ help:
 	  'make bare          the demonstration in a bare Debian 12 root file system (FULL=1: .ci/run after it)' \
 	  'make setup         .venv and the packages of system-packages.txt' \
 	  'make agent         the transfer agent as it is shipped to workers' \
+	  'make release       into dist/: collection, package, agent, changelog; the same bytes from the same commit' \
 	  'make requirements  pin requirements.in anew (UPGRADE=1: newest versions)' \
 	  'make clean         remove what was built'
 
@@ -96,6 +97,9 @@ PIN := uv pip compile --quiet --universal --python-version 3.11 --no-header --ge
 requirements: $(STAMPS)/uv
 	@$(PIN) $(if $(UPGRADE),--upgrade) requirements.in --output-file requirements.txt
 	@$(PIN) --constraints requirements.txt agent/requirements.in --output-file agent/requirements.txt
+
+release: setup
+	@tools/make_release.py
 
 clean:
 	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis $(BUNDLES)

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mayfly import project
+from mayfly import project, reporting
 from mayfly.execution import run
 from mayfly.progress import Event
 from mayfly.results import ResourceResult, RunResult
@@ -31,7 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     130: a second Ctrl-C has given up waiting; the keeper of the run goes on.
     """
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words and words[0] in reporting.COMMANDS:
+        return reporting.main(words[0], words[1:])
+    options = _parser().parse_args(words)
     # With --json standard output is the result and nothing else.
     stream = sys.stderr if options.json else sys.stdout
     try:
@@ -64,6 +67,7 @@ def default_inventory(operation: str) -> Path:
     """The lab's own inventory for an operation: what was lost is found in the repository, all else in the accounts."""
     files = {
         "archive": "repositories.yml",
+        "archive_sets": "repositories.yml",
         "health_check": "repositories.yml",
         "repository_create": "repositories.yml",
         "repository_copy": "repositories.yml",
@@ -166,7 +170,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mayfly",
         description="Run one operation over the protected resources of an inventory.",
-        epilog="Exit code: 0 all succeeded, 1 some failed, 2 bad input (nothing was launched), 130 interrupted twice. "
+        epilog="`mayfly runs` lists what was run, `mayfly report` shows it. "
+        "Exit code: 0 all succeeded, 1 some failed, 2 bad input (nothing was launched), 130 interrupted twice. "
         "Ctrl-C cancels the run and waits for its end; a second one leaves that to the run's keeper.",
     )
     parser.add_argument("operation", help=", ".join(project.operations()))

@@ -12,8 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+
+from tests.aws_cli import AwsCli
+
 ROOT = Path(__file__).resolve().parent.parent
 Done = subprocess.CompletedProcess[str]
+_SCHEMA = json.loads((ROOT / "docs/run-report.schema.json").read_text())
+_CLIS: dict[Path, AwsCli] = {}
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,22 @@ class Lab:
 
     def aws(self, *words: str, profile: str = "backup", region: str = "us-east-1") -> Any:
         """The answer of `aws WORDS`."""
-        text = self.exec("aws", "--profile", profile, "--region", region, "--output", "json", *words)
+        code, text, errors = self._cli().run(["--profile", profile, "--region", region, "--output", "json", *words])
+        assert code == 0, f"aws {words}: {code}: {errors[-4000:]}"
         return json.loads(text) if text.strip() else None
+
+    def _cli(self) -> AwsCli:
+        found = _CLIS.get(self.state)
+        if found is None or not found.alive:
+            words = self.words("exec", "--", sys.executable, "-m", "tests.aws_cli")
+            found = _CLIS[self.state] = AwsCli(words, self.variables(), str(ROOT))
+        return found
 
     def playbook(self, name: str, *words: str, inventory: str = "", wait: float = 300) -> Done:
         """Run a playbook of the project; the inventory is the one that fits it, unless another is given."""
         fitting = {
             "archive": "repositories.yml",
+            "archive_sets": "repositories.yml",
             "ec2_restore": "restore_points.yml",
             "health_check": "repositories.yml",
             "repository_create": "repositories.yml",
@@ -86,6 +101,7 @@ class Lab:
         while (report := self._report(operation))["ended"] is None:
             assert time.monotonic() < ends, f"the keeper of {report['run']} has not ended"
             time.sleep(0.2)
+        jsonschema.validate(report, _SCHEMA, format_checker=jsonschema.FormatChecker())
         return report
 
     def _report(self, operation: str) -> dict[str, Any]:

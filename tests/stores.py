@@ -116,7 +116,7 @@ def main(folder: Path) -> None:
         "ip": "127.0.0.1",
         "ip.bind": "127.0.0.1",
         "master.port": master,
-        "master.volumeSizeLimitMB": 64,
+        "master.volumeSizeLimitMB": 512,
         "volume.port": volume,
         "volume.preStopSeconds": 0,
         "filer.port": filer,

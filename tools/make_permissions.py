@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,27 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "collections"))
-from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions, restore_rights, rights  # noqa: E402
+from ansible_collections.mayfly.workers.plugins.plugin_utils import (  # noqa: E402
+    permissions,
+    restore_rights,
+    rights,
+    session_manager,
+)
 
 TEMPLATE = ROOT / "iam/mayfly.yaml"
 PAGE = ROOT / "docs/permissions.md"
 _HEADER = """# SPDX-License-Identifier: GPL-3.0-or-later
 # Made by tools/make_permissions.py from plugins/plugin_utils/permissions.py.
 """
+_FLAG = "^(true|false)$"
 _PARAMETERS = {
+    rights.BACKUP_ACCOUNT: ("true where this account owns the repository", None, _FLAG),
+    rights.WORKER_DEPLOYMENT: ("true where workers are launched in this account", None, _FLAG),
+    rights.PRODUCTION_ACCOUNT: (
+        "true where this account owns what is backed up, or what is restored goes to it",
+        None,
+        _FLAG,
+    ),
     "Deployment": ("Name of the installation, as mayfly_deployment", "default", "^[A-Za-z0-9-]{1,64}$"),
     "Bucket": ("Bucket of the repository", None, None),
     "Prefix": (
@@ -38,12 +52,12 @@ _PARAMETERS = {
     "SharedSnapshots": (
         "true where mayfly_snapshot_access is share: workers of this account read what other accounts share with it",
         "false",
-        "^(true|false)$",
+        _FLAG,
     ),
     restore_rights.IN_PLACE: (
         "true where restores may stop instances of this account, and exchange their volumes or attach more to them",
         "false",
-        "^(true|false)$",
+        _FLAG,
     ),
     "RestoredRoles": (
         "Name of the roles that restored instances may be given by their instance profiles, * for any part of it",
@@ -53,11 +67,11 @@ _PARAMETERS = {
     "SessionManager": (
         "true where workers are reached over Session Manager: they get an instance profile then, and else none",
         "false",
-        "^(true|false)$",
+        _FLAG,
     ),
     "SessionManagerRoleName": (
         "Name of the instance profile of workers reached over Session Manager, and of its role",
-        permissions.SESSION_MANAGER.name,
+        session_manager.SESSION_MANAGER.name,
         None,
     ),
 }
@@ -118,8 +132,8 @@ def trust(role: rights.Role) -> dict[str, Any]:
     if role is permissions.WORKER:
         principal: Any = {"AWS": {"Fn::GetAtt": ["RunRole", "Arn"]}}
         return _assume(principal)
-    if role is permissions.SESSION_MANAGER:
-        return _assume({"Service": "ec2.amazonaws.com"})
+    if role is session_manager.SESSION_MANAGER:
+        return _assume({"Service": Sub("ec2.${AWS::URLSuffix}")})
     condition = {"StringEquals": {"sts:ExternalId": {"Ref": "ExternalId"}}}
     wanted = {"Fn::If": ["HasExternalId", condition, {"Ref": "AWS::NoValue"}]}
     return _assume({"AWS": {"Ref": "ControlNode"}}, wanted)
@@ -130,9 +144,22 @@ def _assume(principal: Any, condition: Any = None) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [{**allowed, **({"Condition": condition} if condition else {})}]}
 
 
+def _parameter(role: rights.Role) -> str:
+    """The parameter that all of a role's managed policy asks for: IAM takes no empty policy."""
+    parameters = {right.parameter for right in role.more}
+    return parameters.pop() if len(parameters) == 1 else ""
+
+
+def _managed(role: rights.Role) -> dict[str, Any]:
+    """The managed policy of a role, where there is one."""
+    policy = {"Ref": f"{_NAMES[role.name]}{_MORE}"}
+    parameter = _parameter(role)
+    return {"Fn::If": [f"Has{parameter}", policy, {"Ref": "AWS::NoValue"}]} if parameter else policy
+
+
 def _where_wanted(role: rights.Role) -> dict[str, str]:
     """The condition under which a role is made; most are always."""
-    return {"Condition": _WANTED} if role is permissions.SESSION_MANAGER else {}
+    return {"Condition": _WANTED} if role is session_manager.SESSION_MANAGER else {}
 
 
 def template() -> str:
@@ -143,7 +170,7 @@ def template() -> str:
             **_where_wanted(role),
             "Properties": {
                 "RoleName": {"Ref": f"{_NAMES[role.name]}Name"},
-                **({"ManagedPolicyArns": [{"Ref": f"{_NAMES[role.name]}{_MORE}"}]} if role.more else {}),
+                **({"ManagedPolicyArns": [_managed(role)]} if role.more else {}),
                 "Description": f"mayfly: {role.purpose}",
                 "AssumeRolePolicyDocument": trust(role),
                 "Policies": [
@@ -162,24 +189,27 @@ def template() -> str:
     resources |= {
         f"{_NAMES[role.name]}{_MORE}": {
             "Type": "AWS::IAM::ManagedPolicy",
+            **({"Condition": f"Has{parameter}"} if (parameter := _parameter(role)) else {}),
             "Properties": {
                 "Description": f"mayfly: {role.purpose}",
                 "PolicyDocument": {
                     "Version": "2012-10-17",
-                    "Statement": [statement(right) for right in role.more],
+                    "Statement": [
+                        statement(replace(right, parameter="") if _parameter(role) else right) for right in role.more
+                    ],
                 },
             },
         }
         for role in permissions.ROLES
         if role.more
     }
-    session_manager = _NAMES[permissions.SESSION_MANAGER.name]
+    of_profile = _NAMES[session_manager.SESSION_MANAGER.name]
     resources[_PROFILE] = {
         "Type": "AWS::IAM::InstanceProfile",
-        **_where_wanted(permissions.SESSION_MANAGER),
+        **_where_wanted(session_manager.SESSION_MANAGER),
         "Properties": {
-            "InstanceProfileName": {"Ref": f"{session_manager}Name"},
-            "Roles": [{"Ref": session_manager}],
+            "InstanceProfileName": {"Ref": f"{of_profile}Name"},
+            "Roles": [{"Ref": of_profile}],
         },
     }
     content = {
@@ -196,9 +226,11 @@ def template() -> str:
         },
         "Conditions": {
             "HasExternalId": {"Fn::Not": [{"Fn::Equals": [{"Ref": "ExternalId"}, ""]}]},
-            _WANTED: {"Fn::Equals": [{"Ref": "SessionManager"}, "true"]},
-            "HasSharedSnapshots": {"Fn::Equals": [{"Ref": "SharedSnapshots"}, "true"]},
-            f"Has{restore_rights.IN_PLACE}": {"Fn::Equals": [{"Ref": restore_rights.IN_PLACE}, "true"]},
+            **{
+                f"Has{name}": {"Fn::Equals": [{"Ref": name}, "true"]}
+                for name, (_said, _default, pattern) in _PARAMETERS.items()
+                if pattern == _FLAG
+            },
         },
         "Resources": resources,
         "Outputs": {
@@ -206,12 +238,12 @@ def template() -> str:
                 f"{name}Arn": {"Value": {"Fn::GetAtt": [name, "Arn"]}, "Description": role.setting}
                 for role in permissions.ROLES
                 for name in [_NAMES[role.name]]
-                if role is not permissions.SESSION_MANAGER
+                if role is not session_manager.SESSION_MANAGER
             },
             _PROFILE: {
-                **_where_wanted(permissions.SESSION_MANAGER),
+                **_where_wanted(session_manager.SESSION_MANAGER),
                 "Value": {"Ref": _PROFILE},
-                "Description": permissions.SESSION_MANAGER.setting,
+                "Description": session_manager.SESSION_MANAGER.setting,
             },
         },
     }
@@ -229,13 +261,21 @@ def _lines() -> Iterator[str]:
     yield "<!-- Made by tools/make_permissions.py from plugins/plugin_utils/permissions.py. -->"
     yield ""
     yield "`iam/mayfly.yaml` is a CloudFormation template of the roles below. Make a stack of it in the backup"
-    yield "account and in each production account, with the same bucket and key. Rights to make something ask for this"
-    yield "deployment's tags on the request; rights to change or delete ask for the same tags on what is there."
+    yield "account and in each production account, with the same bucket and key. Its roles have the rights that fit"
+    yield "what the account is for; one account may be all three:"
+    yield ""
+    yield "| Parameter | |"
+    yield "| --- | --- |"
+    for name in (rights.BACKUP_ACCOUNT, rights.WORKER_DEPLOYMENT, rights.PRODUCTION_ACCOUNT):
+        yield f"| `{name}` | {_PARAMETERS[name][0]} |"
+    yield ""
+    yield "Rights to make something ask for this deployment's tags on the request; rights to change or delete ask for"
+    yield "the same tags on what is there."
     for role in permissions.ROLES:
         yield ""
         yield f"## {role.name}"
         yield ""
-        goes = "its instance profile's name" if role is permissions.SESSION_MANAGER else "its ARN"
+        goes = "its instance profile's name" if role is session_manager.SESSION_MANAGER else "its ARN"
         yield f"For {role.purpose}. It is assumed by {role.assumed_by}, and {goes} goes into `{role.setting}`."
         yield ""
         yield "| Why | Actions | On | If | Playbooks |"

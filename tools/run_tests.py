@@ -14,7 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Names both as the collection and as plain packages; tests are not typed.
 TYPED = ["-p", "ansible_collections.mayfly.workers.plugins", "-p", "mayfly_lab", "-p", "mayfly_agent", "-p", "mayfly"]
-TOOLS = [f"tools/{name}.py" for name in ("check_docs", "make_permissions", "run_molecule", "run_tests")]
+_PROGRAMS = ("check_docs", "make_permissions", "make_release", "make_surveys", "run_molecule", "run_tests")
+TOOLS = [f"tools/{name}.py" for name in _PROGRAMS]
 PYTEST = [sys.executable, "-m", "pytest", "-q"]
 # Much of a test is waiting. Each file stays in one process, for files share a lab.
 TWO_AT_ONCE = [*PYTEST, "--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"]

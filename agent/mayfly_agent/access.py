@@ -9,10 +9,11 @@ from typing import Any
 from .archives import Sets
 from .credentials import FileCredentials
 from .ebs import DirectSnapshots
-from .job import ArchiveJob, CheckJob, CopyJob, Job, RepositoryPlace
+from .job import CheckJob, Job, RepositoryPlace
 from .probing import Rights
 from .progress import Progress
 from .quick import QuickClient
+from .repository_jobs import ArchiveJob, CopyJob
 from .s3 import S3Objects
 from .signed import SignedRequests
 

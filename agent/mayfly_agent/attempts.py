@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a backup notes down of itself while it goes on, so that another can go on from it when it dies
-(docs/repository-format.md, 14).
+"""What a writer of a restore point notes down of itself while it goes on, so that another can go on from it when it
+dies (docs/repository-format.md, 14). A backup is one, and so are a copy, an archiving and the way back.
 
 Nothing but time keeps sweeps from deleting what an attempt has put. So whoever goes on from it counts as a part of it,
 and must have come to its end as if it had begun when that one did.
@@ -19,7 +19,7 @@ from operator import attrgetter
 from typing import Any
 
 from .errors import DAMAGED, AgentError
-from .job import LONGEST_RUN, JobVolume
+from .job import LONGEST_RUN
 from .objects import Lock, ObjectNotFound, ObjectStore
 from .parents import Leaf, Parent, ParentDamaged
 from .pipeline import ordered
@@ -30,13 +30,15 @@ from .repository.manifest import VolumeRecord
 from .repository.marks import open_mark, write_mark
 from .repository.seal import SealBroken
 
-# What a backup loses at most when it dies. A note costs a short pack, one or two nodes and a small object.
+# What a writer loses at most when it dies. A note costs a short pack, one or two nodes and a small object.
 EVERY_SECONDS = 300.0
 # Of one note, some 800 KiB of text; when more is put, another one is due.
 _OBJECTS_AT_MOST = 10_000
 # The newest ones: from those before, little can be left to gain.
 _ATTEMPTS_LOOKED_AT = 3
 _CHECKED_AT_ONCE = 32
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+_ARCHIVED = "InvalidObjectState"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What backups have left that did not come to their end, and when the first of them began.
+    """What writers have left that did not come to their end, and when the first of them began.
 
     ``lock_mode`` is that of what they have put, None without a lock.
     """
@@ -74,13 +76,15 @@ class Attempt:
     parts: tuple[Part, ...]
     lock_mode: str | None = None
 
-    def part(self, volume: JobVolume, method: str, sealed_as: str) -> Part | None:
-        """What can be used for a volume that is backed up by a method, sealed as another one or itself; or None."""
+    def part(self, volume_id: str, sealed_as: str, *, full: bool) -> Part | None:
+        """What can be used for a volume that is sealed as another one or itself; or None.
+
+        ``full``: it is backed up in full, and shares nothing with a parent.
+        """
         for each in self.parts:
             record = each.record
-            # What is backed up in full shares nothing with a parent.
-            fits = method != "full" or record.method == "full"
-            if fits and record.volume_id == volume.volume_id and (record.sealed_as or record.volume_id) == sealed_as:
+            fits = not full or record.method == "full"
+            if fits and record.volume_id == volume_id and (record.sealed_as or record.volume_id) == sealed_as:
                 return each
         return None
 
@@ -104,7 +108,7 @@ class Earlier:
 
 
 class Notes:
-    """Written every ``every`` seconds at most. ``began``: when the backup did, or what it goes on from."""
+    """Written every ``every`` seconds at most. ``began``: when the writer did, or what it goes on from."""
 
     def __init__(
         self,
@@ -118,7 +122,7 @@ class Notes:
         every: float,
         lock: Lock | None = None,
     ) -> None:
-        """``lock``: how objects of the backup are put."""
+        """``lock``: how objects of the point are put."""
         self._store = store
         self._objects_lock = lock
         self._name = name
@@ -134,7 +138,7 @@ class Notes:
         self._lock = threading.Lock()
 
     def put(self, key: str, body: bytes) -> None:
-        """Put an object of the backup; for any thread."""
+        """Put an object of the point; for any thread."""
         self._store.put(key, body, lock=self._objects_lock)
         with self._lock:
             self._objects.append((key.removeprefix(f"{self._name.path}/"), len(body)))
@@ -224,9 +228,12 @@ class Attempts:
         """Whether all objects are there and no shorter than they were written."""
 
         def check(found: tuple[str, int]) -> bool:
+            key, size = found
             try:
-                self._store.get_range(found[0], found[1] - 1, 1)
+                self._store.get_range(key, size - 1, 1)
             except AgentError as error:
+                if error.code == _ARCHIVED:  # what lies in an archive class is listed and cannot be read
+                    return any(each.key == key and each.size >= size for each in self._store.list(key))
                 if error.code not in DAMAGED:
                     raise
                 return False

@@ -15,7 +15,6 @@ from hashlib import sha256
 from typing import Any
 
 from .errors import DAMAGED, AgentError
-from .job import Chosen
 from .marking import Point
 from .objects import ObjectExists, ObjectNotFound, ObjectStore
 from .pipeline import Uploads, ordered
@@ -25,6 +24,7 @@ from .repository.manifest import VolumeRecord, seal_value
 from .repository.packs import Location, PackReader, PackWriter
 from .repository.repository import write_once
 from .repository.trees import Entry, Node, NodeWriter, Opened, TreeReader
+from .repository_jobs import Chosen
 from .restore import Range, ranges
 from .sweep import Sparse
 from .volumes import UPLOADS_AT_ONCE

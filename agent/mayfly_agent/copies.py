@@ -6,14 +6,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from .attempts import EVERY_SECONDS, Window
 from .copying import UNIT, Done, ResourceCopy
 from .errors import OF_ALL, AgentError
-from .job import CopyJob
 from .objects import ObjectStore
 from .pipeline import pools
 from .repository import repository
+from .repository_jobs import CopyJob
 from .status import Status
 from .volumes import UPLOADS_AT_ONCE
+from .writing import Means
 
 _COUNTERS = (
     "resources_total",
@@ -32,7 +34,16 @@ _SUMS = ("blocks_copied", "blocks_reused", "bytes_stored")
 class Copies:
     """One run of it."""
 
-    def __init__(self, job: CopyJob, source: ObjectStore, target: ObjectStore, status: Status) -> None:
+    def __init__(
+        self,
+        job: CopyJob,
+        source: ObjectStore,
+        target: ObjectStore,
+        status: Status,
+        notes_every: float = EVERY_SECONDS,
+    ) -> None:
+        """``notes_every``: seconds after which is noted down what was done."""
+        self._notes_every = notes_every
         self._job = job
         self._source, self._target = source, target
         self._status = status
@@ -49,11 +60,12 @@ class Copies:
         origin = repository.open_info(self._source).id
         if repository.open_info(self._target).id == origin:
             raise AgentError("SameRepository", "The repository to copy to is the one to copy from.")
+        means = Means(Window.of(self._target, status.progress), status.progress.clock, job.lock, self._notes_every)
         told: dict[str, Any] = {}
         sums = dict.fromkeys(("points_copied", "failed", *_SUMS), 0)
         with pools(status.progress, read=job.concurrency, write=UPLOADS_AT_ONCE) as (readers, writers):
             for chosen in job.resources:
-                copy = ResourceCopy(chosen, self._source, self._target, status, readers=readers, writers=writers)
+                copy = ResourceCopy(chosen, self._source, self._target, means, status, readers=readers, writers=writers)
                 error: AgentError | None = None
                 try:
                     copy.run(origin)

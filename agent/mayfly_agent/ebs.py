@@ -17,7 +17,7 @@ from .credentials import expired
 from .errors import AgentError
 from .progress import Progress
 from .retries import Broken, Busy, Retries
-from .signed import Answer, NoAnswer, SignedRequests
+from .signed import NOT_AWS, Answer, NoAnswer, SignedRequests
 from .signing import CONTENT, UNSIGNED, Credentials
 
 T = TypeVar("T")
@@ -205,6 +205,8 @@ class DirectSnapshots:
                 answer = self._http.once(method, path, query, body, {**_JSON, **(headers or {})})
             except NoAnswer as error:
                 message = f"{self._host} was not reached for {what}: {error}"
+                if error.is_untrusted:
+                    raise AgentError("CertificateNotTrusted", message, NOT_AWS) from error
                 raise Broken(AgentError("EbsUnreachable", message, _NO_WAY)) from error
             if answer.status < 300 or (doubtful and done_by(answer)):
                 return parse(answer)

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 
 from .blocks import BLOCK_SIZE, BLOCKS_PER_GIB, FANOUT
 from .errors import DAMAGED, OF_ALL, AgentError
-from .job import Checked, HealthCheckJob
 from .objects import ObjectNotFound, ObjectStore
 from .pipeline import ordered, pools
 from .repository import layout, repository, seal
@@ -25,6 +24,7 @@ from .repository.damaged import BlockRange, Damage, joined, mark_damaged, unread
 from .repository.manifest import Manifest, VolumeRecord
 from .repository.packs import Location, PackReader
 from .repository.trees import Entry, Node, Opened, TreeReader
+from .repository_jobs import Checked, HealthCheckJob
 from .restore import Range, ranges
 from .status import Status
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The job: what the controller sends over the connection into memory."""
+"""The job: what the controller sends over the connection into memory. Of those about a repository: repository_jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ LONGEST_RETRY = 900.0
 # Seven days, in seconds: deletion from repositories rests on it.
 LONGEST_RUN = 604_800.0
 LOCK_MODES = ("GOVERNANCE", "COMPLIANCE")
-HEALTH_CHECKS = ("quick", "sample", "full")
 # A repository's store that is not AWS's, among the services of a check.
 STORE = "store"
 
@@ -138,7 +137,7 @@ class TransferJob(Job):
         """The fields above and those of every job; raises as there."""
         return {
             **super().common(value),
-            "resource_key": _key(value),
+            "resource_key": keys_from(value),
             "concurrency": int(value["concurrency"]),
         }
 
@@ -153,6 +152,11 @@ class LockJob:
     def __post_init__(self) -> None:
         if self.mode not in LOCK_MODES or not self.seconds > 0:
             raise ValueError(f"a lock of {self.seconds} seconds in mode {self.mode!r} is none")
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> LockJob | None:
+        """That of a job as it was sent, None without one; raises ValueError and TypeError."""
+        return cls(**value["lock"]) if value.get("lock") else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +183,7 @@ class BackupJob(TransferJob):
             volumes=tuple(JobVolume(**each) for each in value["volumes"]),
             settings=value.get("settings") or {},
             parent=value.get("parent") or "",
-            lock=LockJob(**value["lock"]) if value.get("lock") else None,
+            lock=LockJob.of(value),
         )
 
 
@@ -204,81 +208,6 @@ class RestoreJob(TransferJob):
             target=Target(**value["target"]),
             attempt=int(value["attempt"]),
             volumes=frozenset(map(str, value.get("volumes") or ())),
-        )
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A resource of a repository, the key of its data, and the ids of the restore points that are to go."""
-
-    resource: ResourceName
-    key: bytes
-    remove: frozenset[str] = frozenset()
-
-    @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> Chosen:
-        """From what was sent; raises as Job.common does."""
-        return cls(ResourceName.from_dict(value), _key(value), frozenset(map(str, value["remove"])))
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetentionJob(Job):
-    """Retention of a repository, which is the job's ``resource``.
-
-    ``live_share``: packs of which less than so many percent are in use are written anew. ``concurrency``: requests that
-    are under way at once.
-    """
-
-    resources: tuple[Chosen, ...]
-    live_share: int
-    concurrency: int
-
-    @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> RetentionJob:
-        """From what was sent; raises as common does."""
-        share = int(value["live_share"])
-        if not 0 <= share <= 90:
-            raise ValueError(f"live_share is {share}, not 0 to 90")
-        return cls(
-            **cls.common(value),
-            resources=tuple(Chosen.parse(each) for each in value["resources"]),
-            live_share=share,
-            concurrency=int(value["concurrency"]),
-        )
-
-
-@dataclass(frozen=True)
-class Copied:
-    """A resource, the keys of its data in both repositories, and the ids of the restore points to copy."""
-
-    resource: ResourceName
-    key: ResourceKey = field(repr=False)
-    target_key: ResourceKey = field(repr=False)
-    points: frozenset[str] = frozenset()
-
-    @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> Copied:
-        """From what was sent; raises as Job.common does."""
-        keys = _key(value), _key(value["target_keys"])
-        return cls(ResourceName.from_dict(value), *keys, points=frozenset(map(str, value["points"])))
-
-
-@dataclass(frozen=True, kw_only=True)
-class CopyJob(Job):
-    """A copy of restore points from the job's repository, which is its ``resource``, to another one."""
-
-    resources: tuple[Copied, ...]
-    target: RepositoryPlace
-    concurrency: int
-
-    @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> CopyJob:
-        """From what was sent; raises as common does."""
-        return cls(
-            **cls.common(value),
-            resources=tuple(Copied.parse(each) for each in value["resources"]),
-            target=RepositoryPlace.parse(value["target"]),
-            concurrency=int(value["concurrency"]),
         )
 
 
@@ -330,86 +259,8 @@ class CheckJob(Job):
         )
 
 
-@dataclass(frozen=True)
-class Checked:
-    """A resource whose restore points are checked, and the key of its data."""
-
-    name: ResourceName
-    key: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HealthCheckJob(Job):
-    """A check of all restore points of ``resources``; the job's own resource is the repository.
-
-    ``mode`` "quick" looks whether everything is there, "sample" reads ``percent`` of the blocks too, those that
-    ``seed`` chooses, and "full" reads all.
-    """
-
-    resources: tuple[Checked, ...]
-    mode: str
-    concurrency: int
-    percent: float = 0.0
-    seed: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.mode not in HEALTH_CHECKS:
-            raise ValueError(f"mode is {self.mode!r}, not {' or '.join(HEALTH_CHECKS)}")
-        if self.mode == "sample" and not (0 < self.percent <= 100 and self.seed):
-            raise ValueError(f"a sample of {self.percent} % chosen by {self.seed!r} is none")
-
-    @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> HealthCheckJob:
-        """From what was sent; raises as common does."""
-        return cls(
-            **cls.common(value),
-            resources=tuple(Checked(ResourceName.from_dict(each), _key(each, "key")) for each in value["resources"]),
-            mode=value["mode"],
-            concurrency=int(value["concurrency"]),
-            percent=float(value.get("percent") or 0),
-            seed=str(value.get("seed") or ""),
-        )
-
-
-@dataclass(frozen=True)
-class Archived:
-    """A restore point to archive, or a set to bring back, by its name; ``key`` is that of its resource's data."""
-
-    resource: ResourceName
-    key: bytes = field(repr=False)
-    name: str = ""
-
-    @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> Archived:
-        """From what was sent; raises as Job.common does."""
-        return cls(ResourceName.from_dict(value), _key(value, "key"), str(value["name"]))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArchiveJob(Job):
-    """Copies of restore points into sets, or of sets into the repository; the job's own resource is that.
-
-    ``storage_class`` is what the packs of new sets are put in.
-    """
-
-    points: tuple[Archived, ...]
-    concurrency: int
-    storage_class: str = ""
-
-    @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> ArchiveJob:
-        """From what was sent; raises as common does."""
-        return cls(
-            **cls.common(value),
-            points=tuple(Archived.parse(each) for each in value["points"]),
-            concurrency=int(value["concurrency"]),
-            storage_class=str(value.get("storage_class") or ""),
-        )
-
-
-def _key(value: Mapping[str, Any], newest: str = "resource_key") -> ResourceKey:
-    """A resource's keys: the newest, and ``keys_before`` it from before rotations, oldest first."""
+def keys_from(value: Mapping[str, Any], newest: str = "resource_key") -> ResourceKey:
+    """A resource's keys from what was sent: the newest, and ``keys_before`` it from before rotations, oldest first."""
     texts = value[newest], *value.get("keys_before", ())
     first, *before = (base64.b64decode(each, validate=True) for each in texts)
     return ResourceKey(first, before)

@@ -12,18 +12,9 @@ from .archives import Archiving
 from .backup import Backup
 from .copies import Copies
 from .health import HealthCheck
-from .job import (
-    ArchiveJob,
-    BackupJob,
-    CheckJob,
-    CopyJob,
-    HealthCheckJob,
-    Job,
-    RestoreJob,
-    RetentionJob,
-    bad_job,
-)
+from .job import BackupJob, CheckJob, Job, RestoreJob, bad_job
 from .probing import Probe
+from .repository_jobs import ArchiveJob, CopyJob, HealthCheckJob, RetentionJob
 from .restore import Restore
 from .retention import Retention
 from .status import Status

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from .compaction import Compaction
 from .errors import OF_ALL, AgentError
-from .job import Chosen, RetentionJob
 from .objects import ObjectStore
 from .pipeline import ordered, pools
+from .repository_jobs import Chosen, RetentionJob
 from .status import Status
 from .sweep import Sweep, Swept
 from .volumes import UPLOADS_AT_ONCE

@@ -8,7 +8,6 @@ from contextlib import closing
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
-from ssl import SSLCertVerificationError
 from typing import Any, TypeVar
 
 from botocore.exceptions import (
@@ -41,7 +40,7 @@ from .objects import (
 from .progress import Progress
 from .repository.layout import is_pack
 from .retries import Broken, Busy, Retries
-from .signed import NoAnswer
+from .signed import NOT_AWS, NoAnswer
 
 T = TypeVar("T")
 _MISSING = ("NoSuchKey", "404", "NotFound")
@@ -80,7 +79,7 @@ _REMEDIES = {
     "AccessDenied": "The role lacks rights there, or account of mayfly_repository is not the bucket's owner.",
     "InvalidObjectState": "It is archived: playbooks/archive.yml brings archived restore points back.",
     "PermanentRedirect": "Check region of mayfly_repository.",
-    "CertificateNotTrusted": "Something between here and AWS answers in its place: exempt AWS's names from inspection.",
+    "CertificateNotTrusted": NOT_AWS,
 }
 # Of stores that are not AWS's.
 _REMEDIES_ELSEWHERE = {
@@ -374,7 +373,7 @@ class S3Objects:
 
 
 def _is_untrusted(error: Exception) -> bool:
-    """Whether the server's certificate was refused: NoAnswer keeps the error, of botocore's only the text tells it."""
+    """Whether the server's certificate was refused: of botocore's errors only the text tells it."""
     if isinstance(error, NoAnswer):
-        return isinstance(error.__cause__, SSLCertVerificationError)
+        return error.is_untrusted
     return isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)

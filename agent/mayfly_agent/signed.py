@@ -23,8 +23,17 @@ _CONNECT_SECONDS, _WAIT_SECONDS = 5.0, 60.0
 ANSWER_SECONDS = 120.0
 
 
+#: What mends a certificate at an address of AWS's that is not trusted.
+NOT_AWS = "Something between here and AWS answers in its place: exempt AWS's names from inspection."
+
+
 class NoAnswer(Exception):
     """None came, or not the whole of it."""
+
+    @property
+    def is_untrusted(self) -> bool:
+        """Whether the server's certificate was refused: it is not reached again for that."""
+        return isinstance(self.__cause__, ssl.SSLCertVerificationError)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from .errors import AgentError
-from .job import Chosen
 from .marking import Listed, Marked, Point, list_manifests
 from .objects import ObjectInfo, ObjectNotFound, ObjectStore, Refused
 from .progress import Progress
@@ -24,6 +23,7 @@ from .repository import layout
 from .repository.condemned import LISTED_AT_ONCE, read_condemned, write_condemned
 from .repository.marks import Marks, read_marks
 from .repository.trees import Each
+from .repository_jobs import Chosen
 
 # The longest run, the 61 minutes that its requests may act later, the 35 that the removal of a manifest can take, and a
 # margin of 24: docs/repository-format.md, 15.

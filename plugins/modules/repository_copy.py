@@ -19,8 +19,16 @@ options:
     description:
       - V(new) for what is newer than the newest restore point of the same resource in the second repository, V(missing)
         for all that is not there, V(latest) for the newest of each resource, or a list of ids.
+      - V(new) tries again what could not be copied before, with each new restore point, five times in all.
     type: raw
     default: new
+  object_lock:
+    description:
+      - How the copies are to be locked. Unless it is V(none), it fails where the second repository's bucket has no
+        Object Lock, or a default retention.
+    type: str
+    choices: [none, governance, compliance]
+    default: none
 attributes:
   check_mode:
     description: Whether it can run in check mode and say what it would do.

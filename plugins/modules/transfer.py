@@ -62,14 +62,15 @@ options:
     default: 16
   object_lock:
     description:
-      - For a backup, how S3 locks the restore point and all that it refers to, so that neither can be deleted. What is
-        shared with earlier restore points is locked anew before the restore point is there.
+      - For a backup, an archive, the way back and a copy, how S3 locks the restore point and all that it refers to, so
+        that neither can be deleted. What is shared with earlier restore points is locked anew before the restore point
+        is there.
       - In mode V(governance) who has a right of its own can lift the lock, in mode V(compliance) nobody can.
     type: str
     choices: [none, governance, compliance]
     default: none
   object_lock_days:
-    description: For how many days from when the backup begins.
+    description: For how many days from when the worker begins.
     type: int
     default: 30
   live_share:
@@ -219,7 +220,8 @@ archive:
   type: dict
 checks:
   description:
-    - What a check has found, in steps of each service, as C(name), C(tls) and C(rights), or C(tcp) of a port.
+    - What a check has found, in steps of each service, as C(name), C(tls) and C(rights), or C(tcp) of a port. Before
+      them comes what was told of the network and of instance types without a worker, as C(network) and C(types).
     - Each has C(service), C(check), C(ok) (null for one that was not tried), C(seconds), C(reason) and C(remedy).
   returned: when O(operation=check)
   type: list

@@ -29,6 +29,11 @@ options:
     description: SHA-256 of the bundle of the transfer agent that is installed; needed when an image is to be baked.
     type: str
     default: ""
+  packages:
+    description: What is installed beside the agent, as C(mayfly_image_packages); an image without it is another one.
+    type: list
+    elements: str
+    default: []
   copies:
     description: Regions that the image is copied to, as C(mayfly_image_copies).
     type: list

@@ -51,6 +51,11 @@ options:
         description: Volumes that are encrypted with the key C(aws/ebs), which no other account can use.
         type: list
         elements: str
+      puts_back:
+        description:
+          - Whether a file recovery puts files back to the resource, and not to the operator's own machine alone.
+          - From a snapshot, it may do so from the backup account alone.
+        type: bool
       peers:
         description: What the worker must reach inside its VPC, such as mount targets.
         type: list
@@ -200,6 +205,13 @@ image:
 reasons:
   description: Why the account, the image and each type and subnet was taken or not, and warnings.
   returned: success
+  type: list
+  elements: dict
+checks:
+  description:
+    - Of a network that is checked, what is told without a worker; C(service) is a subnet or a profile of types.
+    - Each has C(service), C(check) (C(network) or C(types)), C(ok), C(seconds), C(reason) and C(remedy).
+  returned: when O(operation=worker_check)
   type: list
   elements: dict
 services:

@@ -74,7 +74,9 @@ class Operation:
     """An operation: where it may run, the profile of its worker by size in bytes, and the services it must reach.
 
     ``port`` is what the worker must reach inside its VPC beside AWS's services, ``serves`` what it is reached at by
-    people; TCP both. With ``for_others``, the services count of the operations that would use the same network.
+    people; TCP both. With ``for_others``, the services count of the operations that would use the same network. With
+    ``puts_back_from_backup``, it may put files back from the backup account alone: from the production account, they go
+    to the operator's own machine.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Operation:
     port: int | None = None
     serves: int | None = None
     for_others: bool = False
+    puts_back_from_backup: bool = False
 
 
 def _one(profile: str) -> Sizes:
@@ -102,6 +105,7 @@ OPERATIONS: dict[str, Operation] = {
             _one("file_recovery"),
             ("ebs", "ec2", "sts", "kms"),
             serves=443,
+            puts_back_from_backup=True,
         ),
         Operation("file_recovery_from_backup", Accounts.BACKUP, _one("file_recovery"), _REPOSITORY, serves=443),
         Operation("rds_backup", Accounts.PRODUCTION, _OF_DATABASES, _DATABASES),
@@ -135,8 +139,18 @@ def services_in(names: Iterable[str], *, backup_account: bool) -> tuple[str, ...
     ``backup_account`` says whether it is the backup account. It can own resources as well, so only the operations that
     run nowhere else tell it from others.
     """
-    here = [OPERATIONS[name] for name in names if backup_account or OPERATIONS[name].account is not Accounts.BACKUP]
+    here = _in(names, backup_account=backup_account)
     return tuple(dict.fromkeys(service for each in here for service in each.services))
+
+
+def profiles_in(names: Iterable[str], *, backup_account: bool) -> tuple[str, ...]:
+    """All profiles of instance types of those operations, as :func:`services_in`."""
+    here = _in(names, backup_account=backup_account)
+    return tuple(dict.fromkeys(profile for each in here for _bound, profile in each.sizes))
+
+
+def _in(names: Iterable[str], *, backup_account: bool) -> list[Operation]:
+    return [OPERATIONS[name] for name in names if backup_account or OPERATIONS[name].account is not Accounts.BACKUP]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,18 @@ what is there. Resources and conditions are as CloudFormation's Fn::Sub takes th
 from __future__ import annotations
 
 from .restore_rights import PUT_BACK, RESTORES
-from .rights import Condition, Right, Role
+from .rights import (
+    BACKUP_ACCOUNT,
+    DEPLOYMENT,
+    PRODUCTION_ACCOUNT,
+    TEMPORARY,
+    WORKER_DEPLOYMENT,
+    Condition,
+    Right,
+    Role,
+    where,
+)
+from .session_manager import REACH_WORKERS, SESSION_MANAGER
 
 READ_BLOCKS = ("ebs:ListSnapshotBlocks", "ebs:ListChangedBlocks", "ebs:GetSnapshotBlock")
 COMPARE_BLOCKS = ("ebs:ListChangedBlocks",)
@@ -42,8 +53,6 @@ USE_VOLUME_KEY = (
     "kms:ReEncrypt*",
 )
 
-DEPLOYMENT = "mayfly:deployment"
-TEMPORARY = "mayfly:temporary"
 REFERENCE = "mayfly:reference"
 WORKER_IMAGE = "mayfly:worker-image"
 _OURS = {f"aws:ResourceTag/{DEPLOYMENT}": "${Deployment}"}
@@ -67,7 +76,8 @@ _LAUNCHED = ("instance", "volume", "network-interface", "spot-instances-request"
 _OBJECTS = ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*",)
 _BUCKET = ("arn:${AWS::Partition}:s3:::${Bucket}",)
 _BACKUPS = ("ec2_backup",)
-_LOCKS = (*_BACKUPS, "retention")
+_MADE_POINTS = (*_BACKUPS, "archive", "repository_copy")
+_LOCKS = (*_MADE_POINTS, "retention")
 _RESTORES = ("ec2_restore", "volume_restore")
 _IMAGES = ("worker_image",)
 
@@ -143,13 +153,13 @@ _TAG = (
         {**_MADE_TEMPORARY, "ForAllValues:StringLike": {"aws:TagKeys": ["mayfly:*"]}},
     ),
 )
-_END = (
-    Right(
-        "End workers, and lift their protection when somebody has set it",
-        ("ec2:TerminateInstances", "ec2:ModifyInstanceAttribute"),
-        _ec2("instance"),
-        _MADE_TEMPORARY,
-    ),
+_END_WORKERS = Right(
+    "End workers, and lift their protection when somebody has set it",
+    ("ec2:TerminateInstances", "ec2:ModifyInstanceAttribute"),
+    _ec2("instance"),
+    _MADE_TEMPORARY,
+)
+_DELETE = (
     Right(
         "Delete what a run has made",
         (
@@ -162,6 +172,8 @@ _END = (
         _ec2("volume", "snapshot", "network-interface", "security-group", "image"),
         _MADE_TEMPORARY,
     ),
+)
+_UNSHARE = (
     Right(
         "Take back what a run has shared",
         ("ec2:ModifySnapshotAttribute",),
@@ -202,6 +214,13 @@ _REPOSITORY = (
     ),
 )
 _ARCHIVES = Right("Retrieve archived restore points", ("s3:RestoreObject",), _OBJECTS, operations=("archive",))
+_SETS = Right(
+    "Delete archived sets that are given up, and nothing else",
+    DELETE_OBJECTS,
+    # account, Region, kind and id
+    ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*/*/*/*/archives/*",),
+    operations=("archive_sets",),
+)
 _SESSIONS = Right(
     "Give workers sessions of the role that is theirs",
     ("sts:AssumeRole",),
@@ -250,28 +269,6 @@ _BAKING = (
         _IMAGES,
     ),
 )
-_SSM_OURS = {f"ssm:resourceTag/{DEPLOYMENT}": "${Deployment}", f"ssm:resourceTag/{TEMPORARY}": "true"}
-# https://docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-restrict-access-examples.html; IAM fills
-# in the caller's user id.
-_OWN_SESSIONS: Condition = {"StringLike": {"ssm:resourceTag/aws:ssmmessages:session-id": ["${aws:userid}"]}}
-_SESSION_ARNS = ("arn:${AWS::Partition}:ssm:*:${AWS::AccountId}:session/*",)
-_SESSION_MANAGER = (
-    Right(
-        "Reach workers over Session Manager, where that is configured",
-        ("ssm:StartSession",),
-        _ec2("instance"),
-        {"StringEquals": _SSM_OURS},
-    ),
-    Right("For SSH alone", ("ssm:StartSession",), ("arn:${AWS::Partition}:ssm:*::document/AWS-StartSSHSession",)),
-    Right("Go on with its own sessions", ("ssmmessages:OpenDataChannel",), _SESSION_ARNS),
-    Right("End and resume them", ("ssm:TerminateSession", "ssm:ResumeSession"), _SESSION_ARNS, _OWN_SESSIONS),
-    Right(
-        "Give workers the instance profile that Session Manager needs",
-        ("iam:PassRole",),
-        ("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${SessionManagerRoleName}",),
-        {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
-    ),
-)
 _UPLOADS = (
     Right("Find unfinished uploads", ("s3:ListBucketMultipartUploads",), _BUCKET),
     Right("End unfinished uploads", ("s3:AbortMultipartUpload",), _OBJECTS),
@@ -284,17 +281,13 @@ RUN = Role(
     assumed_by="the control node",
     rights=(
         _LOOK,
-        *_LAUNCH,
         *_TAG,
-        *_END,
-        *_SNAPSHOTS,
-        *_VOLUMES,
-        *_BAKING,
-        *_REPOSITORY,
-        _ARCHIVES,
-        *_UPLOADS,  # of a run that was killed, which the runner reaps itself
+        *_DELETE,
         _SESSIONS,
-        *_SESSION_MANAGER,
+        *where(WORKER_DEPLOYMENT, *_LAUNCH, _END_WORKERS, *_BAKING, *REACH_WORKERS),
+        *where(PRODUCTION_ACCOUNT, *_SNAPSHOTS, *_UNSHARE, *_VOLUMES),
+        # Uploads are of a run that was killed, which the runner reaps itself.
+        *where(BACKUP_ACCOUNT, *_REPOSITORY, _ARCHIVES, _SETS, *_UPLOADS),
     ),
     more=RESTORES,
 )
@@ -304,13 +297,7 @@ WORKER = Role(
     setting="mayfly_accounts.NAME.worker_role_arn",
     assumed_by="the role of runs in the same account",
     rights=(
-        Right(
-            "Read blocks of this deployment's snapshots, and what has changed since those that were kept",
-            READ_BLOCKS,
-            _ec2("snapshot"),
-            _MADE,
-            _BACKUPS,
-        ),
+        Right("Use the keys of encrypted volumes", USE_VOLUME_KEY, condition=_THROUGH_EC2),
         Right(
             "Read blocks of what other accounts share with this one, whose tags are theirs alone",
             READ_BLOCKS,
@@ -319,31 +306,48 @@ WORKER = Role(
             _BACKUPS,
             parameter="SharedSnapshots",
         ),
-        Right(
-            "Try the EBS direct APIs with a snapshot that there is not",
-            ASK_FOR_NO_SNAPSHOT,
-            (f"arn:${{AWS::Partition}}:ec2:*::snapshot/{NO_SNAPSHOT}",),
-            operations=("worker_check",),
+        *where(
+            WORKER_DEPLOYMENT,
+            Right(
+                "Try the EBS direct APIs with a snapshot that there is not",
+                ASK_FOR_NO_SNAPSHOT,
+                (f"arn:${{AWS::Partition}}:ec2:*::snapshot/{NO_SNAPSHOT}",),
+                operations=("worker_check",),
+            ),
         ),
-        Right("Start snapshots with this deployment's tags", START_SNAPSHOT, _ec2("snapshot"), _ASKED, _RESTORES),
-        Right("Write blocks into them", WRITE_BLOCKS, _ec2("snapshot"), _MADE_TEMPORARY, _RESTORES),
-        Right("Tag them while they are started", ("ec2:CreateTags",), _ec2("snapshot"), _ASKED, _RESTORES),
-        Right("Use the keys of encrypted volumes", USE_VOLUME_KEY, condition=_THROUGH_EC2),
-        Right("Find what is in the repository", LIST_OBJECTS, _BUCKET, {"StringLike": {"s3:prefix": ["${Prefix}*"]}}),
-        Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS), _OBJECTS),
-        Right("Lock restore points, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _BACKUPS),
-        Right(
-            "Delete what retention has found unneeded, of resources alone",
-            DELETE_OBJECTS,
-            # account, Region, kind, id, and a folder there; repository.json and keys/ do not lie so deep
-            ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*/*/*/*/*/*",),
-            operations=("retention",),
+        *where(
+            PRODUCTION_ACCOUNT,
+            Right(
+                "Read blocks of this deployment's snapshots, and what has changed since those that were kept",
+                READ_BLOCKS,
+                _ec2("snapshot"),
+                _MADE,
+                _BACKUPS,
+            ),
+            Right("Start snapshots with this deployment's tags", START_SNAPSHOT, _ec2("snapshot"), _ASKED, _RESTORES),
+            Right("Write blocks into them", WRITE_BLOCKS, _ec2("snapshot"), _MADE_TEMPORARY, _RESTORES),
+            Right("Tag them while they are started", ("ec2:CreateTags",), _ec2("snapshot"), _ASKED, _RESTORES),
         ),
-        Right(
-            "Use the bucket's key through S3",
-            USE_REPOSITORY_KEY,
-            ("${RepositoryKey}",),
-            {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}},
+        *where(
+            BACKUP_ACCOUNT,
+            Right(
+                "Find what is in the repository", LIST_OBJECTS, _BUCKET, {"StringLike": {"s3:prefix": ["${Prefix}*"]}}
+            ),
+            Right("Read and write the repository", (*READ_OBJECTS, *WRITE_OBJECTS), _OBJECTS),
+            Right("Lock restore points, where that is configured", LOCK_OBJECTS, _OBJECTS, {}, _MADE_POINTS),
+            Right(
+                "Delete what retention has found unneeded, of resources alone",
+                DELETE_OBJECTS,
+                # account, Region, kind, id, and a folder there; repository.json and keys/ do not lie so deep
+                ("arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}*/*/*/*/*/*",),
+                operations=("retention",),
+            ),
+            Right(
+                "Use the bucket's key through S3",
+                USE_REPOSITORY_KEY,
+                ("${RepositoryKey}",),
+                {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}},
+            ),
         ),
     ),
 )
@@ -366,8 +370,10 @@ REAPER = Role(
             ),
             operations=("reap",),
         ),
-        *_END,
-        *_UPLOADS,
+        _END_WORKERS,
+        *_DELETE,
+        *_UNSHARE,
+        *where(BACKUP_ACCOUNT, *_UPLOADS),
     ),
     more=PUT_BACK,
 )
@@ -378,27 +384,11 @@ INVENTORY = Role(
     assumed_by="the control node",
     rights=(
         Right("List instances to protect", ("ec2:DescribeInstances", "ec2:DescribeRegions")),
-        Right("Find restore points", LIST_OBJECTS, _BUCKET),
-        Right("Read restore points", READ_OBJECTS, _OBJECTS),
-        Right("Open the repository's key", ("kms:Decrypt",), ("${RepositoryKey}",)),
-    ),
-)
-SESSION_MANAGER = Role(
-    name="mayfly-session-manager",
-    purpose="the agent of Session Manager on workers, only where mayfly_worker_connection is session_manager",
-    setting="mayfly_accounts.NAME.worker_instance_profile",
-    assumed_by="EC2, for workers",
-    rights=(
-        # https://docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-create-iam-instance-profile.html
-        Right(
-            "Be reached by sessions; AWS knows no narrower resource",
-            (
-                "ssm:UpdateInstanceInformation",
-                "ssmmessages:CreateControlChannel",
-                "ssmmessages:CreateDataChannel",
-                "ssmmessages:OpenControlChannel",
-                "ssmmessages:OpenDataChannel",
-            ),
+        *where(
+            BACKUP_ACCOUNT,
+            Right("Find restore points", LIST_OBJECTS, _BUCKET),
+            Right("Read restore points", READ_OBJECTS, _OBJECTS),
+            Right("Open the repository's key", ("kms:Decrypt",), ("${RepositoryKey}",)),
         ),
     ),
 )

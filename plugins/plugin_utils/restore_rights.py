@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .rights import Condition, Right
+from .rights import DEPLOYMENT, PRODUCTION_ACCOUNT, TEMPORARY, Condition, Right, where
 
 #: The tag of a volume whose place another one takes: the instance and the device that it belongs to.
 REPLACED = "mayfly:replaced"
@@ -17,7 +17,7 @@ REPLACING = "mayfly:replacing"
 #: The template's parameter that opens instances of the user's own to restores.
 IN_PLACE = "RestoreInPlace"
 _TEMPORARY: Condition = {
-    "StringEquals": {"aws:ResourceTag/mayfly:deployment": "${Deployment}", "aws:ResourceTag/mayfly:temporary": "true"}
+    "StringEquals": {f"aws:ResourceTag/{DEPLOYMENT}": "${Deployment}", f"aws:ResourceTag/{TEMPORARY}": "true"}
 }
 # Members of an Auto Scaling group are replaced when they stop.
 _NO_MEMBER: Condition = {"Null": {"aws:ResourceTag/aws:autoscaling:groupName": "true"}}
@@ -67,28 +67,31 @@ RESTORES = (
         ("ec2:DescribeInstanceAttribute", "ec2:DescribeInstanceStatus", "ec2:DescribeKeyPairs"),
         operations=_THERE,
     ),
-    Right(
-        "See whether an instance profile is there",
-        ("iam:GetInstanceProfile",),
-        ("arn:${AWS::Partition}:iam::${AWS::AccountId}:instance-profile/*",),
-        operations=_NEW,
+    *where(
+        PRODUCTION_ACCOUNT,
+        Right(
+            "See whether an instance profile is there",
+            ("iam:GetInstanceProfile",),
+            ("arn:${AWS::Partition}:iam::${AWS::AccountId}:instance-profile/*",),
+            operations=_NEW,
+        ),
+        Right("Launch restored instances with their key pairs", ("ec2:RunInstances",), _KEYS, operations=_NEW),
+        Right(
+            "And with their instance profiles",
+            ("iam:PassRole",),
+            ("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${RestoredRoles}",),
+            {"StringEquals": {"iam:PassedToService": "ec2.${AWS::URLSuffix}"}},
+            _NEW,
+        ),
+        Right(
+            "Give a new instance its volumes, and start it",
+            ("ec2:AttachVolume", "ec2:DetachVolume", "ec2:StartInstances", "ec2:StopInstances"),
+            (*_INSTANCES, *_VOLUMES),
+            _TEMPORARY,
+            _THERE,
+        ),
+        Right("Say which of them go with it", ("ec2:ModifyInstanceAttribute",), _VOLUMES, _TEMPORARY, _NEW),
+        Right("Move it to its security groups", ("ec2:ModifyInstanceAttribute",), _GROUPS, operations=_NEW),
     ),
-    Right("Launch restored instances with their key pairs", ("ec2:RunInstances",), _KEYS, operations=_NEW),
-    Right(
-        "And with their instance profiles",
-        ("iam:PassRole",),
-        ("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${RestoredRoles}",),
-        {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
-        _NEW,
-    ),
-    Right(
-        "Give a new instance its volumes, and start it",
-        ("ec2:AttachVolume", "ec2:DetachVolume", "ec2:StartInstances", "ec2:StopInstances"),
-        (*_INSTANCES, *_VOLUMES),
-        _TEMPORARY,
-        _THERE,
-    ),
-    Right("Say which of them go with it", ("ec2:ModifyInstanceAttribute",), _VOLUMES, _TEMPORARY, _NEW),
-    Right("Move it to its security groups", ("ec2:ModifyInstanceAttribute",), _GROUPS, operations=_NEW),
     *_IN_PLACE,
 )

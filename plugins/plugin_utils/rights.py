@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Condition = Mapping[str, Mapping[str, Any]]
+
+DEPLOYMENT = "mayfly:deployment"
+TEMPORARY = "mayfly:temporary"
 
 
 @dataclass(frozen=True)
@@ -43,3 +46,14 @@ class Role:
     def all_rights(self) -> tuple[Right, ...]:
         """Those of both policies."""
         return (*self.rights, *self.more)
+
+
+# Parameters of the templates that say what an account is for; one may be all three.
+BACKUP_ACCOUNT = "BackupAccount"
+WORKER_DEPLOYMENT = "WorkerDeployment"
+PRODUCTION_ACCOUNT = "ProductionAccount"
+
+
+def where(parameter: str, *rights: Right) -> tuple[Right, ...]:
+    """The rights, for stacks in which that parameter is true alone."""
+    return tuple(replace(each, parameter=each.parameter or parameter) for each in rights)

@@ -15,11 +15,11 @@ from typing import Any
 
 import boto3
 from mayfly_agent.clients import CONFIG
-from mayfly_agent.job import Chosen
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.layout import ResourceName
 from mayfly_agent.repository.trees import TreeReader
+from mayfly_agent.repository_jobs import Chosen
 from mayfly_agent.s3 import S3Objects
 from mayfly_agent.sweep import Sweep
 

@@ -73,7 +73,7 @@ def test_a_point_is_archived_in_a_set_of_its_own(played: Played) -> None:
     before = played.objects("")
     output, _ = played.play("archive", "--check")
     assert "1 restore points are copied to GLACIER" in output
-    assert "AWS's public price list for us-east-1" in output
+    assert "us-east-1; https://aws.amazon.com/s3/pricing/" in output
     assert "c5.2xlarge" in output
     assert played.objects("") == before
 
@@ -87,6 +87,15 @@ def test_a_point_is_archived_in_a_set_of_its_own(played: Played) -> None:
     output, entry = played.play("archive")
     assert "1 of the chosen restore points are archived already" in output
     assert (entry.get("worker"), played.objects("/archives/")) == (None, sets)
+
+    name = {"mayfly_archive_sets_absent": [told["made"]], "mayfly_archive_remove_unfinished": True}
+    output, _ = played.play("archive_sets")
+    assert f"{told['made']}, " in output
+    assert "90 more days are paid for in any case" in output
+    output, entry = played.play("archive_sets", "-e", json.dumps(name), code=2)
+    assert [each["code"] for each in entry["errors"]] == ["SetInUse"]
+    assert "may still write to it until" in output
+    assert played.objects("/archives/") == sets
 
 
 def test_a_damaged_block_is_found_marked_and_copied_anew(played: Played, tmp_path: Path) -> None:

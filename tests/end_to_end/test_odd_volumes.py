@@ -113,7 +113,12 @@ def test_what_was_encrypted_comes_back_under_its_own_key(backed_up: Site, odd: O
 
 def test_another_account_gets_the_volumes_under_a_key_of_its_own(backed_up: Site, odd: Odd, settings: Any) -> None:
     words = settings(mayfly_restore_account=BACKUP_ACCOUNT, mayfly_restore_availability_zone="us-east-1b")
-    done = backed_up.lab.playbook("volume_restore", "--limit", odd.host, *words)
+    seed = str(backed_up.lab.state / "run/seed.json")
+    backed_up.lab.exec("python", "-m", "tests.roles", seed, "backup.ProductionAccount")
+    try:
+        done = backed_up.lab.playbook("volume_restore", "--limit", odd.host, *words)
+    finally:
+        backed_up.lab.exec("python", "-m", "tests.roles", seed)
     assert done.returncode == 0, done.stdout[-6000:]
     found = described(backed_up, restored(backed_up, odd.host), "backup")
     assert {volume["AvailabilityZone"] for volume in found.values()} == {"us-east-1b"}

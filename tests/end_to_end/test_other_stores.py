@@ -101,6 +101,20 @@ def test_restore_points_are_copied_to_it_once_and_restore_from_there(
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "in the second repository already" in done.stdout
     assert stores.keys_in(site.lab, folder) == copied
+
+    there = settings(mayfly_repository=second, mayfly_health_check_mode="full", mayfly_retention_count=1)
+    for name in ("health_check", "retention"):
+        done = site.lab.playbook(name, *there)
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    (checked,) = site.lab.report("health_check")["resources"].values()
+    # The first backup's point is one of the other instance as well.
+    copies = sum(len(each["points"]) for each in told["resources"].values())
+    assert (checked["health_check"]["points"], checked["health_check"]["damaged_points"]) == (copies, 0)
+    (swept,) = site.lab.report("retention")["resources"].values()
+    assert (swept["retention"]["points_deleted"], swept["retention"]["failed"]) == (1, 0)
+    below = f"{path}/points/"
+    left = {key.rpartition("/")[2] for key in stores.keys_in(site.lab, folder) if below in key and "copies/" in key}
+    assert left == {max(points)}
     restore(site, host, second, tmp_path)
     volumes = site.lab.report("volume_restore")["resources"][host]["volumes"].values()
     whole = sum(each["blocks_total"] for each in volumes)

@@ -31,10 +31,18 @@ def far(backed_up: Site) -> Iterator[str]:
 
 
 def test_two_regions_and_two_accounts_in_one_run(backed_up: Site, far: str, settings: Any) -> None:
-    """Each worker is in the Region of its resource: one in the account that owns it, one in the backup account."""
+    """Each worker is in the Region of its resource: one in the account that owns it, one in the backup account.
+
+    Their tags are the user's own, filled in with what the run knows.
+    """
     here = backed_up.db
     which = f"{{{{ 'backup' if mayfly_resource.region == '{FAR}' else 'production' }}}}"
-    done = backed_up.lab.playbook("ec2_backup", "--limit", f"{here},{far}", *settings(mayfly_worker_account=which))
+    tags = {
+        "Run": "{{ mayfly_run_id }} {{ mayfly_operation }}",
+        "Policy": "{{ policy_name }} of {{ mayfly_resource.id }}",
+    }
+    words = settings(mayfly_worker_account=which, mayfly_worker_tags=tags, policy_name="daily")
+    done = backed_up.lab.playbook("ec2_backup", "--limit", f"{here},{far}", *words)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     report = backed_up.lab.report("ec2_backup")
     assert {host: entry["status"] for host, entry in report["resources"].items()} == dict.fromkeys(
@@ -44,8 +52,13 @@ def test_two_regions_and_two_accounts_in_one_run(backed_up: Site, far: str, sett
     workers = {host: entry["worker"] for host, entry in report["resources"].items()}
     places = {host: (each["account"], each["region"]) for host, each in workers.items()}
     assert places == {here: (accounts["production"], "us-east-1"), far: (accounts["backup"], FAR)}
-    for host, region in ((here, "us-east-1"), (far, FAR)):
+    for host, region, profile in ((here, "us-east-1", "production"), (far, FAR, "backup")):
         entry = report["resources"][host]
+        words = ("describe-instances", "--instance-ids", workers[host]["instance_id"])
+        (group,) = backed_up.lab.aws("ec2", *words, profile=profile, region=region)["Reservations"]
+        carried = {each["Key"]: each["Value"] for each in group["Instances"][0]["Tags"]}
+        assert carried["Run"] == f"{report['run']} ec2_backup"
+        assert carried["Policy"] == f"daily of {host.rpartition('_')[2]}"
         found = backed_up.references(host, region)
         digests = backed_up.lab.digests(*found.values())
         assert {volume: digests[snapshot] for volume, snapshot in found.items()} == entry["digests"]
@@ -60,7 +73,7 @@ def test_snapshots_that_are_shared_with_the_workers_account_are_its_alone_again(
     site, where = backed_up, {"profile": "production", "region": FAR}
     seed, log = str(site.lab.state / "run/seed.json"), site.lab.state / "run/log/control.log"
     start = log.stat().st_size
-    site.lab.exec("python", "-m", "tests.roles", seed, "--shared-snapshots")
+    site.lab.exec("python", "-m", "tests.roles", seed, "backup.SharedSnapshots")
     try:
         before = set(site.references(far, FAR).values())
         done = site.lab.playbook("ec2_backup", "--limit", far, *settings(mayfly_snapshot_access="share"))

@@ -2,7 +2,7 @@
 """A bucket that knows what its lists showed some time ago, and looks at everything that is done to it.
 
 What it holds every writer and sweeper to: nothing acts later than deletion reckons with, and nothing goes that a
-manifest refers to.
+manifest refers to. A bucket that is ``versioned`` has locks too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mayfly_agent.objects import Lock, Named, ObjectInfo, Refusals, Stored
 from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.trees import TreeReader
 
-from tests.invariants.promises import COMMITTED, DONE, LIVE, check
+from tests.invariants.promises import COMMITTED, DONE, LIVE, LOCKED, check
 from tests.unit.agent.lines import KEY, NAME
 from tests.unit.agent.memory import Condition, etag
 from tests.unit.agent.retention.aging import AgingObjects
@@ -37,8 +37,10 @@ class _Undamaged:
 class Bucket(AgingObjects):
     """One repository in it, with one resource. ``damaged``: (body, time) that each object had which is damaged."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, versioned: bool = False) -> None:
+        super().__init__(versioned=versioned)
+        #: The resource's keys, the newest of which seals what is written now.
+        self.key: bytes = KEY
         self.damaged: dict[str, tuple[bytes, datetime]] = {}
         self.ever_damaged: set[str] = set()
         #: Keys of the nodes and packs that each manifest refers to.
@@ -59,8 +61,9 @@ class Bucket(AgingObjects):
 
     def delete_many(self, objects: Iterable[Named]) -> Refusals:
         named = list(objects)
-        for key, _version in named:
-            self._going(key)
+        for key, version in named:
+            if version is None or (version == self._version(key) and not self.is_locked(key)):
+                self._going(key)
         return super().delete_many(named)
 
     def listed(self, prefix: str, ago: timedelta) -> Iterator[ObjectInfo]:
@@ -102,10 +105,10 @@ class Bucket(AgingObjects):
     def _referred(self, key: str) -> set[str]:
         """What a manifest refers to, when it is put: all of it is there by then, but for what was damaged."""
         found: set[str] = set()
-        manifest = repository.read_manifest(self, key, KEY)
+        manifest = repository.read_manifest(self, key, self.key)
         DONE["restore points put that went on from an attempt"] += any(each.blocks_resumed for each in manifest.volumes)
         for volume in manifest.volumes:
-            tree = TreeReader(manifest.place(volume), KEY, volume.tree(), _Undamaged(self))  # type: ignore[arg-type]
+            tree = TreeReader(manifest.place(volume), self.key, volume.tree(), _Undamaged(self))  # type: ignore[arg-type]
             try:
                 for opened in tree.walk(set()):
                     found.add(layout.node_key(NAME, opened.node.id))
@@ -114,4 +117,16 @@ class Bucket(AgingObjects):
                 check(COMMITTED, False, f"{key}: {error.message}")
         lost = {each for each in found if each not in self.objects} - self.damaged.keys()
         check(COMMITTED, not lost, f"{key} refers to {lost}, which are not there")
+        lock = manifest.lock
+        if lock and lock.until and lock.until > self.now:  # what is written anew says of its lock that it is over
+            DONE["restore points put that are locked"] += 1
+            loose = {each for each in found - self.damaged.keys() if not self._outlasts(each, lock)}
+            check(LOCKED, not loose, f"{key} is locked until {manifest.locked_until}, and not so are {loose}")
         return found
+
+    def _outlasts(self, key: str, lock: Lock) -> bool:
+        """Whether an object is locked at least as long, and in the same mode."""
+        found = self.locks.get(key)
+        if found is None or found.until is None or lock.until is None:
+            return False
+        return found.mode == lock.mode and found.until >= lock.until

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Backups, restores, sweeps, health checks, damage, faults, kills and pauses in any order, against a plain model: what
-each restore point holds.
+"""Backups, restores, sweeps, health checks, damage, faults, kills, pauses, locks and rotations of the key in any order,
+against a plain model: what each restore point holds.
 
 Some of it goes on at once: two backups, a restore and a sweep pause at one of their requests while others come to their
 end and days go by. Clocks: S3's own, which the model sets; each process has another, and a deadline that its
@@ -16,7 +16,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from mayfly_agent.errors import AgentError
-from mayfly_agent.job import LONGEST_RUN
+from mayfly_agent.job import LONGEST_RUN, LockJob
 from mayfly_agent.repository import layout
 from mayfly_agent.sweep import GRACE
 
@@ -38,6 +38,8 @@ lasts = st.sampled_from([DAY, LONGEST])
 # So wrong may a controller's clock have been between the beginning of the run and the job.
 skews = st.sampled_from([timedelta(minutes=-30), timedelta(0), timedelta(minutes=31)])
 notes = st.sampled_from([0.0, 1e9])
+# A lock lasts longer than any run.
+locks = st.sampled_from([None, *(LockJob(mode, 8 * 86_400) for mode in ("GOVERNANCE", "COMPLIANCE"))])
 _common = {
     "seed": st.integers(0, 2**16),
     "faults": st.sampled_from([0.0, 0.02, 0.1]),
@@ -67,8 +69,8 @@ class Repository(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        self.resource = Resource(Path(self._folder.name))
-        self.bucket, self.line = self.resource.bucket, self.resource.line
+        self._begin(versioned=False)
+        self.lock: LockJob | None = None
         self.content: dict[int, int] = {0: 1, 1: 2, 1024: 3, 3073: 4}
         self.size, self.volume_id, self.kept = 4, "vol-1", ""
         #: Of each run's point what it holds, whether it is listed by now or not; ids of those that were made.
@@ -82,9 +84,15 @@ class Repository(RuleBasedStateMachine):
         self.sweeper: Process | None = None
         self.reader: tuple[Process, str] | None = None
 
-    @initialize()
-    def begin(self) -> None:
+    def _begin(self, *, versioned: bool) -> None:
+        self.resource = Resource(Path(self._folder.name), versioned=versioned)
+        self.bucket, self.line = self.resource.bucket, self.resource.line
+
+    @initialize(versioned=st.booleans())
+    def begin(self, versioned: bool) -> None:
+        """In a bucket without versions, or one with versions and locks."""
         DONE["runs of the machine"] += 1
+        self._begin(versioned=versioned)
         self._back_up(self._begun(full=True, lasts=DAY), Wire(self.bucket))
 
     # What the user does.
@@ -111,6 +119,19 @@ class Repository(RuleBasedStateMachine):
     def wait(self, time: timedelta) -> None:
         did("waits")
         self.bucket.now += time
+
+    @precondition(lambda self: self.bucket.versioned)
+    @rule(lock=locks)
+    def lock_from_now_on(self, lock: LockJob | None) -> None:
+        did("settings of locks")
+        self.lock = lock
+
+    @precondition(lambda self: len(getattr(self.bucket.key, "before", ())) < 3)
+    @rule()
+    def rotate(self) -> None:
+        """Who is at work goes on with the keys that he has."""
+        did("rotations of the key")
+        self.resource.rotate()
 
     # Backups.
 
@@ -191,13 +212,18 @@ class Repository(RuleBasedStateMachine):
     @precondition(lambda self: not self.writers and self.sweeper is None and not self.bucket.damaged)
     @rule()
     def sweep_twice(self) -> None:
-        """With nothing else at work: what was dead before the first of two sweeps is gone after the second."""
+        """With nothing else at work: what was dead before the first of two sweeps is gone after the second.
+
+        But for what was locked then, and the lists that name it.
+        """
         did("pairs of sweeps")
         dead = self.bucket.everything() - self.resource.needed()
         for _ in range(2):
             self._sweep(set())
+            held = {each for each in dead if self.bucket.is_locked(each)}
             self.bucket.now += GRACE + SECOND
         stay = {each for each in dead & self.bucket.everything() if "/damaged/" not in each} - self.resource.needed()
+        stay -= held | {each for each in stay if held and "/condemned/" in each}
         check(DEAD, not stay, f"{stay} are there after two sweeps")
 
     @precondition(lambda self: self.reader is None and self.made)
@@ -287,6 +313,8 @@ class Repository(RuleBasedStateMachine):
             if self.reader is not None:
                 self.end_the_restore()
             self.bucket.mend()
+            ends = [lock.until for lock in self.bucket.locks.values() if lock.until]
+            self.bucket.now = max([self.bucket.now, *ends]) + SECOND
             for _ in range(4):
                 self._sweep(set())
                 self.bucket.now += GRACE + SECOND
@@ -310,7 +338,8 @@ class Repository(RuleBasedStateMachine):
         self.kept = snapshot
         # Times of points are their order.
         time = datetime(2026, 11, 24, tzinfo=UTC) + timedelta(hours=number)
-        run = Run(number, what, time, parent, self.bucket.now, self.bucket.now + lasts)
+        until = self.bucket.now + lasts
+        run = Run(number, what, time, parent, self.bucket.now, until, self.lock, self.bucket.key)
         self.runs.append(run)
         self.contents[run.point] = self.line.snapshots[snapshot]
         return run

@@ -15,6 +15,7 @@ from mayfly_agent.progress import Progress
 from mayfly_agent.repository.damaged import Damage
 from mayfly_agent.s3 import S3Objects
 from mayfly_agent.sweep import Sweep
+from mayfly_agent.writing import Writing
 
 
 def _always_put(self: Any, key: str, body: bytes, *words: Any, **more: Any) -> str:
@@ -43,6 +44,7 @@ MUTATIONS: dict[str, Callable[[], tuple[Any, str, Any]]] = {
     "a manifest is put while packs are on their way": lambda: (Uploads, "finish", lambda _self: None),
     "a put that fails counts as done": lambda: (S3Objects, "put", _always_put),
     "a backup shares what was found damaged": lambda: (parents, "read_damage", lambda *_: Damage()),
+    "a backup does not lock what it shares": lambda: (Writing, "lock_shared", lambda *_, **__: None),
     "a health check reads no block": lambda: (_Looked, "_wants", lambda *_: False),
 }
 

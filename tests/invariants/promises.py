@@ -9,12 +9,13 @@ RESTORES = "listed restore points that do not restore bit for bit"
 LIVE = "objects deleted that a manifest refers to"
 DEAD = "dead objects that outlive two sweeps further apart than G"
 COMMITTED = "restore points committed without all that they refer to"
+LOCKED = "locked restore points that outlast the locks of what they stand on"
 LATE = "requests that act later than deletion reckons with"
 LOST = "restore points gone that nobody chose, or the newest good one"
 READ = "restores beside sweeps that give other bytes"
 SPREAD = "damage that a health check misses, or that a backup after it takes over"
 OTHER = "errors that nothing explains"
-PROMISES = (RESTORES, LIVE, DEAD, COMMITTED, LATE, LOST, READ, SPREAD, OTHER)
+PROMISES = (RESTORES, LIVE, DEAD, COMMITTED, LOCKED, LATE, LOST, READ, SPREAD, OTHER)
 
 #: What all machines of this process have done, and how often each promise was broken.
 DONE: Counter[str] = Counter()

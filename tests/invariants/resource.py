@@ -13,14 +13,16 @@ from mayfly_agent.backup import Backup
 from mayfly_agent.compaction import Compaction
 from mayfly_agent.errors import AgentError
 from mayfly_agent.health import HealthCheck
-from mayfly_agent.job import BackupJob, Checked, Chosen, HealthCheckJob, JobVolume, RestoreJob, Target
+from mayfly_agent.job import BackupJob, JobVolume, LockJob, RestoreJob, Target
 from mayfly_agent.pipeline import pools
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import layout, repository
 from mayfly_agent.repository.manifest import VolumeRecord
 from mayfly_agent.repository.marks import read_marks
 from mayfly_agent.repository.packs import PackReader
+from mayfly_agent.repository.seal import ResourceKey
 from mayfly_agent.repository.trees import Place, TreeReader
+from mayfly_agent.repository_jobs import Checked, Chosen, HealthCheckJob
 from mayfly_agent.restore import Restore
 from mayfly_agent.s3 import S3Objects
 from mayfly_agent.sweep import Sweep
@@ -28,7 +30,7 @@ from mayfly_agent.sweep import Sweep
 from tests.invariants.bucket import Bucket
 from tests.invariants.inline import Untold, threads
 from tests.invariants.wire import Wire
-from tests.unit.agent.lines import KEY, NAME, Content, Line
+from tests.unit.agent.lines import NAME, Content, Line
 from tests.unit.agent.repository.points import digest
 from tests.unit.agent.transfers import Snapshots, job
 
@@ -47,6 +49,8 @@ class Run:
     parent: str
     began: datetime
     until: datetime
+    lock: LockJob | None
+    key: bytes
 
     @property
     def name(self) -> str:
@@ -71,8 +75,8 @@ class _Sink(Snapshots):
 class Resource:
     """``line``: what its volume's snapshots hold."""
 
-    def __init__(self, folder: Path) -> None:
-        self.bucket = Bucket()
+    def __init__(self, folder: Path, *, versioned: bool = False) -> None:
+        self.bucket = Bucket(versioned=versioned)
         self.line = Line({})
         self._folder = folder
 
@@ -80,6 +84,7 @@ class Resource:
         """The point's id; raises AgentError and Killed."""
         progress = wire.progress(run.until - self.bucket.now)
         common = {"run": run.name, "restore_point_time": run.time, "parent": run.parent, "volumes": (run.volume,)}
+        common |= {"lock": run.lock, "resource_key": run.key}
         wanted = BackupJob(**job(**common, source_region="us-east-1"))
         with self._process(wire, progress) as status:
             store = S3Objects(wire, "bucket", "", None, progress)
@@ -89,7 +94,7 @@ class Resource:
         """With compaction; raises AgentError and Killed."""
         progress = wire.progress(left)
         store = S3Objects(wire, "bucket", "", None, progress)
-        chosen = Chosen(NAME, KEY, frozenset(remove))
+        chosen = Chosen(NAME, self.bucket.key, frozenset(remove))
         with self._process(wire, progress), pools(progress, read=2, write=2) as (readers, writers):
             sparse = Sweep(store, chosen, "sweep", progress, live_share=SHARE).run()
             Compaction(store, chosen, sparse, readers, writers).run()
@@ -97,7 +102,7 @@ class Resource:
     def check(self, wire: Wire, left: timedelta) -> None:
         """A full one, which marks what is damaged; raises AgentError and Killed."""
         progress = wire.progress(left)
-        common = job(run="check", resources=(Checked(NAME, KEY),), mode="full")
+        common = job(run="check", resources=(Checked(NAME, self.bucket.key),), mode="full")
         del common["resource_key"]
         with self._process(wire, progress) as status:
             HealthCheck(HealthCheckJob(**common), S3Objects(wire, "bucket", "", None, progress), status).run()
@@ -105,10 +110,17 @@ class Resource:
     def restore(self, point: str, wire: Wire, left: timedelta) -> dict[int, bytes]:
         """SHA-256 of each block; raises AgentError and Killed."""
         progress, sink = wire.progress(left), _Sink()
-        wanted = RestoreJob(**job(restore_point=point, target=Target("us-east-1"), attempt=1))
+        common = {"restore_point": point, "target": Target("us-east-1"), "resource_key": self.bucket.key}
+        wanted = RestoreJob(**job(**common, attempt=1))
         with self._process(wire, progress) as status:
             Restore(wanted, sink, S3Objects(wire, "bucket", "", None, progress), status).run()
         return sink.digests
+
+    def rotate(self) -> None:
+        """Another key for what is written from now on."""
+        before = self.bucket.key
+        number = len(getattr(before, "before", ())) + 1
+        self.bucket.key = ResourceKey(bytes([number]) * 32, (*getattr(before, "before", ()), bytes(before)))
 
     def points(self) -> list[str]:
         """Ids of those that are listed, oldest first."""
@@ -123,7 +135,7 @@ class Resource:
         found: dict[str, dict[int, bytes] | str] = {}
         for identity, key in repository.list_points(self.bucket, NAME).items():
             try:
-                manifest = repository.read_manifest(self.bucket, key, KEY)
+                manifest = repository.read_manifest(self.bucket, key, self.bucket.key)
                 (record,) = manifest.volumes
                 found[identity] = self._blocks(record)
             except AgentError as error:
@@ -143,13 +155,13 @@ class Resource:
             yield Untold(self._folder, progress)
 
     def _blocks(self, record: VolumeRecord) -> dict[int, bytes]:
-        place, blocks = record.sealed_as or record.volume_id, dict[int, bytes]()
-        for entry in TreeReader(Place(NAME, place), KEY, record.tree(), self.bucket).entries():
+        place, blocks, key = record.sealed_as or record.volume_id, dict[int, bytes](), self.bucket.key
+        for entry in TreeReader(Place(NAME, place), key, record.tree(), self.bucket).entries():
             at = entry.location
             frame = self.bucket.get_range(layout.pack_key(NAME, at.pack), at.offset, at.length)
             seen = (at, place, entry.index, entry.digest)
             if _OPENED.get(seen) != frame:
-                PackReader(NAME, KEY, at.pack).block(at, frame, place, entry.index, entry.digest)
+                PackReader(NAME, key, at.pack).block(at, frame, place, entry.index, entry.digest)
                 _OPENED[seen] = frame
             blocks[entry.index] = entry.digest
         return blocks

@@ -112,10 +112,13 @@ class Wire:
         self._before = made.check_deadline
         return made
 
-    def put_object(self, Key: str, Body: bytes, IfNoneMatch: str = "", **_: str) -> dict[str, Any]:
+    def put_object(self, Key: str, Body: bytes, IfNoneMatch: str = "", **more: Any) -> dict[str, Any]:
+        until = more.get("ObjectLockRetainUntilDate")
+        lock = objects.Lock(until, more["ObjectLockMode"]) if until else None
+
         def act() -> dict[str, Any]:
             try:
-                return {"ETag": self.bucket.put(Key, Body, objects.IfNoneMatch() if IfNoneMatch else None)}
+                return {"ETag": self.bucket.put(Key, Body, objects.IfNoneMatch() if IfNoneMatch else None, lock)}
             except ObjectExists as error:
                 raise _error("PutObject", 412, "PreconditionFailed") from error
 
@@ -139,11 +142,51 @@ class Wire:
 
         return self._call("GetObject", act)
 
+    def head_object(self, Key: str, **_: str) -> dict[str, Any]:
+        """What locks it; versions of a key are locked alike here."""
+
+        def act() -> dict[str, Any]:
+            if Key not in self.bucket.everything():
+                raise _error("HeadObject", 404, "404")
+            lock = self.bucket.locks.get(Key)
+            return {"ObjectLockMode": lock.mode, "ObjectLockRetainUntilDate": lock.until} if lock else {}
+
+        return self._call("HeadObject", act)
+
+    def put_object_retention(self, Key: str, Retention: dict[str, Any], **_: str) -> dict[str, Any]:
+        """As S3 does: a lock that is not over becomes no shorter, and no other one."""
+
+        def act() -> dict[str, Any]:
+            wanted, found = objects.Lock(Retention["RetainUntilDate"], Retention["Mode"]), self.bucket.locks.get(Key)
+            if Key not in self.bucket.objects:
+                raise _error("PutObjectRetention", 404, "NoSuchKey")
+            if found and self.bucket.is_locked(Key) and found != wanted:
+                assert found.until is not None
+                assert wanted.until is not None
+                if found.mode != wanted.mode or found.until > wanted.until:
+                    raise _error("PutObjectRetention", 403, "AccessDenied")
+            self.bucket.locks[Key] = wanted
+            return {}
+
+        return self._call("PutObjectRetention", act)
+
     def list_objects_v2(self, Prefix: str, ContinuationToken: str = "", **_: str) -> dict[str, Any]:
         return self._page("ListObjectsV2", "Contents", Prefix, ContinuationToken, "NextContinuationToken")
 
-    def list_object_versions(self, Prefix: str, KeyMarker: str = "", **_: str) -> dict[str, Any]:
-        return self._page("ListObjectVersions", "Versions", Prefix, KeyMarker, "NextKeyMarker")
+    def list_object_versions(
+        self, Prefix: str, KeyMarker: str = "", VersionIdMarker: str = "", **_: str
+    ) -> dict[str, Any]:
+        if not self.bucket.versioned:
+            return self._page("ListObjectVersions", "Versions", Prefix, KeyMarker, "NextKeyMarker")
+
+        def act() -> dict[str, Any]:
+            found = sorted(self.bucket.list(Prefix, versions=True), key=lambda each: (each.key, each.version or ""))
+            found = [each for each in found if (each.key, each.version or "") > (KeyMarker, VersionIdMarker)]
+            page = [_entry(each, each.version) for each in found[:PAGE]]
+            more = {"IsTruncated": True, "NextKeyMarker": found[PAGE - 1].key} if len(found) > PAGE else {}
+            return {"Versions": page, **more, **({"NextVersionIdMarker": found[PAGE - 1].version} if more else {})}
+
+        return self._call("ListObjectVersions", act)
 
     def delete_objects(self, Delete: dict[str, Any], **_: str) -> dict[str, Any]:
         def act() -> dict[str, Any]:
@@ -151,8 +194,8 @@ class Wire:
             for each in Delete["Objects"]:
                 if self._draws(1):
                     errors.append({"Key": each["Key"], "Code": "InternalError", "VersionId": each.get("VersionId")})
-                else:
-                    self.bucket.delete_many([(each["Key"], each.get("VersionId"))])
+                elif self.bucket.delete_many([(each["Key"], each.get("VersionId"))]):
+                    errors.append({"Key": each["Key"], "Code": "AccessDenied", "VersionId": each.get("VersionId")})
             return {"Errors": errors}
 
         return self._call("DeleteObjects", act)
@@ -161,16 +204,7 @@ class Wire:
         def act() -> dict[str, Any]:
             ago = self._drawn.choice(_LAGS) if self.luck.lags else timedelta(0)
             found = [each for each in self.bucket.listed(prefix, ago) if each.key > after]
-            page = [
-                {
-                    "Key": each.key,
-                    "Size": each.size,
-                    "LastModified": each.modified,
-                    "ETag": each.etag,
-                    **({"VersionId": "null"} if kind == "Versions" else {}),
-                }
-                for each in found[:PAGE]
-            ]
+            page = [_entry(each, "null" if kind == "Versions" else None) for each in found[:PAGE]]
             more = {"IsTruncated": True, following: page[-1]["Key"]} if len(found) > PAGE else {}
             return {kind: page, **more}
 
@@ -216,6 +250,12 @@ class Wire:
     def _pause(self) -> None:
         self.paused.set()
         assert self.go_on.wait(600)
+
+
+def _entry(each: objects.ObjectInfo, version: str | None) -> dict[str, Any]:
+    """An object in a page of a list."""
+    entry = {"Key": each.key, "Size": each.size, "LastModified": each.modified, "ETag": each.etag}
+    return {**entry, "VersionId": version} if version is not None else entry
 
 
 def _error(name: str, status: int, code: str) -> ClientError:

@@ -17,7 +17,7 @@ from ..objects import IfNoneMatch, Lock, ObjectExists, ObjectNotFound, ObjectSto
 from . import layout
 from .keys import FIRST_KEY
 from .layout import ResourceName
-from .manifest import FORMAT, Manifest, open_manifest, open_with_value, seal_manifest
+from .manifest import FORMAT, Manifest, open_with_value, seal_manifest
 from .seal import OtherKey, SealBroken
 
 CIPHER = "AES-256-GCM"
@@ -178,8 +178,13 @@ def read_manifest(store: ObjectStore, key: str, resource_key: bytes) -> Manifest
     Raises AgentError RestorePointDamaged when it is not what was written, RepositoryFormat when its format is another,
     and RepositoryKeyMissing when it names a key that is not at hand: keys/ was set back, or it was changed itself.
     """
+    return read_with_value(store, key, resource_key)[0]
+
+
+def read_with_value(store: ObjectStore, key: str, resource_key: bytes) -> tuple[Manifest, dict[str, Any]]:
+    """As read_manifest, with all that was sealed: fields too that this version does not know."""
     try:
-        return open_manifest(store.get(key).body, resource_key, key)
+        return open_with_value(store.get(key).body, resource_key, key)
     except OtherKey as error:
         message = f"The repository has no key that opens the restore point {key}: {error}"
         raise AgentError(

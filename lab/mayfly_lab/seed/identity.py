@@ -8,12 +8,17 @@ from typing import Any
 
 from mayfly_lab import accounts
 
-ROLES = {"deployment": "mayfly-worker-deployment", "worker": "mayfly-worker-session"}
+ROLES = {
+    "deployment": "mayfly-worker-deployment",
+    "worker": "mayfly-worker-session",
+    "reaper": "mayfly-reaper",
+    "inventory": "mayfly-inventory",
+}
 _ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
 
 def ensure_roles(iam: Any, account: str) -> dict[str, str]:
-    """{deployment, worker}: ARNs of the roles, which both accounts may assume."""
+    """{deployment, worker, reaper, inventory}: ARNs of the roles, which both accounts may assume."""
     principals = sorted({account, accounts.BACKUP})
     trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": principals}}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})

@@ -7,18 +7,22 @@ installed: the digest of its bundle stands in a tag. One that bears the tag of t
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..permissions import DEPLOYMENT, TEMPORARY, WORKER_IMAGE
+from ..permissions import WORKER_IMAGE
 from ..placement.picture import Image
+from ..rights import DEPLOYMENT, TEMPORARY
 from . import aws
 from .images import as_image, given
 
 BASE = "mayfly:base-image"
 BASE_NAME = "mayfly:base-name"
+PACKAGES = "mayfly:packages"
+_VALUE_CHARACTERS = 256  # EC2's limit for a tag
 _PLAYBOOK = "the playbook worker_image bakes one"
 
 
@@ -30,7 +34,7 @@ FROM = "baked from"
 class Baked:
     """A baked image: ``digest`` is that of its agent's bundle, ``base`` the id of the image it was made from.
 
-    ``base_name`` is OWNER/NAME of the base, which says the same in every Region.
+    ``base_name`` is OWNER/NAME of the base, which says the same in every Region; ``packages`` as :func:`packages_tag`.
     """
 
     image: Image
@@ -38,6 +42,7 @@ class Baked:
     base: str
     base_name: str
     snapshots: tuple[str, ...]
+    packages: str = ""
 
     @property
     def id(self) -> str:
@@ -54,9 +59,19 @@ class Baked:
         return (by_alias or owner == str(named["owner"])) and _matches(name, str(named.get("name")))
 
 
-def tags_of(base: Mapping[str, Any], digest: str) -> dict[str, str]:
+def tags_of(base: Mapping[str, Any], digest: str, packages: str = "") -> dict[str, str]:
     """The tags of an image that is made from ``base`` (id, owner, name) with the agent of that digest."""
-    return {WORKER_IMAGE: digest, BASE: str(base["id"]), BASE_NAME: f"{base['owner']}/{base['name']}"}
+    of_packages = {PACKAGES: packages} if packages else {}
+    return {WORKER_IMAGE: digest, BASE: str(base["id"]), BASE_NAME: f"{base['owner']}/{base['name']}", **of_packages}
+
+
+def packages_tag(names: Sequence[str]) -> str:
+    """What the tag says of ``mayfly_image_packages``: a digest, which tells all, and names for people, if any."""
+    if not names:
+        return ""
+    shown = " ".join(re.sub("[^A-Za-z0-9._:+-]", "-", each.rpartition("/")[2]) for each in names)
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    return f"{digest} {shown}"[:_VALUE_CHARACTERS]
 
 
 def find(ec2: Any, deployment: str) -> list[Baked]:
@@ -78,7 +93,8 @@ def choose(
     fitting = [each for each in found if each.image.architecture == architecture and each.is_from(setting)]
     for each in fitting:
         if each.digest in digests:
-            return each, f"{FROM} {each.base_name} ({each.base}) with this transfer agent"
+            more = f" and {each.packages.partition(' ')[2]}" if each.packages else ""
+            return each, f"{FROM} {each.base_name} ({each.base}) with this transfer agent{more}"
     if fitting:
         return None, f"configured live: {fitting[0].id}, baked from it, has another transfer agent; {_PLAYBOOK}"
     return None, f"configured live: this deployment has no image for {architecture} that was baked from it; {_PLAYBOOK}"
@@ -95,6 +111,7 @@ def _baked(entry: Mapping[str, Any]) -> Baked | None:
         digest=tags.get(WORKER_IMAGE, ""),
         base=tags.get(BASE, ""),
         base_name=tags.get(BASE_NAME, ""),
+        packages=tags.get(PACKAGES, ""),
         snapshots=tuple(each["SnapshotId"] for each in disks if each.get("SnapshotId")),
     )
 

@@ -44,7 +44,8 @@ class HostState:
     last word; ``lost`` is the worker before this one, which was lost. ``restore_place`` is the (account, Region) that a
     restore makes its snapshots in. ``repository`` is the id of the one that the transfer goes to, ``retention`` and
     ``copies`` are the job's resources, ``health_check`` and ``archive`` what was planned of one, ``shared`` whether
-    snapshots are shared with the worker's account; ``settings`` are those of the last call.
+    snapshots are shared with the worker's account; ``checks`` what was told of a network without a worker, ``settings``
+    are those of the last call.
     """
 
     resource: dict[str, Any] | None = None
@@ -61,6 +62,7 @@ class HostState:
     shared: bool = False
     health_check: dict[str, Any] | None = None
     archive: Archiving | None = None
+    checks: list[dict[str, Any]] = field(default_factory=list)
     settings: Settings | None = None
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -11,6 +13,7 @@ from ..operations import GIB
 from .context import Context
 from .errors import KeeperError
 
+_FRESH_SECONDS = 5.0
 _GONE = ("terminated", "shutting-down")
 
 _SEE_RESOURCE = "Take the host out of the inventory, or correct its mayfly_resource."
@@ -22,14 +25,7 @@ def describe_instance(context: Context, resource: dict[str, Any]) -> dict[str, A
     Raises KeeperError InstanceNotFound, NoVolumes, ProductCode or KeyUnusable.
     """
     account, region, instance_id = resource["account"], resource["region"], resource["id"]
-    ec2 = context.ec2(account, region)
-    try:
-        found = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
-    except ClientError as error:
-        if not error.response["Error"]["Code"].startswith("InvalidInstanceID"):
-            raise
-        found = []
-    instance = found[0]["Instances"][0] if found else None
+    instance = _described(context, account, region, instance_id)
     if instance is None or instance["State"]["Name"] in _GONE:
         message = f"{context.host}: account {account} has no instance {instance_id} in {region}."
         raise KeeperError("InstanceNotFound", message, "Check mayfly_resource, or refresh the inventory.")
@@ -40,7 +36,9 @@ def describe_instance(context: Context, resource: dict[str, Any]) -> dict[str, A
     }
     if not devices:
         raise KeeperError("NoVolumes", f"{context.host}: {instance_id} has no EBS volumes to back up.", _SEE_RESOURCE)
-    described = ec2.describe_volumes(VolumeIds=sorted(devices))["Volumes"]
+    described = context.run.watching.known((account, region), "volume", sorted(devices), _FRESH_SECONDS)
+    if len(described) < len(devices):  # not told at the moment: ask for these alone, and hear why
+        described = context.ec2(account, region).describe_volumes(VolumeIds=sorted(devices))["Volumes"]
     volumes = [_volume(each, devices[each["VolumeId"]]) for each in described]
     volumes.sort(key=lambda each: str(each["device"]))
     _refuse_product_codes(context, described)
@@ -60,7 +58,21 @@ def describe_instance(context: Context, resource: dict[str, Any]) -> dict[str, A
     }
 
 
-def _instance(value: dict[str, Any], zones: dict[str, str]) -> dict[str, Any]:
+def _described(context: Context, account: str, region: str, instance_id: str) -> Mapping[str, Any] | None:
+    """AWS's description, asked for with those of all hosts that want one at the moment; None for no such instance."""
+    told = context.run.watching.known((account, region), "instance", [instance_id], _FRESH_SECONDS)
+    if told:
+        return told[0]
+    try:
+        found = context.ec2(account, region).describe_instances(InstanceIds=[instance_id])["Reservations"]
+    except ClientError as error:
+        if not error.response["Error"]["Code"].startswith("InvalidInstanceID"):
+            raise
+        return None
+    return found[0]["Instances"][0] if found else None
+
+
+def _instance(value: Mapping[str, Any], zones: dict[str, str]) -> dict[str, Any]:
     zone = value["Placement"]["AvailabilityZone"]
     return {
         "instance_id": value["InstanceId"],
@@ -91,7 +103,7 @@ def _instance(value: dict[str, Any], zones: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _interface(value: dict[str, Any]) -> dict[str, Any]:
+def _interface(value: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "network_interface_id": value["NetworkInterfaceId"],
         "device_index": value.get("Attachment", {}).get("DeviceIndex"),
@@ -103,7 +115,7 @@ def _interface(value: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _volume(value: dict[str, Any], device: dict[str, Any]) -> dict[str, Any]:
+def _volume(value: Mapping[str, Any], device: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "volume_id": value["VolumeId"],
         "device": device["DeviceName"],
@@ -120,12 +132,12 @@ def _volume(value: dict[str, Any], device: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tags(value: dict[str, Any]) -> dict[str, str]:
+def _tags(value: Mapping[str, Any]) -> dict[str, str]:
     """The user's own tags: AWS's and ours cannot or must not be set again."""
     return {tag["Key"]: tag["Value"] for tag in value.get("Tags", ()) if not tag["Key"].startswith(("aws:", "mayfly:"))}
 
 
-def _refuse_product_codes(context: Context, volumes: list[dict[str, Any]]) -> None:
+def _refuse_product_codes(context: Context, volumes: Sequence[Mapping[str, Any]]) -> None:
     """Volumes of Marketplace products cannot be attached to other instances, so a restore would be of no use."""
     for volume in volumes:
         codes = [
@@ -138,12 +150,11 @@ def _refuse_product_codes(context: Context, volumes: list[dict[str, Any]]) -> No
             raise KeeperError("ProductCode", message, "AWS lets only instances of that product use it; leave it out.")
 
 
-def _check_keys(context: Context, account: str, region: str, volumes: list[dict[str, Any]]) -> set[str]:
+def _check_keys(context: Context, account: str, region: str, volumes: Sequence[Mapping[str, Any]]) -> set[str]:
     """Raises KeeperError for a key that cannot be used; returns those that AWS manages, as ``aws/ebs`` is."""
     managed_by_aws: set[str] = set()
     for key in sorted({each["KmsKeyId"] for each in volumes if each.get("KmsKeyId")}):
-        kms = context.run.clients.client(account, region, "kms")
-        about = kms.describe_key(KeyId=key)["KeyMetadata"]
+        about = context.run.once(f"key {account} {region} {key}", partial(_about_key, context, account, region, key))
         state = about["KeyState"]
         if about.get("KeyManager") == "AWS":
             managed_by_aws.add(key)
@@ -151,3 +162,8 @@ def _check_keys(context: Context, account: str, region: str, volumes: list[dict[
             message = f"{context.host}: the KMS key {key} of its volumes is {state}."
             raise KeeperError("KeyUnusable", message, "Enable the key; without it AWS cannot read the snapshots.")
     return managed_by_aws
+
+
+def _about_key(context: Context, account: str, region: str, key: str) -> dict[str, Any]:
+    about: dict[str, Any] = context.run.clients.client(account, region, "kms").describe_key(KeyId=key)["KeyMetadata"]
+    return about

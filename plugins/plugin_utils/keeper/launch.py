@@ -12,6 +12,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from ..placement.failover import NO_SPOT_ROLE
 from ..placement.place import Candidate
 from ..placement.types import SPOT
 from . import aws
@@ -31,6 +32,7 @@ FAILOVER_CODES = frozenset(
         "MaxSpotInstanceCountExceeded",
         "SpotMaxPriceTooLow",
         "InsufficientFreeAddressesInSubnet",
+        NO_SPOT_ROLE,
     }
 )
 # An accepted launch that ends by itself says so in its StateReason.

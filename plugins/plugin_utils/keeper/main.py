@@ -129,7 +129,7 @@ def _take_over(run: Run, secrets: Path) -> list[Exchanged]:
 
 def _remove_unused(folder: Path) -> None:
     """A playbook that never asked the keeper for anything leaves no trace."""
-    for name in ("report.json", "keeper.log", LOCK):
+    for name in ("report.json", "report.html", "report.csv", "report.xml", "keeper.log", LOCK):
         (folder / name).unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()

@@ -45,9 +45,10 @@ def retention_policy(partition: str, bucket: str, prefix: str) -> dict[str, Any]
     return _resources_policy(partition, bucket, prefix, actions)
 
 
-def copy_policy(partition: str, bucket: str, prefix: str, *, write: bool) -> dict[str, Any]:
-    """Read, and in the repository that is copied to write, what lies in the folders of resources."""
+def copy_policy(partition: str, bucket: str, prefix: str, *, write: bool, lock: bool = False) -> dict[str, Any]:
+    """Read, and in the repository that is copied to write and lock, what lies in the folders of resources."""
     actions = [*permissions.READ_OBJECTS, *(permissions.WRITE_OBJECTS if write else ())]
+    actions += permissions.LOCK_OBJECTS if lock else ()
     return _resources_policy(partition, bucket, prefix, actions)
 
 
@@ -69,11 +70,13 @@ def _resources_policy(partition: str, bucket: str, prefix: str, actions: Sequenc
 # Folders of resources that the marks of a health check are written to, an archive, and what is brought back from one.
 MARKED = ("marks/damaged",)
 ARCHIVED = ("archives",)
-BROUGHT_BACK = ("packs", "trees", "points", "marks/keep")
+BROUGHT_BACK = ("packs", "trees", "points", "attempts", "marks/keep")
 
 
-def folders_policy(partition: str, bucket: str, prefix: str, folders: Sequence[str]) -> dict[str, Any]:
-    """Read what lies in the folders of resources, and write to these of each; nothing can be deleted."""
+def folders_policy(
+    partition: str, bucket: str, prefix: str, folders: Sequence[str], *, lock: bool = False
+) -> dict[str, Any]:
+    """Read what lies in the folders of resources, and write and lock in these of each; nothing can be deleted."""
     base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     objects = f"arn:{partition}:s3:::{bucket}/{base}"
     listed = {"StringLike": {"s3:prefix": [f"{base}{_ANY_ACCOUNT}/*"]}}
@@ -81,7 +84,7 @@ def folders_policy(partition: str, bucket: str, prefix: str, folders: Sequence[s
     written = [f"{objects}{_ANY_ACCOUNT}/*/*/*/{folder}/*" for folder in folders]
     return _policy(
         _allow(permissions.READ_OBJECTS, [f"{objects}repository.json", f"{objects}{_ANY_ACCOUNT}/*"]),
-        _allow(permissions.WRITE_OBJECTS, written),
+        _allow([*permissions.WRITE_OBJECTS, *(permissions.LOCK_OBJECTS if lock else ())], written),
         _allow(permissions.LIST_OBJECTS, [f"arn:{partition}:s3:::{bucket}"], listed),
         _allow(permissions.USE_REPOSITORY_KEY, ["*"], through_s3),
     )

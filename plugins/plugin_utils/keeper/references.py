@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..permissions import DEPLOYMENT, REFERENCE
+from ..permissions import REFERENCE
+from ..rights import DEPLOYMENT
 from . import aws
 from .context import Context
 

@@ -206,18 +206,30 @@ class Report:
                 self._head["status"] = "Failed"
             self._head["ended"] = now()
             self._write()
+            if self._resources or self._errors:
+                self._write_forms()
 
     def _write(self) -> None:
         if self._late is not None:
             self._late.cancel()
             self._late = None
-        content = {**self._head, "errors": self._errors}
-        content["resources"] = {host: each.as_dict() for host, each in self._resources.items()}
         unfinished = self._path.with_suffix(".new")
         self._written = time.monotonic()
         try:
             with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-                json.dump(content, stream, indent=1, sort_keys=False)
+                json.dump(self._content(), stream, indent=1, sort_keys=False)
             unfinished.replace(self._path)
         except OSError:
             log.exception("the report %s cannot be written", self._path)
+
+    def _write_forms(self) -> None:
+        from ..reports import writing  # Jinja is needed at the end alone
+
+        try:
+            writing.write(self._path.parent, self._content())
+        except Exception:  # nothing must keep the keeper from its end, and report.json has it all
+            log.exception("the report's other forms in %s cannot be written", self._path.parent)
+
+    def _content(self) -> dict[str, Any]:
+        resources = {host: each.as_dict() for host, each in self._resources.items()}
+        return {**self._head, "errors": self._errors, "resources": resources}

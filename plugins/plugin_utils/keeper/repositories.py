@@ -23,7 +23,7 @@ from mayfly_agent.credentials import FixedCredentials  # noqa: E402
 from mayfly_agent.errors import AgentError  # noqa: E402
 from mayfly_agent.job import STORE, Endpoint, LockJob  # noqa: E402
 from mayfly_agent.locking import lock_repository  # noqa: E402
-from mayfly_agent.objects import ObjectNotFound  # noqa: E402
+from mayfly_agent.objects import ObjectInfo, ObjectNotFound  # noqa: E402
 from mayfly_agent.repository import fitness, keys, layout, repository  # noqa: E402
 from mayfly_agent.repository.layout import ResourceName  # noqa: E402
 from mayfly_agent.repository.manifest import Manifest  # noqa: E402
@@ -31,12 +31,15 @@ from mayfly_agent.repository.marks import read_marks  # noqa: E402
 from mayfly_agent.repository.seal import ResourceKey  # noqa: E402
 from mayfly_agent.repository.trees import TreeReader  # noqa: E402
 from mayfly_agent.s3 import S3Objects  # noqa: E402
+from mayfly_agent.sweep import GRACE  # noqa: E402
 
 __all__ = [
+    "GRACE",
     "STORE",
     "AgentError",
     "LockJob",
     "Manifest",
+    "ObjectInfo",
     "ObjectNotFound",
     "Opened",
     "ResourceKey",

@@ -36,7 +36,8 @@ def live_workers(ec2: Any, deployment: str) -> list[dict[str, Any]]:
 class Turns:
     """Whose turn it is: a launch reserves its place before it asks AWS, and runs see each other by tags.
 
-    Runs that launch in the same moment can pass the cap together: the younger workers give way, see :meth:`keeps`.
+    Runs that launch in the same moment can pass the cap together: the younger workers give way, see :meth:`keeps`, at
+    the latest when they have booted, which takes longer than EC2 takes to show a launch to everybody.
     """
 
     def __init__(self) -> None:

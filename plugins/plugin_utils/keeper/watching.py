@@ -58,7 +58,7 @@ class Watching:
         pause = _FIRST_SECONDS
         with self._wanting(key, wanted):
             while True:
-                seen = self._look(key, pause)
+                seen = self._look(key, wanted, pause)
                 states = {each: (seen.get(each) or {}).get("State") for each in wanted}
                 failed = [each for each in wanted if states[each] in _FAILED]
                 if failed:
@@ -73,6 +73,16 @@ class Watching:
                 self._pause(pause)
                 pause = min(_LONGEST_SECONDS, pause * 1.5)
 
+    def known(self, place: tuple[str, str], kind: str, ids: Iterable[str], fresh: float) -> list[Description]:
+        """AWS's descriptions of these, at most so many seconds old; of those that it tells at the moment.
+
+        Raises botocore's errors.
+        """
+        key, wanted = (*place, kind), list(ids)
+        with self._wanting(key, wanted):
+            seen = self._look(key, wanted, fresh)
+        return [found for each in wanted if (found := seen.get(each)) is not None]
+
     @contextmanager
     def instance(self, place: tuple[str, str], instance_id: str) -> Iterator[Callable[[float], Description | None]]:
         """What gives AWS's description of an instance, at most so many seconds old, while it is looked at.
@@ -81,7 +91,7 @@ class Watching:
         """
         key = (*place, "instance")
         with self._wanting(key, [instance_id]):
-            yield lambda fresh: self._look(key, fresh).get(instance_id)
+            yield lambda fresh: self._look(key, [instance_id], fresh).get(instance_id)
 
     @contextmanager
     def _wanting(self, key: Place, ids: Iterable[str]) -> Iterator[None]:
@@ -100,16 +110,16 @@ class Watching:
                     if not counts[each]:
                         del counts[each]
 
-    def _look(self, key: Place, fresh: float) -> Mapping[str, Description | None]:
-        """All that is waited for there, at most ``fresh`` seconds old; None for what AWS does not tell."""
+    def _look(self, key: Place, own: Iterable[str], fresh: float) -> Mapping[str, Description | None]:
+        """The ``own`` and all else that is waited for there, at most ``fresh`` seconds old; None for what AWS hides."""
         with self._lock:
             asking = self._asking.setdefault(key, threading.Lock())
         with asking:
+            known = self._seen.get(key, {})
+            if time.monotonic() - self._asked.get(key, 0.0) < fresh and known.keys() >= set(own):
+                return known
             with self._lock:
                 wanted = sorted(self._wanted[key])
-            known = self._seen.get(key, {})
-            if time.monotonic() - self._asked.get(key, 0.0) < fresh and set(wanted) <= set(known):
-                return known
             self._seen[key] = self._describe(key, wanted)
             self._asked[key] = time.monotonic()
             return self._seen[key]

@@ -22,6 +22,9 @@ _OF_TYPE_AND_ZONE_ON_SPOT = frozenset({"SpotMaxPriceTooLow"})
 _OF_SUBNET = frozenset({"InsufficientFreeAddressesInSubnet"})
 _OF_QUOTA = frozenset({"VcpuLimitExceeded", "MaxSpotInstanceCountExceeded"})
 _OF_TYPE = frozenset({"Unsupported"})
+# The account has never had a Spot instance, and lacks the role that Spot works with
+# (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html).
+NO_SPOT_ROLE = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
 # The image's product in AWS Marketplace does not allow the type. No call tells beforehand which ones it allows.
 _OF_TYPE_AND_IMAGE = frozenset({"UnsupportedOperation"})
 
@@ -55,6 +58,8 @@ def _shares_the_want(candidate: Candidate, failed: Candidate, code: str) -> bool
         return same_type and same_zone
     if code in _OF_TYPE_AND_IMAGE:
         return same_type and candidate.image_id == failed.image_id
+    if code == NO_SPOT_ROLE:
+        return same_market and candidate.account == failed.account
     if code in _OF_SUBNET:
         return candidate.subnet_id == failed.subnet_id
     if code in _OF_QUOTA:

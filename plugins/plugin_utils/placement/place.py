@@ -17,6 +17,7 @@ from .picture import Image, Picture
 from .types import ON_DEMAND, SPOT, fault_of_quota, fault_of_type, quota_class
 
 SSH_PORT = 22
+NETWORK_REMEDY = "Name a VPC and subnets in mayfly_networks from which AWS's services can be reached."
 _CONTROL_NODE = "Set mayfly_control_node_cidr to the control node's own address, or name groups in mayfly_networks."
 
 
@@ -30,7 +31,8 @@ class Request:
     on-demand; after spot, on-demand is fallen back to. ``by_price`` puts the cheapest of each market first. ``images``
     is the worker's machine image by architecture. ``store_ports`` are the TCP ports of stores that are not
     AWS's S3; with ``own_store`` the repository is in such a one. ``copy_region`` is that of a bucket that is copied to.
-    ``check_ports`` are the TCP ports that a check of the network connects to, wherever their hosts are.
+    ``check_ports`` are the TCP ports that a check of the network connects to, wherever their hosts are, and
+    ``profiles`` those of the operations that it is checked for.
     """
 
     operation: str
@@ -54,6 +56,7 @@ class Request:
     own_store: bool = False
     copy_region: str = ""
     check_ports: tuple[int, ...] = ()
+    profiles: tuple[str, ...] = ()
 
     @property
     def ports_out(self) -> tuple[int, ...]:
@@ -77,9 +80,14 @@ class Request:
         """The instance types that are wanted there, in order; raises as :attr:`profile`."""
         return self.instance_types.of(region, self.profile)
 
+    def all_types_in(self, region: str) -> tuple[str, ...]:
+        """Those, and the types of ``profiles``; raises as :attr:`profile`."""
+        more = (name for each in self.profiles for name in self.instance_types.of(region, each))
+        return tuple(dict.fromkeys((*self.types_in(region), *more)))
+
 
 # What a request says of types alone; the rest is about subnets.
-_OF_TYPES = ("size_bytes", "instance_types", "images")
+_OF_TYPES = ("size_bytes", "instance_types", "images", "profiles")
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,7 @@ def _worked_out(
             "NoNetwork",
             f"No subnet of account {picture.account} in {picture.region} can take a worker"
             f" ({rejected or 'there is none'}).",
-            "Name a VPC and subnets in mayfly_networks from which AWS's services can be reached.",
+            NETWORK_REMEDY,
         )
     offering: list[tuple[Site, list[str]]] = []
     for site in sorted(usable, key=lambda each: _preference(request, each)):
@@ -256,8 +264,8 @@ def _unknown_quotas(picture: Picture, request: Request, names: Sequence[str]) ->
             yield Reason(f"quota {code}", "unknown", f"{why}; whether it has room is seen at the launch")
 
 
-def _usable(picture: Picture, request: Request, reasons: list[Reason]) -> list[Site]:
-    """Each subnet that a worker could work in, as the first entry that fits says; why not, for the others."""
+def judged(picture: Picture, request: Request) -> Iterator[tuple[Site, list[str]]]:
+    """Each subnet as the settings offer it, and why a worker could not work there: nothing when it could."""
     wanted = OPERATIONS[request.operation]
     needed = services(picture.region, request)
     callers: list[tuple[int, tuple[str, ...]]] = []
@@ -265,19 +273,25 @@ def _usable(picture: Picture, request: Request, reasons: list[Reason]) -> list[S
         callers.append((request.ssh_port, request.bastion or _known(request.control_node_cidr)))
     if wanted.serves:
         callers.append((wanted.serves, _known(request.operator_cidr)))
+    reached_by = reach.Callers(tuple(callers))
+    for site in networks.sites(picture, request.networks, request.vpc_id):
+        zone = site.subnet.zone_id
+        if request.vpc_id is not None and request.zones and zone not in request.zones:
+            yield site, [f"zone {zone} is none that the resource is in"]
+        else:
+            store_ports = request.store_ports
+            yield site, reach.faults(picture, site, needed, reached_by, request.peers, store_ports=store_ports)
+
+
+def _usable(picture: Picture, request: Request, reasons: list[Reason]) -> list[Site]:
+    """Each subnet that a worker could work in, as the first entry that fits says; why not, for the others."""
     usable: dict[str, Site] = {}
     faults: dict[str, dict[str, None]] = {}
-    for site in networks.sites(picture, request.networks, request.vpc_id):
-        subnet = site.subnet
-        if request.vpc_id is not None and request.zones and subnet.zone_id not in request.zones:
-            found = [f"zone {subnet.zone_id} is none that the resource is in"]
-        else:
-            reached_by = reach.Callers(tuple(callers))
-            found = reach.faults(picture, site, needed, reached_by, request.peers, store_ports=request.store_ports)
+    for site, found in judged(picture, request):
         if found:
-            faults.setdefault(subnet.id, {}).update(dict.fromkeys(found))
+            faults.setdefault(site.subnet.id, {}).update(dict.fromkeys(found))
         else:
-            usable.setdefault(subnet.id, site)
+            usable.setdefault(site.subnet.id, site)
     reasons += [
         Reason(f"subnet {each}", "rejected", "; ".join(faults[each])) for each in sorted(faults.keys() - usable.keys())
     ]

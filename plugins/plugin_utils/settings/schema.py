@@ -15,6 +15,7 @@ from .instance_types import InstanceTypes, InstanceTypesSetting
 from .model import SECRET, Setting, read, read_all
 from .names import PREFIX
 from .networks import AccountId, Network, Text
+from .packages import Packages
 from .repository import Repository
 from .tags import OwnTags
 from .volume_types import VolumeTypes
@@ -156,6 +157,8 @@ class Settings(Setting):
     )
     archive_days: int = _number(1, 365, 3)
     archive_wait: int = _seconds(0, _WEEK, 0)
+    archive_sets_absent: tuple[Text, ...] = Field((), description="a list of names of archived sets")
+    archive_remove_unfinished: bool = Field(False, description="true or false")
     object_lock: Literal["none", "governance", "compliance"] = Field(
         "none", description="none, governance or compliance"
     )
@@ -164,6 +167,7 @@ class Settings(Setting):
     file_recovery_idle_timeout: int = _seconds(60, _DAY, 1800)
     worker_image: Image | None = Field(None, description="a dictionary with id, or with owner and name")
     image_copies: tuple[Text, ...] = Field((), description="a list of Regions")
+    image_packages: Packages = Field((), description="a list of names and of https addresses of package files")
     image_timeout: int = _seconds(60, _DAY, 7200)
     image_remove_old: bool = Field(False, description="true or false")
     lease: int = _seconds(15, _DAY, 600)

@@ -18,13 +18,14 @@ from typing import Any
 from mayfly_agent.backup import Backup
 from mayfly_agent.credentials import FileKeys
 from mayfly_agent.ebs import DirectSnapshots
-from mayfly_agent.job import BackupJob, Chosen, JobVolume, RepositoryPlace, RestoreJob, RetentionJob, Target
+from mayfly_agent.job import BackupJob, JobVolume, RepositoryPlace, RestoreJob, Target
 from mayfly_agent.memory import keep_memory
 from mayfly_agent.objects import ObjectStore
 from mayfly_agent.progress import Clock
 from mayfly_agent.quick import QuickClient
 from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.layout import ResourceName
+from mayfly_agent.repository_jobs import Chosen, RetentionJob
 from mayfly_agent.restore import Restore
 from mayfly_agent.retention import Retention
 from mayfly_agent.s3 import S3Objects

@@ -3,23 +3,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.labs import Lab
 
 SSH_OPTIONS = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"]
 SSH_OPTIONS += ["-o", "ConnectTimeout=3", "-o", "LogLevel=ERROR"]
-
-
-def aws(lab: Lab, *words: str, profile: str = "backup", region: str = "us-east-1") -> Any:
-    """The answer of `aws WORDS`."""
-    text = lab.exec("aws", "--profile", profile, "--region", region, "--output", "json", *words)
-    return json.loads(text) if text.strip() else None
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class Machine:
             time.sleep(0.5)
 
     def state(self) -> str:
-        found = aws(self.lab, "ec2", "describe-instances", "--instance-ids", self.instance_id, profile=self.profile)
+        found = self.lab.aws("ec2", "describe-instances", "--instance-ids", self.instance_id, profile=self.profile)
         return str(found["Reservations"][0]["Instances"][0]["State"]["Name"])
 
     def wait_for(self, state: str, seconds: float = 30) -> None:
@@ -65,14 +57,13 @@ def _quoted(text: str) -> str:
 
 
 def image(lab: Lab, region: str = "us-east-1") -> str:
-    found = aws(lab, "ec2", "describe-images", "--owners", "136693071363", region=region)
+    found = lab.aws("ec2", "describe-images", "--owners", "136693071363", region=region)
     return str(found["Images"][0]["ImageId"])
 
 
 def open_group(lab: Lab, vpc: str, cidr: str = "10.255.0.10/32", profile: str = "backup") -> str:
     """A security group that lets SSH in from ``cidr``."""
-    group = aws(
-        lab,
+    group = lab.aws(
         "ec2",
         "create-security-group",
         "--group-name",
@@ -83,8 +74,7 @@ def open_group(lab: Lab, vpc: str, cidr: str = "10.255.0.10/32", profile: str = 
         vpc,
         profile=profile,
     )["GroupId"]
-    aws(
-        lab,
+    lab.aws(
         "ec2",
         "authorize-security-group-ingress",
         "--group-id",
@@ -102,7 +92,7 @@ def open_group(lab: Lab, vpc: str, cidr: str = "10.255.0.10/32", profile: str = 
 
 def default_vpc(lab: Lab, profile: str = "backup", region: str = "us-east-1") -> str:
     words = ("ec2", "describe-vpcs", "--filters", "Name=is-default,Values=true")
-    return str(aws(lab, *words, profile=profile, region=region)["Vpcs"][0]["VpcId"])
+    return str(lab.aws(*words, profile=profile, region=region)["Vpcs"][0]["VpcId"])
 
 
 def key_pair(lab: Lab) -> Path:
@@ -123,8 +113,7 @@ def running_instance(
     file = lab.state / "user-data"
     file.write_text(user_data)
     group = group or open_group(lab, default_vpc(lab, profile), profile=profile)
-    launched = aws(
-        lab,
+    launched = lab.aws(
         "ec2",
         "run-instances",
         "--image-id",

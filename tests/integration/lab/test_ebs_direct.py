@@ -21,7 +21,7 @@ from tests.benchmarks.data import make
 from tests.labs import Lab
 
 from .calls import Calls
-from .machine import Machine, aws, running_instance
+from .machine import Machine, running_instance
 from .things import instance
 
 pytestmark = pytest.mark.timeout(240)
@@ -96,7 +96,7 @@ def blocks(lab: Lab, snapshot: str, *more: str) -> dict[int, str]:
     token: list[str] = []
     while True:
         words = ("--snapshot-id", snapshot, "--max-results", "100", *token, *more)
-        page = aws(lab, "ebs", "list-snapshot-blocks", *words)
+        page = lab.aws("ebs", "list-snapshot-blocks", *words)
         assert page["BlockSize"] == BLOCK
         found |= {each["BlockIndex"]: each["BlockToken"] for each in page["Blocks"]}
         if not page.get("NextToken"):
@@ -107,7 +107,7 @@ def blocks(lab: Lab, snapshot: str, *more: str) -> dict[int, str]:
 def get(lab: Lab, snapshot: str, index: int, token: str, target: Path) -> bytes:
     """A block, as the command line leaves it in a file; its SHA-256 is the one that was sent."""
     words = ("--snapshot-id", snapshot, "--block-index", str(index), "--block-token", token)
-    answer = aws(lab, "ebs", "get-snapshot-block", *words, str(target))
+    answer = lab.aws("ebs", "get-snapshot-block", *words, str(target))
     data = target.read_bytes()
     assert (int(answer["DataLength"]), answer["ChecksumAlgorithm"]) == (BLOCK, "SHA256")
     assert answer["Checksum"] == checksum(data)
@@ -154,7 +154,7 @@ def test_a_changed_block_is_listed_with_both_tokens(
     machine.check("printf changed | dd of=/mnt/file conv=notrunc status=none && sync -f /mnt")
     second = completed(calls, calls("ec2", "create_snapshot", VolumeId=volume)["SnapshotId"])
     words = ("--first-snapshot-id", snapshot, "--second-snapshot-id", second)
-    found = aws(lab, "ebs", "list-changed-blocks", *words)["ChangedBlocks"]
+    found = lab.aws("ebs", "list-changed-blocks", *words)["ChangedBlocks"]
     assert 1 <= len(found) < 30, "only a piece of a file and what the file system notes of it have changed"
     assert any(each.keys() == {"BlockIndex", "FirstBlockToken", "SecondBlockToken"} for each in found)
 
@@ -166,7 +166,7 @@ def test_a_snapshot_is_written_and_becomes_a_disk(
     for path in sources.values():
         path.write_bytes(os.urandom(BLOCK))
     words = ("--volume-size", "1", "--description", "written", "--tags", "Key=made,Value=here")
-    started = aws(lab, "ebs", "start-snapshot", *words)
+    started = lab.aws("ebs", "start-snapshot", *words)
     snapshot = started["SnapshotId"]
     assert (started["Status"], started["Tags"]) == ("pending", [{"Key": "made", "Value": "here"}])
     done = put(lab, snapshot, 0, sources[0], checksum=checksum(b"other"))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.labs import Lab
 
-from .machine import aws, default_vpc, image, key_pair, open_group, running_instance, wait_for_ssh
+from .machine import default_vpc, image, key_pair, open_group, running_instance, wait_for_ssh
 
 pytestmark = pytest.mark.timeout(240)
 PEER = "import socket, sys; socket.create_connection((sys.argv[1], 22), 3)"
@@ -43,16 +43,16 @@ def test_power_off_inside_ends_it_as_its_shutdown_behaviour_says(lab: Lab, behav
     machine.wait_for("running")
     machine.ssh("systemctl poweroff")
     machine.wait_for(state)
-    found = aws(lab, "ec2", "describe-instances", "--instance-ids", machine.instance_id)
+    found = lab.aws("ec2", "describe-instances", "--instance-ids", machine.instance_id)
     assert found["Reservations"][0]["Instances"][0]["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
 
 
 def test_stop_and_start_keep_the_disk_and_the_address(lab: Lab) -> None:
     machine = running_instance(lab)
     machine.check("echo kept > /var/kept; sync")
-    aws(lab, "ec2", "stop-instances", "--instance-ids", machine.instance_id)
+    lab.aws("ec2", "stop-instances", "--instance-ids", machine.instance_id)
     machine.wait_for("stopped")
-    aws(lab, "ec2", "start-instances", "--instance-ids", machine.instance_id)
+    lab.aws("ec2", "start-instances", "--instance-ids", machine.instance_id)
     wait_for_ssh(machine)
     assert machine.check("cat /var/kept").strip() == "kept"
 
@@ -60,13 +60,13 @@ def test_stop_and_start_keep_the_disk_and_the_address(lab: Lab) -> None:
 def test_terminate_passes_through_its_states_and_the_host_is_gone(lab: Lab) -> None:
     machine = running_instance(lab)
     machine.wait_for("running")
-    answer = aws(lab, "ec2", "terminate-instances", "--instance-ids", machine.instance_id)
+    answer = lab.aws("ec2", "terminate-instances", "--instance-ids", machine.instance_id)
     assert answer["TerminatingInstances"][0]["CurrentState"]["Name"] == "shutting-down"
     assert machine.instance_id not in lab.run("status").stdout or machine.state() == "shutting-down"
     machine.wait_for("terminated")
     assert machine.instance_id not in lab.run("status").stdout
-    volumes = aws(
-        lab, "ec2", "describe-volumes", "--filters", f"Name=attachment.instance-id,Values={machine.instance_id}"
+    volumes = lab.aws(
+        "ec2", "describe-volumes", "--filters", f"Name=attachment.instance-id,Values={machine.instance_id}"
     )
     assert volumes["Volumes"] == []
 
@@ -77,7 +77,7 @@ def test_a_host_that_does_not_power_off_is_gone_all_the_same(lab: Lab) -> None:
     links = lab.exec("ip", "-br", "link").count("\n")
     slow = "-p ExecStop='/bin/sleep 600' -p TimeoutStopSec=600"
     machine.check(f"systemd-run {slow} -p DefaultDependencies=no -- sleep 600")
-    aws(lab, "ec2", "terminate-instances", "--instance-ids", machine.instance_id)
+    lab.aws("ec2", "terminate-instances", "--instance-ids", machine.instance_id)
     machine.wait_for("terminated", 60)
     assert lab.exec("ip", "-br", "link").count("\n") == links - 1, "its network is left"
     assert machine.address not in lab.exec("ip", "route")
@@ -85,13 +85,13 @@ def test_a_host_that_does_not_power_off_is_gone_all_the_same(lab: Lab) -> None:
 
 def test_one_client_token_is_one_instance(lab: Lab) -> None:
     words = ["ec2", "run-instances", "--image-id", image(lab), "--instance-type", "c6a.large", "--client-token", "once"]
-    first = aws(lab, *words)["Instances"][0]["InstanceId"]
-    second = aws(lab, *words)["Instances"][0]["InstanceId"]
+    first = lab.aws(*words)["Instances"][0]["InstanceId"]
+    second = lab.aws(*words)["Instances"][0]["InstanceId"]
     assert first == second
     words[words.index("c6a.large")] = "c5.large"
     done = lab.run("exec", "--", "aws", *words)
     assert "IdempotentParameterMismatch" in done.stderr
-    aws(lab, "ec2", "terminate-instances", "--instance-ids", first)
+    lab.aws("ec2", "terminate-instances", "--instance-ids", first)
 
 
 def test_security_groups_hold_from_outside_and_change_at_once(lab: Lab) -> None:
@@ -100,23 +100,22 @@ def test_security_groups_hold_from_outside_and_change_at_once(lab: Lab) -> None:
     time.sleep(4)
     assert machine.ssh("true").returncode != 0
     words = ("--protocol", "tcp", "--port", "22", "--cidr", "10.255.0.10/32")
-    aws(lab, "ec2", "authorize-security-group-ingress", "--group-id", closed, *words)
+    lab.aws("ec2", "authorize-security-group-ingress", "--group-id", closed, *words)
     wait_for_ssh(machine)
-    aws(lab, "ec2", "revoke-security-group-ingress", "--group-id", closed, *words)
+    lab.aws("ec2", "revoke-security-group-ingress", "--group-id", closed, *words)
     assert machine.ssh("true").returncode != 0
 
 
 def test_vpcs_reach_each_other_only_when_peered(lab: Lab) -> None:
     here = running_instance(lab)
     there = running_instance(lab, profile="production")
-    group = aws(lab, "ec2", "describe-instances", "--instance-ids", there.instance_id, profile="production")
+    group = lab.aws("ec2", "describe-instances", "--instance-ids", there.instance_id, profile="production")
     group = group["Reservations"][0]["Instances"][0]["SecurityGroups"][0]["GroupId"]
     words = ("--protocol", "tcp", "--port", "22", "--cidr", "10.0.0.0/8")
-    aws(lab, "ec2", "authorize-security-group-ingress", "--group-id", group, *words, profile="production")
+    lab.aws("ec2", "authorize-security-group-ingress", "--group-id", group, *words, profile="production")
     try_it = f'python3 -c "{PEER}" {there.address}'
     assert here.ssh(try_it).returncode != 0
-    peering = aws(
-        lab,
+    peering = lab.aws(
         "ec2",
         "create-vpc-peering-connection",
         "--vpc-id",
@@ -127,7 +126,7 @@ def test_vpcs_reach_each_other_only_when_peered(lab: Lab) -> None:
         "444455556666",
     )["VpcPeeringConnection"]["VpcPeeringConnectionId"]
     words = ("ec2", "accept-vpc-peering-connection", "--vpc-peering-connection-id", peering)
-    aws(lab, *words, profile="production")
+    lab.aws(*words, profile="production")
     assert here.ssh(try_it).returncode != 0, "without routes"
     for profile, other in (("backup", "production"), ("production", "backup")):
         add_route(lab, profile, default_vpc(lab, other), other, peering)
@@ -139,7 +138,7 @@ def test_address_ranges_never_clash(lab: Lab) -> None:
         vpc["CidrBlock"]
         for profile in ("backup", "production")
         for region in ("us-east-1", "eu-central-1")
-        for vpc in aws(lab, "ec2", "describe-vpcs", profile=profile, region=region)["Vpcs"]
+        for vpc in lab.aws("ec2", "describe-vpcs", profile=profile, region=region)["Vpcs"]
     ]
     assert len(ranges) == len(set(ranges)) == 4
     done = lab.run("exec", "--", "aws", "ec2", "create-vpc", "--cidr-block", ranges[1])
@@ -149,21 +148,21 @@ def test_address_ranges_never_clash(lab: Lab) -> None:
 def test_a_volume_comes_and_goes_while_the_host_runs_and_a_snapshot_gives_it_back(lab: Lab) -> None:
     machine = running_instance(lab)
     machine.wait_for("running")
-    zone = aws(lab, "ec2", "describe-instances", "--instance-ids", machine.instance_id)
+    zone = lab.aws("ec2", "describe-instances", "--instance-ids", machine.instance_id)
     zone = zone["Reservations"][0]["Instances"][0]["Placement"]["AvailabilityZone"]
-    volume = aws(lab, "ec2", "create-volume", "--size", "1", "--availability-zone", zone)["VolumeId"]
+    volume = lab.aws("ec2", "create-volume", "--size", "1", "--availability-zone", zone)["VolumeId"]
     attach(lab, machine.instance_id, volume, "/dev/sdf")
     machine.check("mkfs.ext4 -q /dev/xvdf && mount /dev/xvdf /mnt && echo precious > /mnt/file && sync -f /mnt")
-    snapshot = aws(lab, "ec2", "create-snapshot", "--volume-id", volume)["SnapshotId"]
+    snapshot = lab.aws("ec2", "create-snapshot", "--volume-id", volume)["SnapshotId"]
     machine.check("echo changed > /mnt/file && sync -f /mnt")
     lab.exec("aws", "ec2", "wait", "snapshot-completed", "--snapshot-ids", snapshot)
     words = ("ec2", "create-volume", "--snapshot-id", snapshot, "--availability-zone", zone)
-    copy = aws(lab, *words)["VolumeId"]
+    copy = lab.aws(*words)["VolumeId"]
     attach(lab, machine.instance_id, copy, "/dev/sdg")
     machine.check("mkdir -p /copy && mount /dev/xvdg /copy")
     assert machine.check("cat /copy/file /mnt/file").split() == ["precious", "changed"]
     machine.check("umount /copy")
-    aws(lab, "ec2", "detach-volume", "--volume-id", copy)
+    lab.aws("ec2", "detach-volume", "--volume-id", copy)
     assert machine.ssh("test -e /dev/xvdg").returncode != 0
 
 
@@ -183,8 +182,7 @@ def test_a_snapshot_set_is_of_one_moment(lab: Lab) -> None:
     writer += "dd of=/dev/xvd$d oflag=direct,sync bs=512 iflag=fullblock conv=notrunc,sync status=none; done; done"
     machine.check(f"nohup setsid sh -c '{writer}' >/dev/null 2>&1 &")
     time.sleep(1)
-    made = aws(
-        lab,
+    made = lab.aws(
         "ec2",
         "create-snapshots",
         "--instance-specification",
@@ -195,7 +193,7 @@ def test_a_snapshot_set_is_of_one_moment(lab: Lab) -> None:
     numbers = []
     for snapshot in snapshots:
         words = ("ec2", "create-volume", "--snapshot-id", snapshot, "--availability-zone", "us-east-1a")
-        volume = aws(lab, *words)["VolumeId"]
+        volume = lab.aws(*words)["VolumeId"]
         numbers.append(int(lab.exec("head", "-c", "8", f"{lab.state}/run/store/volumes/{volume}.img")))
     # the first disk is written before the second: at one moment it is level or one ahead
     assert numbers[0] > 0
@@ -203,8 +201,8 @@ def test_a_snapshot_set_is_of_one_moment(lab: Lab) -> None:
 
 
 def test_a_shared_snapshot_can_be_used_by_the_other_account(lab: Lab) -> None:
-    volume = aws(lab, "ec2", "create-volume", "--size", "1", "--availability-zone", "us-east-1a")["VolumeId"]
-    snapshot = aws(lab, "ec2", "create-snapshot", "--volume-id", volume)["SnapshotId"]
+    volume = lab.aws("ec2", "create-volume", "--size", "1", "--availability-zone", "us-east-1a")["VolumeId"]
+    snapshot = lab.aws("ec2", "create-snapshot", "--volume-id", volume)["SnapshotId"]
     lab.exec("aws", "ec2", "wait", "snapshot-completed", "--snapshot-ids", snapshot)
     words = [
         "aws",
@@ -218,8 +216,7 @@ def test_a_shared_snapshot_can_be_used_by_the_other_account(lab: Lab) -> None:
         snapshot,
     ]
     assert "InvalidSnapshot.NotFound" in lab.run("exec", "--", *words).stderr
-    aws(
-        lab,
+    lab.aws(
         "ec2",
         "modify-snapshot-attribute",
         "--snapshot-id",
@@ -238,7 +235,7 @@ def test_a_shared_snapshot_can_be_used_by_the_other_account(lab: Lab) -> None:
 def test_twenty_hosts_at_once(lab: Lab) -> None:
     key_pair(lab)
     first = running_instance(lab, "--count", "20", wait=False)
-    found = aws(lab, "ec2", "describe-instances", "--filters", "Name=instance-state-name,Values=pending,running")
+    found = lab.aws("ec2", "describe-instances", "--filters", "Name=instance-state-name,Values=pending,running")
     machines = [
         type(first)(lab, entry["InstanceId"], entry["PrivateIpAddress"], first.key, "backup")
         for reservation in found["Reservations"]
@@ -248,18 +245,18 @@ def test_twenty_hosts_at_once(lab: Lab) -> None:
     assert len(machines) == 20
     for machine in machines:
         wait_for_ssh(machine, 300)
-    aws(lab, "ec2", "terminate-instances", "--instance-ids", *(machine.instance_id for machine in machines))
+    lab.aws("ec2", "terminate-instances", "--instance-ids", *(machine.instance_id for machine in machines))
 
 
 def attach(lab: Lab, instance: str, volume: str, device: str) -> None:
     lab.exec("aws", "ec2", "wait", "volume-available", "--volume-ids", volume)
-    aws(lab, "ec2", "attach-volume", "--volume-id", volume, "--instance-id", instance, "--device", device)
+    lab.aws("ec2", "attach-volume", "--volume-id", volume, "--instance-id", instance, "--device", device)
 
 
 def add_route(lab: Lab, profile: str, vpc: str, owner: str, peering: str) -> None:
     """Lead an account's default VPC to another account's VPC."""
     own = f"Name=vpc-id,Values={default_vpc(lab, profile)}"
-    table = aws(lab, "ec2", "describe-route-tables", "--filters", own, profile=profile)["RouteTables"][0]
-    cidr = aws(lab, "ec2", "describe-vpcs", "--vpc-ids", vpc, profile=owner)["Vpcs"][0]["CidrBlock"]
+    table = lab.aws("ec2", "describe-route-tables", "--filters", own, profile=profile)["RouteTables"][0]
+    cidr = lab.aws("ec2", "describe-vpcs", "--vpc-ids", vpc, profile=owner)["Vpcs"][0]["CidrBlock"]
     words = ("--route-table-id", table["RouteTableId"], "--destination-cidr-block", cidr)
-    aws(lab, "ec2", "create-route", *words, "--vpc-peering-connection-id", peering, profile=profile)
+    lab.aws("ec2", "create-route", *words, "--vpc-peering-connection-id", peering, profile=profile)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions
+from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions, rights
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import policies
 
 from tests import roles
@@ -79,16 +79,17 @@ def run(calls: Calls) -> Session:
     values = {
         "AWS::Partition": "aws",
         "AWS::AccountId": ACCOUNT,
+        "AWS::URLSuffix": "amazonaws.com",
         "Deployment": "default",
         "Bucket": BUCKET,
         "Prefix": "mayfly/",
         "RepositoryKey": key,
         "SessionManagerRoleName": "session-manager",
-        "SharedSnapshots": "false",
+        **roles.flags(rights.BACKUP_ACCOUNT, rights.WORKER_DEPLOYMENT, rights.PRODUCTION_ACCOUNT),
         "WorkerRoleName": "worker",
     }
-    rights = {"run": permissions.RUN, "worker": permissions.WORKER, "admin": None}
-    for name, role in rights.items():
+    given = {"run": permissions.RUN, "worker": permissions.WORKER, "admin": None}
+    for name, role in given.items():
         calls("iam", "create_role", RoleName=name, AssumeRolePolicyDocument=TRUST)
         if role is not None:
             document = json.dumps(roles.document(role, values))

@@ -10,11 +10,12 @@ from typing import Any
 
 from mayfly_agent.ebs import NotComparable
 from mayfly_agent.health import UNIT, HealthCheck
-from mayfly_agent.job import Checked, HealthCheckJob, JobVolume
+from mayfly_agent.job import JobVolume
 from mayfly_agent.repository import layout, repository
 from mayfly_agent.repository.layout import ResourceName
 from mayfly_agent.repository.manifest import Manifest
 from mayfly_agent.repository.trees import TreeReader
+from mayfly_agent.repository_jobs import Checked, HealthCheckJob
 from mayfly_agent.status import Status
 
 from tests.unit.agent.memory import MemoryObjects

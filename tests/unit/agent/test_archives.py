@@ -3,21 +3,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mayfly_agent.archives import Archiving, Sets
 from mayfly_agent.errors import AgentError
-from mayfly_agent.job import Archived, ArchiveJob
+from mayfly_agent.job import LockJob
+from mayfly_agent.objects import Lock
+from mayfly_agent.progress import Progress
 from mayfly_agent.repository import layout, repository, seal
 from mayfly_agent.repository.marks import read_marks
+from mayfly_agent.repository_jobs import Archived, ArchiveJob
 from mayfly_agent.s3 import S3Objects
 from mayfly_agent.status import Status
 
 from tests.unit.agent.hostile import Hostile
 from tests.unit.agent.lines import KEY, NAME, Line, Points, blocks, flipped, volume
-from tests.unit.agent.memory import Below, DyingObjects, Killed, MemoryObjects, set_in
+from tests.unit.agent.memory import NOW, Below, DyingObjects, Killed, MemoryObjects, set_in
 from tests.unit.agent.retention.sweeps import digests, held, only, settle, three_points
 from tests.unit.agent.transfers import job
 
@@ -39,15 +44,49 @@ def two(points: Points) -> tuple[str, str]:
     return first.id, points.make(line, volume("snap-1", "snap-0"), parent=first.id).id
 
 
-def copy(points: Points, *names: str, back: bool = False, sets: Sets | None = None, key: bytes = KEY) -> dict[str, Any]:
-    """Archive these restore points, or bring these sets back."""
+def copy(
+    points: Points,
+    *names: str,
+    back: bool = False,
+    sets: Sets | None = None,
+    store: Any = None,
+    key: bytes = KEY,
+    notes: float = 1e9,
+    **parts: Any,
+) -> dict[str, Any]:
+    """Archive these restore points, or bring these sets back, within a day; a note is made after so many seconds."""
     wanted = tuple(Archived(NAME, key, each) for each in names)
-    common = job(run=RUN, points=wanted, storage_class="GLACIER")
+    common = job(**{"run": RUN, "points": wanted, "storage_class": "GLACIER", **parts})
     del common["resource_key"]
     sets = sets or (lambda folder: set_in(points.store, folder))
-    with Status(points.folder / "status.json") as status:
-        made: Any = Archiving(ArchiveJob(**common), points.store, sets, status, back=back).run()
+    progress = Progress()
+    progress.deadline = progress.clock.now() + 86_400
+    with Status(points.folder / "status.json", progress) as status:
+        archiving = Archiving(ArchiveJob(**common), store or points.store, sets, status, back=back, notes_every=notes)
+        made: Any = archiving.run()
     return dict(made["archive"])
+
+
+class Glacier(MemoryObjects):
+    """Packs are archived: they are listed, and cannot be read."""
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        if layout.is_pack(key):
+            self.body(key)
+            raise AgentError("InvalidObjectState", "It is archived.")
+        return super().get_range(key, offset, length)
+
+
+def glacier(points: Points, folder: str) -> MemoryObjects:
+    made = Glacier()
+    made.objects = Below(points.store.objects, folder)  # type: ignore[assignment]
+    made.locks = points.store.locks
+    return made
+
+
+def sets_of(points: Points) -> set[str]:
+    prefix = layout.archives_prefix(NAME)
+    return {key.removeprefix(prefix).split("/")[0] for key in points.store.objects if key.startswith(prefix)}
 
 
 def own_pack(points: Points, two: tuple[str, str]) -> str:
@@ -126,6 +165,108 @@ def test_a_writer_that_is_killed_leaves_a_set_without_its_manifest(points: Point
         with pytest.raises(Killed):
             copy(points, two[1], sets=view)
         assert not [key for key in points.store.objects.keys() - before if "/points/" in key]
+
+
+def die(points: Points, name: str, left: int, **parts: Any) -> None:
+    """Begin to archive a point, or to bring a set back, and be killed at the last of so many puts."""
+    parts = {"notes": 0, **parts}
+    if parts.get("back"):
+        with pytest.raises(Killed):
+            copy(points, name, store=DyingObjects(points.store.objects, left), **parts)
+        return
+
+    def view(folder: str) -> Any:
+        return DyingObjects(Below(points.store.objects, folder), left)  # type: ignore[arg-type]
+
+    with pytest.raises(Killed):
+        copy(points, name, sets=view, **parts)
+
+
+def test_an_archive_that_was_cut_off_is_gone_on_with_in_its_set(points: Points, two: tuple[str, str]) -> None:
+    """At every put, though what is there can only be listed; a set that is whole is left alone."""
+    second = two[1]
+    copy(points, two[0])
+    before, resumed = dict(points.store.objects), []
+    copy(points, second, notes=0)
+    puts = sum("/archives/" in key for key in points.store.objects.keys() - before.keys())
+    for left in range(puts):
+        points.store.objects.clear()
+        points.store.objects.update(before)
+        die(points, second, left=left)
+        (told,) = copy(points, second, sets=lambda folder: glacier(points, folder))["points"]
+        assert told["error"] is None
+        alone = Points(set_in(points.store, layout.archive_folder(NAME, told["made"])), points.folder)
+        assert alone.restored(second) == blocks(AFTER)
+        resumed.append(told["blocks_resumed"])
+        begun = {each for each in sets_of(points) if layout.parse_archive(each) == second}
+        assert begun == {told["made"]} if resumed[-1] else len(begun) <= 2
+    assert (min(resumed), max(resumed)) == (0, 4)
+
+
+@pytest.mark.parametrize("how", ["a pack is gone", "a pack is shorter", "a week has passed"])
+def test_what_is_not_as_it_was_is_not_gone_on_with(
+    how: str, points: Points, two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die(points, two[1], left=9)
+    (begun,) = sets_of(points)
+    packs = [key for key in points.store.objects if begun in key and layout.is_pack(key)]
+    if how == "a pack is gone":
+        del points.store.objects[packs[0]]
+    elif how == "a pack is shorter":
+        points.store.objects[packs[0]] = points.store.objects[packs[0]][:-1]
+    else:
+        later = points.store.get
+        monkeypatch.setattr(
+            points.store, "get", lambda key: replace(later(key), date=later(key).date + timedelta(days=7))
+        )
+    (told,) = copy(points, two[1], sets=lambda folder: glacier(points, folder))["points"]
+    assert (told["blocks_resumed"], told["made"] == begun) == (0, False)
+
+
+def test_a_way_back_that_was_cut_off_is_gone_on_with(points: Points, two: tuple[str, str]) -> None:
+    (archived,) = copy(points, two[1])["points"]
+    for key in list(points.store.objects):
+        if key.startswith(NAME.path) and "/archives/" not in key:
+            del points.store.objects[key]
+    die(points, archived["made"], back=True, left=10)
+    (told,) = copy(points, archived["made"], back=True, run=RUN.replace("fedcba", "later"))["points"]
+    assert (told["made"], told["blocks_resumed"] > 0) == (f"{two[1].split('-')[0]}-{RUN}", True)
+    assert points.restored(told["made"]) == blocks(AFTER)
+
+
+def test_a_set_that_is_whole_is_no_set_to_go_on_with(points: Points, two: tuple[str, str]) -> None:
+    copy(points, two[1], notes=0)
+    before = dict(points.store.objects)
+    (told,) = copy(points, two[1])["points"]
+    assert told["blocks_resumed"] == 0
+    assert before.items() <= points.store.objects.items()
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_what_is_made_is_locked_as_a_backup_is(points: Points, two: tuple[str, str], back: bool) -> None:
+    lock = LockJob("COMPLIANCE", 30 * 86_400)
+    store = points.store
+
+    def locking(folder: str) -> Any:
+        made = set_in(store, folder)
+        made.locks = locks
+        return made
+
+    locks: dict[str, Lock] = {}
+    (archived,) = copy(points, two[1], sets=locking, lock=lock)["points"]
+    where = set_in(store, layout.archive_folder(NAME, archived["made"]))
+    made = two[1]
+    if back:
+        (told,) = copy(points, archived["made"], back=True, lock=lock)["points"]
+        where, made, locks = store, told["made"], store.locks
+    there = Points(where, points.folder)
+    point = there.manifest(made)
+    assert point.lock is not None
+    assert point.lock.until == NOW + timedelta(days=30, seconds=1)
+    objects = there.referenced(made)
+    assert {key for key in locks if "/marks/" not in key} == {layout.point_key(NAME, made), *objects}
+    assert {locks[key] for key in objects} == {point.objects_lock}
+    assert locks[layout.point_key(NAME, made)] == point.lock
 
 
 @pytest.mark.parametrize("back", [False, True])

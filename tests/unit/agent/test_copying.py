@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from mayfly_agent.copies import Copies
 from mayfly_agent.copying import UNIT
 from mayfly_agent.errors import AgentError
-from mayfly_agent.job import Copied, CopyJob, LockJob, RepositoryPlace
+from mayfly_agent.job import LockJob, RepositoryPlace
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import layout, repository
 from mayfly_agent.repository.manifest import open_with_value
+from mayfly_agent.repository_jobs import Copied, CopyJob
 from mayfly_agent.status import Status
 
 from tests.unit.agent.lines import KEY, NAME, Content, Line, Points, blocks, flipped, volume
@@ -38,17 +40,31 @@ def source(tmp_path: Path) -> tuple[AgingObjects, dict[str, Content]]:
     return three_points(tmp_path)
 
 
-def copy(source: Any, target: Any, folder: Path, *points: str, store: AgingObjects | None = None) -> dict[str, Any]:
-    """Copy these points; ``store`` is what the target's client sends to."""
+def copy(
+    source: Any,
+    target: Any,
+    folder: Path,
+    *points: str,
+    store: AgingObjects | None = None,
+    notes: float = 1e9,
+    **parts: Any,
+) -> dict[str, Any]:
+    """Copy these points, within a day; ``store`` is what the target's client sends to.
+
+    A note is made after so many seconds. ``parts``: ``lock`` of the job, and ``failed`` of the resource.
+    """
     common = job(resource={"account": "444455556666", "region": "us-east-1", "kind": "repository", "id": "bucket"})
     del common["resource_key"]
     wanted = CopyJob(
         **common,
-        resources=(Copied(NAME, KEY, TARGET, frozenset(points)),),
+        resources=(Copied(NAME, KEY, TARGET, frozenset(points), parts.pop("failed", {})),),
         target=RepositoryPlace("second", "", "us-east-1"),
+        **parts,
     )
-    with Status(folder / "status.json", Progress(StoreClock(store or target))) as status:
-        result: Any = Copies(wanted, source, target, status).run()["copied"]
+    progress = Progress(StoreClock(store or target))
+    progress.deadline = progress.clock.now() + 86_400
+    with Status(folder / "status.json", progress) as status:
+        result: Any = Copies(wanted, source, target, status, notes).run()["copied"]
         return {**result, "points_done": status.unit(UNIT)["points_done"]}
 
 
@@ -232,7 +248,7 @@ def test_one_repository_is_not_copied_to_itself(
 def calls_of_a_copy(store: AgingObjects, contents: dict[str, Content], folder: Path) -> int:
     target = new_store()
     client = Client(target)
-    copy(store, client, folder, *contents, store=target)
+    copy(store, client, folder, *contents, store=target, notes=0)
     return client.calls
 
 
@@ -248,7 +264,7 @@ def test_killed_at_any_call_the_next_one_finishes_and_uses_what_is_there(
         target = new_store()
         target.now = store.now
         with pytest.raises(Killed):
-            copy(store, Client(target, dies=dies, late=late), tmp_path, *contents, store=target)
+            copy(store, Client(target, dies=dies, late=late), tmp_path, *contents, store=target, notes=0)
         assert sweeps.held(target).items() <= digests(contents).items()
         target.now += SECOND
         done = copy(store, target, tmp_path, *contents)
@@ -263,18 +279,120 @@ def test_killed_at_any_call_the_next_one_finishes_and_uses_what_is_there(
     assert used > 0
 
 
-def test_what_is_condemned_is_not_used_again(source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path) -> None:
-    store, contents = source
+def died(store: AgingObjects, target: AgingObjects, contents: dict[str, Content], folder: Path, **parts: Any) -> str:
+    """Of a copy of the first point all is there but the manifest; the point's id."""
     first = min(contents)
-    target = new_store()
-    calls = calls_of_a_copy(store, {first: contents[first]}, tmp_path)
+    calls = calls_of_a_copy(store, {first: contents[first]}, folder)
     with pytest.raises(Killed):
-        copy(store, Client(target, dies=calls - 1), tmp_path, first, store=target)
-    assert len(keys_of(target, "packs")) == 1
+        copy(store, Client(target, dies=calls - 1), folder, first, store=target, notes=0, **parts)
+    assert len(keys_of(target, "packs")) > 0
+    return first
+
+
+def test_who_goes_on_ends_as_if_it_had_begun_with_the_first(
+    source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path
+) -> None:
+    """And what a sweep has condemned meanwhile comes into use again."""
+    store, contents = source
+    target = new_store()
+    first = died(store, target, contents, tmp_path)
     sweeps.sweep(target)
+    target.now += timedelta(days=5)
     done = copy(store, target, tmp_path, first)
-    assert done["blocks_reused"] == 0
+    assert (done["blocks_copied"], done["blocks_reused"] > 0) == (0, True)
     target.now += GRACE + SECOND
-    sweeps.sweep(target)
-    assert len(keys_of(target, "packs")) == 1
+    sweeps.settle(target)
     assert sweeps.held(target) == digests({first: contents[first]})
+
+
+def test_what_may_be_deleted_before_its_end_is_not_used_again(
+    source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path
+) -> None:
+    store, contents = source
+    target = new_store()
+    first = died(store, target, contents, tmp_path)
+    sweeps.sweep(target)
+    target.now += timedelta(days=6, seconds=1)
+    assert copy(store, target, tmp_path, first)["blocks_reused"] == 0
+    target.now += GRACE + SECOND
+    sweeps.settle(target)
+    assert sweeps.held(target) == digests({first: contents[first]})
+
+
+LOCK = LockJob("GOVERNANCE", 30 * 86_400)
+
+
+def locked_for(target: AgingObjects, identity: str) -> None:
+    """The point is locked, and all that it refers to for at least as long."""
+    point = repository.read_manifest(target, layout.point_key(NAME, identity), TARGET)
+    assert point.lock is not None
+    assert point.lock.until is not None
+    assert target.locks[layout.point_key(NAME, identity)] == point.lock
+    for key in Points(target, Path(), TARGET).referenced(identity):
+        found = target.locks[key]
+        assert found.until is not None
+        assert (found.mode, found.until >= point.lock.until) == (point.lock_mode, True)
+
+
+def test_a_copy_is_locked_as_a_backup_is(source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path) -> None:
+    store, contents = source
+    target = new_store(versioned=True)
+    target.now = store.now
+    first, second, third = sorted(contents)
+    copy(store, target, tmp_path, first, lock=LOCK)
+    locked_for(target, first)
+    target.extended.clear()
+    copy(store, target, tmp_path, second, lock=LOCK)
+    assert not target.extended  # what it shares is locked for longer than points are
+    target.now += timedelta(days=20)
+    copy(store, target, tmp_path, third, lock=LOCK)
+    assert target.extended
+    for each in (second, third):
+        locked_for(target, each)
+
+
+def test_what_is_locked_otherwise_at_the_target_is_not_shared(
+    source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path
+) -> None:
+    store, contents = source
+    target = new_store(versioned=True)
+    first, second, third = sorted(contents)
+    copy(store, target, tmp_path, first, lock=LOCK)
+    copy(store, target, tmp_path, second)  # says nothing of a lock, and shares what is locked
+    other = LockJob("COMPLIANCE", 86_400)
+    copy(store, target, tmp_path, third, lock=other)
+    locked_for(target, third)
+    whole = Points(target, tmp_path, TARGET).manifest(third)
+    assert (whole.parent, whole.volumes[0].blocks_stored) == (None, whole.volumes[0].blocks)
+    assert sweeps.held(target) == digests(contents)
+
+
+@pytest.mark.parametrize("lock", [None, LOCK, LockJob("COMPLIANCE", 86_400)])
+def test_what_an_attempt_has_put_is_locked_with_the_point(
+    lock: LockJob | None, source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path
+) -> None:
+    """That of another mode, and one without a lock, is not gone on from by one that locks."""
+    store, contents = source
+    target = new_store(versioned=True)
+    first = died(store, target, contents, tmp_path, lock=lock)
+    target.now += timedelta(days=2)
+    done = copy(store, target, tmp_path, first, lock=LOCK)
+    assert (done["blocks_reused"] > 0) == (lock == LOCK)
+    locked_for(target, first)
+
+
+def test_the_newest_copy_names_those_before_it_that_failed(
+    source: tuple[AgingObjects, dict[str, Content]], tmp_path: Path
+) -> None:
+    store, contents = source
+    first, second, third = sorted(contents)
+    target = new_store()
+    key = layout.point_key(NAME, second)
+    whole = store.objects[key]
+    store.objects[key] = flipped(whole, 60)
+    assert copy(store, target, tmp_path, first, second, third, failed={"gone": 2})["failed"] == 1
+    said = open_with_value(target.objects[layout.point_key(NAME, third)], TARGET, layout.point_key(NAME, third))[1]
+    assert said["not_copied"] == {second: 1, "gone": 2}
+    store.objects[key] = whole
+    copy(store, target, tmp_path, second, failed=said["not_copied"])
+    assert sweeps.held(target) == digests(contents)

@@ -46,6 +46,17 @@ def snapshots(hostile: Hostile, progress: Progress) -> DirectSnapshots:
     return DirectSnapshots(Credentials("AKIA", "secret"), "us-east-1", 4, progress, hostile.url)
 
 
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("us-gov-west-1", "ebs.us-gov-west-1.amazonaws.com"),
+        ("cn-northwest-1", "ebs.cn-northwest-1.amazonaws.com.cn"),
+    ],
+)
+def test_a_region_has_a_host_of_its_partition(region: str, host: str, progress: Progress) -> None:
+    assert DirectSnapshots(Credentials("AKIA", "secret"), region, 1, progress)._host == host
+
+
 def start(snapshots: DirectSnapshots, hostile: Hostile) -> str:
     hostile.replies(STARTED)
     snapshot_id = snapshots.start_snapshot(1, "token", "text")

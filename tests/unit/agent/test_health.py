@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from mayfly_agent.blocks import FANOUT
 from mayfly_agent.errors import AgentError
-from mayfly_agent.job import Checked
 from mayfly_agent.objects import Stored
 from mayfly_agent.repository import layout, seal
 from mayfly_agent.repository.compression import compress
 from mayfly_agent.repository.damaged import BlockRange, Damage, read_damage
 from mayfly_agent.repository.manifest import Manifest, open_with_value
 from mayfly_agent.repository.trees import Entry, TreeReader
+from mayfly_agent.repository_jobs import Checked
 
 from tests.unit.agent.lines import KEY, NAME, Line, Points, blocks, flipped, volume
 from tests.unit.agent.memory import MemoryObjects

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 from mayfly_agent.blocks import BLOCK_SIZE
-from mayfly_agent.errors import AgentError
 from mayfly_agent.job import LockJob
 from mayfly_agent.locking import lock_repository
 from mayfly_agent.objects import Lock
 from mayfly_agent.repository import layout, repository
 from mayfly_agent.sweep import GRACE
 
-from tests.unit.agent.lines import NAME, Line, Points, blocks, volume
+from tests.unit.agent.lines import NAME, Line, Points, blocks, flipped, volume
 from tests.unit.agent.retention.aging import AgingObjects
 from tests.unit.agent.retention.sweeps import CONTENTS, SECOND, new_store, sweep
 
@@ -127,14 +126,28 @@ def test_what_is_locked_no_longer_can_be_locked_in_another_mode(site: Site) -> N
     assert {site.store.locks[key].mode for key in site.points.referenced(point.id)} == {"COMPLIANCE"}
 
 
-def test_what_is_gone_cannot_be_locked_and_no_point_is_made(site: Site) -> None:
+@pytest.mark.parametrize("kind", ["packs", "trees"])
+@pytest.mark.parametrize("how", ["gone", "changed"])
+def test_what_cannot_be_locked_is_not_shared(site: Site, kind: str, how: str) -> None:
+    """Where a lock meets damage, the backup begins anew in full. Of a pack that was changed, no lock tells."""
+    site.line.snapshots["snap-0"] = {**FIRST, 5000: 7}
     first = site.back_up()
-    pack = next(key for key in site.points.referenced(first) if "/packs/" in key)
-    del site.store.objects[pack]
+    site.line.snapshots["snap-1"] = {**site.line.snapshots["snap-0"], 1: 11}
+    manifest = site.points.manifest(first)
+    keys = sorted(key for key in site.points.referenced(first) if f"/{kind}/" in key)
     site.store.now += SLACK + DAY
-    with pytest.raises(AgentError, match=pack.rpartition("/")[2]):
-        site.back_up()
-    assert list(repository.list_points(site.store, NAME)) == [first]
+    for key in keys if kind == "packs" else [key for key in keys if manifest.volumes[0].root not in key]:
+        if how == "gone":
+            del site.store.objects[key]
+        else:
+            site.store.objects[key] = flipped(site.store.objects[key], 60)
+    before = ("snap-0", first)
+    point = site.points.make(site.line, volume("snap-1", before[0]), parent=before[1], lock=LOCK)
+    if kind == "trees" or how == "gone":
+        assert (point.parent, point.volumes[0].method) == (None, "full")
+        assert site.points.restored(point.id) == blocks(site.line.snapshots["snap-1"])
+    for key in site.points.referenced(point.id):
+        assert site.store.locks[key].until >= point.lock.until
 
 
 def test_retention_leaves_what_is_locked_until_the_end_of_its_lock(site: Site) -> None:

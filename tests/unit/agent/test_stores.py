@@ -15,6 +15,7 @@ import pytest
 from botocore.credentials import Credentials
 from mayfly_agent import access
 from mayfly_agent.clients import client_at
+from mayfly_agent.ebs import DirectSnapshots
 from mayfly_agent.errors import AgentError
 from mayfly_agent.job import Endpoint, RepositoryPlace
 from mayfly_agent.objects import Kept
@@ -167,3 +168,14 @@ def test_nor_is_one_that_answers_in_place_of_aws(url: str, progress: Progress) -
     assert raised.value.code == "CertificateNotTrusted"
     assert "tried" not in raised.value.message
     assert "inspection" in raised.value.remedy
+
+
+def test_nor_is_one_that_answers_in_place_of_ebs(url: str, progress: Progress) -> None:
+    snapshots = DirectSnapshots(Credentials("AKIA", "secret"), "us-east-1", 1, progress, url)
+    for ask in (lambda: snapshots.get_block("snap-1", 0, "token"), lambda: next(snapshots.list_blocks("snap-1"))):
+        with pytest.raises(AgentError) as raised:
+            ask()
+        assert raised.value.code == "CertificateNotTrusted"
+        assert "localhost" in raised.value.message
+        assert "tried" not in raised.value.message
+        assert "inspection" in raised.value.remedy

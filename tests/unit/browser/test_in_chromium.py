@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.mayfly.workers.plugins.plugin_utils.reports.page import as_page
 from selenium.webdriver.common.keys import Keys
 
+from tests.reports import report
 from tests.unit.browser.chromium import Browser, chromium
 from tests.unit.browser.conftest import HOSTILE
 from tests.unit.browser.site import Site, served, until
@@ -119,3 +121,15 @@ def test_a_recovery_from_the_link_to_the_end(shown: Site, browser: Browser, volu
     # What was refused on purpose is all that the console tells: nothing of scripts, nothing of the content policy.
     told = [each for each in browser.problems() if "status of 401" not in each and "status of 410" not in each]
     assert told == []
+
+
+@pytest.mark.parametrize(("width", "phone"), [(1200, False), (360, True)])
+def test_the_report_of_a_run_fits_its_screen(browser: Browser, tmp_path: Path, width: int, phone: bool) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(as_page(report()), encoding="utf-8")
+    browser.driver.get(page.as_uri())
+    browser.look(tmp_path / "seen.png", width, 800, dark=phone, phone=phone)
+    browser.see("td.Failed", "Failed")
+    assert browser.driver.execute_script("return document.querySelectorAll('.bars i').length") == 4
+    assert not browser.driver.execute_script(_WIDE)
+    assert browser.problems() == []

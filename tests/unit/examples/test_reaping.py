@@ -1,25 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The examples of a schedule for the playbook reap are what systemd, cron and AWX take."""
+"""The examples of a schedule for the playbook reap are what systemd and cron take."""
 
 from __future__ import annotations
 
-import importlib
-import itertools
 import re
 import subprocess
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from dateutil.rrule import rrulestr
 
 ROOT = Path(__file__).parents[3]
 UNITS = ROOT / "examples/systemd"
 CRON = ROOT / "examples/cron/mayfly-reap"
-SCHEDULES = sorted((ROOT / "awx/schedules").glob("*.yml"))
 PLAYBOOK = re.compile(r"-i (\S+) (playbooks/\S+\.yml)")
 
 
@@ -106,43 +98,3 @@ class TestCron:
             timeout=30,
             check=False,
         )
-
-
-@pytest.fixture
-def specification(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The argument spec of awx.awx.schedule, as the module itself hands it to AWX's base class."""
-    schedule = importlib.import_module("ansible_collections.awx.awx.plugins.modules.schedule")
-
-    class Taken(Exception):
-        pass
-
-    def take(*, argument_spec: dict[str, Any], **_more: Any) -> None:
-        raise Taken(argument_spec)
-
-    monkeypatch.setattr(schedule, "ControllerAPIModule", take)
-    with pytest.raises(Taken) as caught:
-        schedule.main()
-    taken: dict[str, Any] = caught.value.args[0]
-    return taken
-
-
-@pytest.mark.parametrize("path", SCHEDULES, ids=lambda path: path.name)
-class TestAwx:
-    def test_takes_each_schedule(self, path: Path, specification: dict[str, Any]) -> None:
-        entries = yaml.safe_load(path.read_text())
-        assert entries
-        for entry in entries:
-            assert ArgumentSpecValidator(specification).validate(entry).error_messages == []
-            assert ArgumentSpecValidator(specification).validate({**entry, "every": "hour"}).error_messages
-            assert entry["unified_job_template"]
-
-    def test_runs_it_every_15_minutes(self, path: Path) -> None:
-        """AWX takes a start, with a zone, and one rule, parted by a space, and nothing more often than each minute."""
-        for entry in yaml.safe_load(path.read_text()):
-            assert re.fullmatch(r"DTSTART:\d{8}T\d{6}Z RRULE:FREQ=MINUTELY;INTERVAL=\d+", entry["rrule"])
-            times = list(itertools.islice(rrulestr(entry["rrule"].replace(" ", "\n")), 3))
-            assert {later - earlier for earlier, later in itertools.pairwise(times)} == {timedelta(minutes=15)}
-
-
-def test_there_is_a_schedule_for_awx() -> None:
-    assert SCHEDULES

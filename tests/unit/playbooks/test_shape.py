@@ -286,7 +286,7 @@ class TestPlaybook:
 def test_the_connection_context_is_the_workers() -> None:
     found = read(ROOT / "playbooks" / CONNECTION)
     assert {name: found[name] for name in CONTEXT} == CONTEXT
-    assert set(found) == set(CONTEXT) | {f"mayfly_worker_{name}" for name in REACH}
+    assert set(found) == set(CONTEXT) | {f"mayfly_worker_{name}" for name in REACH} | {"mayfly_run_id"}
 
 
 @pytest.mark.parametrize("name", REACH)

@@ -33,7 +33,6 @@ def test_a_tebibyte_archived(storage_class: str, usd: float, month: float, days:
     [
         ("GLACIER", "bulk", 0.0, 12),
         ("GLACIER", "standard", 1024 * 0.01 + 65.536 * 0.05, 5),
-        ("GLACIER", "expedited", 1024 * 0.03 + 65.536 * 10, 0.08),
         ("DEEP_ARCHIVE", "bulk", 1024 * 0.0025 + 65.536 * 0.025, 48),
         ("DEEP_ARCHIVE", "standard", 1024 * 0.02 + 65.536 * 0.1, 12),
     ],
@@ -61,3 +60,22 @@ def test_deep_archives_know_no_expedited_retrieval() -> None:
 
 def test_nothing_costs_nothing() -> None:
     assert archive_prices.of_archiving("GLACIER", 0)["usd_least"] == 0
+
+
+def test_a_price_that_is_not_known_is_not_told() -> None:
+    found = archive_prices.of_return("expedited", {"GLACIER": PACKS}, {"GLACIER": TIB}, 3)
+    assert found == {"usd": None, "usd_month": 23.552, "hours": 0.08}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "days", "usd", "left"),
+    [
+        ({"GLACIER": TIB}, 30.0, 1024 * 0.0036 * 2, 60),
+        ({"GLACIER": TIB}, 90.5, 0.0, 0),
+        ({"DEEP_ARCHIVE": TIB}, 89.5, 1024 * 0.00099 * 90.5 / 30, 91),
+        ({"GLACIER": TIB, "DEEP_ARCHIVE": TIB, "STANDARD": TIB}, 120.0, 1024 * 0.00099 * 2, 60),
+        ({"STANDARD": TIB}, 0.0, 0.0, 0),
+    ],
+)
+def test_what_is_deleted_early_is_paid_to_its_end(sizes: dict[str, int], days: float, usd: float, left: int) -> None:
+    assert archive_prices.of_removal(sizes, days) == {"usd": pytest.approx(usd, abs=1e-4), "days_left": left}

@@ -10,7 +10,12 @@ from typing import Any
 
 import botocore.session
 import pytest
-from ansible_collections.mayfly.workers.plugins.plugin_utils import permissions, restore_rights, rights
+from ansible_collections.mayfly.workers.plugins.plugin_utils import (
+    permissions,
+    restore_rights,
+    rights,
+    session_manager,
+)
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import policies
 from botocore import xform_name
 
@@ -34,7 +39,7 @@ INDIRECT = {
     "ssm:StartSession",
     "ssm:TerminateSession",
     "ssmmessages:OpenDataChannel",
-    *(action for right in permissions.SESSION_MANAGER.rights for action in right.actions),
+    *(action for right in session_manager.SESSION_MANAGER.rights for action in right.actions),
 }
 # Where an action has another name than its call.
 ACTIONS = {
@@ -78,6 +83,37 @@ def test_every_right_has_its_call() -> None:
     made_with = {"CreateTags"}
     unused = allowed(*permissions.ROLES) - {ACTIONS.get(each, each) for each in called()} - indirect - made_with
     assert not unused
+
+
+@pytest.mark.parametrize(
+    ("partition", "suffix"), [("aws", "amazonaws.com"), ("aws-us-gov", "amazonaws.com"), ("aws-cn", "amazonaws.com.cn")]
+)
+def test_every_arn_and_service_is_of_the_stacks_partition(partition: str, suffix: str) -> None:
+    """As CloudFormation fills the template in; KMS names the service behind a call with the partition's suffix too."""
+    text = (ROOT / "iam/mayfly.yaml").read_text()
+    filled = text.replace("${AWS::Partition}", partition).replace("${AWS::URLSuffix}", suffix)
+    assert set(re.findall(r"(?<!\^)\barn:([a-z-]+):", filled)) == {partition}
+    named = set(re.findall(r"[a-z0-9.*-]+\.amazonaws\.com[.a-z*]*", filled))
+    assert named == {f"ec2.{suffix}", "ec2.*.amazonaws.com*", "s3.*.amazonaws.com*"}
+
+
+LAUNCHES = ("ec2:RunInstances", "ec2:TerminateInstances", "ec2:CreateSecurityGroup", "ec2:CreateImage", "iam:PassRole")
+TAKES = ("ec2:CreateSnapshots", "ec2:CreateVolume", "ebs:StartSnapshot", "ebs:GetSnapshotBlock", "ebs:PutSnapshotBlock")
+STORES = ("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "kms:GenerateDataKey")
+OF_PLACES = {
+    rights.BACKUP_ACCOUNT: STORES,
+    rights.WORKER_DEPLOYMENT: LAUNCHES,
+    rights.PRODUCTION_ACCOUNT: TAKES,
+}
+
+
+@pytest.mark.parametrize("place", OF_PLACES)
+def test_the_roles_of_an_account_have_the_rights_that_fit_what_it_is_for(place: str) -> None:
+    """And none of those that the other two kinds of account have."""
+    of_runs = [right for role in (permissions.RUN, permissions.WORKER) for right in role.rights]
+    given = {action for right in of_runs if right.parameter in ("", place) for action in right.actions}
+    known = {*LAUNCHES, *TAKES, *STORES}
+    assert given & known == set(OF_PLACES[place])
 
 
 @pytest.mark.parametrize("role", permissions.ROLES, ids=lambda role: role.name)

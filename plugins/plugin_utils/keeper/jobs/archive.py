@@ -10,6 +10,7 @@ from ..context import Context
 from ..errors import KeeperError
 from ..policies import ARCHIVED, BROUGHT_BACK, folders_policy
 from ..repositories import ResourceName, open_repository
+from .locks import locked
 from .part import Part, key_fields, whole_session
 
 
@@ -21,7 +22,8 @@ def _build(context: Context, arguments: dict[str, Any], *, folders: tuple[str, .
     setting = arguments["repository"]
     opened = open_repository(context, setting)
     context.state.repository = opened.info.id
-    session = whole_session(context, setting, partial(folders_policy, folders=folders))
+    lock = locked(context, arguments, setting)
+    session = whole_session(context, setting, partial(folders_policy, folders=folders, lock=lock is not None))
     return Part(
         fields={
             "points": [
@@ -34,6 +36,7 @@ def _build(context: Context, arguments: dict[str, Any], *, folders: tuple[str, .
             ],
             "storage_class": arguments["storage_class"],
             "concurrency": arguments["concurrency"],
+            "lock": lock,
         },
         repository=session,
         source=session,

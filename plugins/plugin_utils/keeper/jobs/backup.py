@@ -17,13 +17,12 @@ from ..errors import KeeperError
 from ..policies import Snapshots, read_policy
 from ..repositories import (
     AgentError,
-    LockJob,
     Manifest,
     ResourceName,
-    lock_repository,
     open_repository,
     repository,
 )
+from .locks import locked
 from .part import Part, Session, data_fields, partition, repository_session
 
 # Restore points that are looked at before a backup is a full one: where so many are damaged, others are no parent.
@@ -33,7 +32,7 @@ _DAMAGED = ("ObjectNotFound", "RestorePointDamaged", "RepositoryFormat")
 
 def build(context: Context, arguments: dict[str, Any]) -> Part:
     """See jobs.BUILD; raises KeeperError NoSnapshotSet when the run has taken no snapshots."""
-    fields, lock = data_fields(context, arguments), _lock(context, arguments)
+    fields, lock = data_fields(context, arguments), locked(context, arguments, arguments["repository"])
     resource, volumes = arguments["resource"], context.state.volumes
     if not volumes or "snapshot_id" not in volumes[0]:
         raise KeeperError("NoSnapshotSet", f"No snapshots of {context.host} have been taken in this run.")
@@ -96,26 +95,6 @@ def _share(context: Context, resource: dict[str, Any], ids: list[str], reader: s
     ec2 = context.making(str(resource["account"]), str(resource["region"]))
     context.state.shared = True
     shares.share(ec2, ids, reader, context.run.id, context.tags()["mayfly:deadline"])
-
-
-def _lock(context: Context, arguments: dict[str, Any]) -> dict[str, Any] | None:
-    """How the agent is to lock the restore point; the repository itself is locked for as long here.
-
-    Raises KeeperError when the lock would end before the run does: then nothing could be put under it any more.
-    """
-    mode, days = arguments.get("object_lock"), int(arguments.get("object_lock_days") or 0)
-    if mode in (None, "none"):
-        return None
-    seconds = days * 86_400
-    if seconds < context.settings.deadline:
-        message = f"mayfly_object_lock_days is {days}, which is less than the {context.settings.deadline} s of a run."
-        raise KeeperError("BadSetting", message, "Take more days, or a shorter mayfly_deadline.")
-    wanted = LockJob(str(mode).upper(), seconds)
-    opened = open_repository(context, arguments["repository"])
-    context.run.once(
-        f"locked {opened.info.id} {mode} {days}", lambda: lock_repository(opened.store, opened.info, wanted)
-    )
-    return {"mode": wanted.mode, "seconds": wanted.seconds}
 
 
 def _changed_point(context: Context, arguments: dict[str, Any], found: list[dict[str, Any]]) -> str:

@@ -10,6 +10,7 @@ from ..context import Context
 from ..errors import KeeperError
 from ..policies import copy_policy
 from ..repositories import ResourceName, open_repository, place_of
+from .locks import locked
 from .part import Part, key_fields, whole_session
 
 
@@ -21,6 +22,7 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
     source, target = arguments["repository"], arguments["target_repository"]
     opened, second = open_repository(context, source), open_repository(context, target)
     context.state.repository = opened.info.id
+    lock = locked(context, arguments, target)
     session = whole_session(context, source, partial(copy_policy, write=False))
     return Part(
         fields={
@@ -35,8 +37,9 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
             ],
             "target": place_of(target),
             "concurrency": arguments["concurrency"],
+            "lock": lock,
         },
         repository=session,
         source=session,
-        target=whole_session(context, target, partial(copy_policy, write=True)),
+        target=whole_session(context, target, partial(copy_policy, write=True, lock=lock is not None)),
     )

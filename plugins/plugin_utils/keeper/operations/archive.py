@@ -39,7 +39,7 @@ def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     archived, the size is the most that it can be, before compression. Raises KeeperError RestorePointMissing and
     WrongTier, and NotAws where the repository is in a store without archive classes.
     """
-    _refuse_elsewhere(arguments["repository"])
+    refuse_elsewhere(arguments["repository"])
     back = arguments["action"] == _BACK
     with context.report.stage("Planning"):
         opened = open_repository(context, arguments["repository"])
@@ -112,7 +112,7 @@ def retrieve(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     return {"changed": asked > 0, "needed": ready, "unasked": len(state.unasked), "waiting": len(state.waiting)}
 
 
-def _refuse_elsewhere(setting: dict[str, Any]) -> None:
+def refuse_elsewhere(setting: dict[str, Any]) -> None:
     """Raises KeeperError NotAws: sets are put in AWS's classes, and AWS is asked to retrieve them."""
     if url := setting.get("endpoint_url"):
         message = f"mayfly_repository is in the store {url}, and only AWS's S3 has the classes that sets are put in."

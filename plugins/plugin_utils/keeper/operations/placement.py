@@ -9,12 +9,14 @@ from functools import partial
 from typing import Any
 
 from ... import agent_bundles
-from ...operations import OPERATIONS, services_in
-from ...placement import networks
+from ...operations import OPERATIONS, profiles_in, services_in
+from ...placement import networks, table
 from ...placement.accounts import account_for
+from ...placement.errors import PlacementError
 from ...placement.picture import Image, Picture
-from ...placement.place import Request, place, services
+from ...placement.place import Placement, Request, place, services
 from ...placement.reach import Peer
+from ...placement.survey import survey
 from ...placement.types import quota_class
 from ...settings.checks import CheckOperations, CheckPorts, Port
 from ...settings.connection import Way
@@ -31,13 +33,15 @@ from . import operation
 
 # Publishes the default image (https://wiki.debian.org/Cloud/AmazonEC2Image/Bookworm).
 _DEBIAN = "136693071363"
+_SSM_AGENT = "amazon-ssm-agent"
 
 
 @operation("placement.plan")
 def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{candidates, reasons, services, image}: the candidates in the order they are tried in, and why.
+    """{candidates, reasons, services, image, checks}: the candidates in the order they are tried in, and why.
 
-    ``services`` are what they must reach, ``image`` is that of the first.
+    ``services`` are what they must reach, ``image`` is that of the first. ``checks`` are what is told of a network that
+    the operation is about, and what fails of them in check mode, in which nothing follows, is an error.
     """
     read(OwnTags, "mayfly_worker_tags", arguments.get("tags"))
     with context.report.stage("Placing"):
@@ -47,7 +51,9 @@ def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         picture = _picture(context, account.id, str(arguments["site"]["region"]), request)
         images, why_image = _images(context, picture, arguments, request)
         _check_agent(context, images, why_image)
-        placed = place(picture, replace(request, images=images))
+        request = replace(request, images=images)
+        checks = [asdict(each) for each in survey(picture, request)] if request.profiles else []
+        placed = _place(context, picture, request, checks)
     reasons = [{"subject": f"account {account.id}", "decision": "chosen", "reason": why}]
     image = images[placed.candidates[0].architecture]
     reasons.append({"subject": f"image {image.id}", "decision": "chosen", "reason": why_image[image.architecture]})
@@ -58,7 +64,26 @@ def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         "candidates": [asdict(each) for each in placed.candidates],
         "reasons": reasons,
         "services": [asdict(each) for each in services(picture.region, request)],
+        "checks": checks,
     }
+
+
+def _place(context: Context, picture: Picture, request: Request, checks: list[dict[str, Any]]) -> Placement:
+    """The placement; raises PlacementError, which tells all that was found of a network that is checked."""
+    failed = sum(not each["ok"] for each in checks)
+    told = f"{context.host}: {failed} of {len(checks)} checks failed.\n{table.checks(checks)}\n"
+    if checks:
+        context.report.set(checks=checks)
+        context.state.checks = checks
+    try:
+        placed = place(picture, request)
+    except PlacementError as error:
+        if not failed:
+            raise
+        raise PlacementError(error.code, told, "Nothing was looked at from inside.") from None
+    if failed and context.check:
+        raise PlacementError("CheckFailed", told, "")
+    return placed
 
 
 def _account(context: Context, arguments: dict[str, Any]) -> tuple[Account, str]:
@@ -68,7 +93,11 @@ def _account(context: Context, arguments: dict[str, Any]) -> tuple[Account, str]
     owner = str(site["account"])
     differ = owner != backup.id
     which, why = account_for(
-        name, arguments.get("worker_account") or None, differ, tuple(site.get("aws_key_volumes") or ())
+        name,
+        arguments.get("worker_account") or None,
+        differ,
+        tuple(site.get("aws_key_volumes") or ()),
+        puts_back=bool(site.get("puts_back")),
     )
     return (backup if which == "backup" else context.owner(owner)), why
 
@@ -76,6 +105,7 @@ def _account(context: Context, arguments: dict[str, Any]) -> tuple[Account, str]
 def _request(context: Context, arguments: dict[str, Any]) -> Request:
     """What is wanted, from options as the module documents them; raises SettingError for a setting at fault."""
     site = arguments["site"]
+    services_of_users, profiles_of_users = _of_users(context, arguments)
     return Request(
         operation=arguments["operation"],
         size_bytes=arguments["size_bytes"],
@@ -86,7 +116,8 @@ def _request(context: Context, arguments: dict[str, Any]) -> Request:
             Peer(**{**each, "security_group_ids": tuple(each["security_group_ids"])})
             for each in site.get("peers") or ()
         ),
-        more_services=(*(site.get("services") or ()), *_services_of_users(context, arguments)),
+        more_services=(*(site.get("services") or ()), *services_of_users),
+        profiles=profiles_of_users,
         networks=read(tuple[Network, ...], "mayfly_networks", arguments.get("networks") or []),
         instance_types=read(InstanceTypesSetting, "mayfly_instance_types", arguments.get("instance_types")),
         market=arguments["market"],
@@ -136,28 +167,32 @@ def _check_way(context: Context, account: Account) -> None:
 def _check_agent(context: Context, images: Mapping[str, Image], why: Mapping[str, str]) -> None:
     """Raises KeeperError for an image that is known to lack the agent that Session Manager ends at.
 
-    Baking adds the transfer agent alone.
+    One that was baked has it when ``mayfly_image_packages`` has named it.
     """
     from_debian = f"{baked.FROM} {_DEBIAN}/"
     lacking = [
-        each.id for name, each in images.items() if each.owner == _DEBIAN or why.get(name, "").startswith(from_debian)
+        each.id
+        for name, each in images.items()
+        if each.owner == _DEBIAN or (why.get(name, "").startswith(from_debian) and _SSM_AGENT not in why[name])
     ]
     if context.settings.worker_connection is Way.SESSION_MANAGER and lacking:
-        message = f"{lacking[0]} is an image of Debian's own, which has no amazon-ssm-agent: Session Manager needs it."
-        raise KeeperError("NoAgent", message, "Name an image that has it in mayfly_worker_image.")
+        message = f"{lacking[0]} is an image of Debian's own, which has no {_SSM_AGENT}: Session Manager needs it."
+        remedy = "Name an image that has it in mayfly_worker_image, or bake one with it in mayfly_image_packages."
+        raise KeeperError("NoAgent", message, remedy)
 
 
-def _services_of_users(context: Context, arguments: dict[str, Any]) -> tuple[str, ...]:
-    """What the operations need that would use the network which an operation is about; none for all others."""
+def _of_users(context: Context, arguments: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(services, profiles) of the operations that would use the network which is checked; none for all others."""
     if not OPERATIONS[arguments["operation"]].for_others:
-        return ()
+        return (), ()
     names: tuple[str, ...] = read(CheckOperations, "mayfly_check_operations", arguments.get("check_operations"))
     account = str(arguments["site"]["account"])
-    found = services_in(names, backup_account=account == context.account("backup").id)
+    is_backup = account == context.account("backup").id
+    found = services_in(names, backup_account=is_backup)
     if not found:
         message = f"None of {', '.join(names)} runs in account {account}, so there is nothing to check for."
         raise KeeperError("NothingToCheck", message, "Set mayfly_check_operations for this network.")
-    return found
+    return found, profiles_in(names, backup_account=is_backup)
 
 
 def _check_ports(arguments: dict[str, Any]) -> tuple[int, ...]:
@@ -171,7 +206,7 @@ def _check_ports(arguments: dict[str, Any]) -> tuple[int, ...]:
 def _picture(context: Context, account: str, region: str, request: Request) -> Picture:
     """What is known of the place, as far as the request is about it."""
     pictures = context.run.pictures
-    names = request.types_in(region)
+    names = request.all_types_in(region)
     picture = pictures.picture(account, region, names)
     vpcs = {site.vpc.id for site in networks.sites(picture, request.networks, request.vpc_id)}
     pictures.with_names(account, region, vpcs)
@@ -179,7 +214,8 @@ def _picture(context: Context, account: str, region: str, request: Request) -> P
     known = pictures.with_quotas(account, region, codes, context.settings.deployment)
     if not request.by_price:
         return known
-    wanted = {(name, market) for name in names if name in known.instance_types for market in request.markets}
+    own = [name for name in request.types_in(region) if name in known.instance_types]
+    wanted = {(name, market) for name in own for market in request.markets}
     return pictures.with_prices(account, region, wanted)
 
 
@@ -192,7 +228,7 @@ def _images(
     Raises KeeperError for none.
     """
     place, setting = (picture.account, picture.region), arguments["image"]
-    names = request.types_in(picture.region)
+    names = request.all_types_in(picture.region)
     wanted = {picture.instance_types[name].architecture for name in names if name in picture.instance_types}
     if baking := arguments["site"].get("architecture"):
         of_setting = context.run.images.by_architecture(context.ec2(*place), place, setting, {baking})

@@ -15,6 +15,7 @@ from ... import reaping
 from .. import aws, start, things, unfinished
 from ..context import Context
 from ..errors import KeeperError
+from ..policies import partition_of
 from ..things import Thing
 from ..translation import as_keeper_error
 from . import operation
@@ -77,7 +78,7 @@ def _places(context: Context, regions: list[str], failed: list[dict[str, Any]]) 
         if regions:
             yield from ((account.id, region) for region in regions)
             continue
-        partition = (account.role_arn or account.worker_role_arn or "arn:aws").split(":")[1]
+        partition = partition_of(account.role_arn or account.worker_role_arn)
         try:
             ec2 = context.ec2(account.id, _PARTITION_REGIONS.get(partition, "us-east-1"))
             known = [each["RegionName"] for each in ec2.describe_regions()["Regions"]]

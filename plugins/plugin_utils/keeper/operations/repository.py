@@ -55,7 +55,7 @@ def check(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
     setting = arguments["repository"]
     opened = open_repository(context, setting)
     if arguments.get("object_lock") not in (None, "none"):
-        context.run.once(f"lockable {opened.info.id}", lambda: _lockable(opened.store, setting))
+        context.run.once(f"lockable {opened.info.id}", lambda: lockable(opened.store, setting))
     if not context.check:
         context.run.once(f"writable {opened.info.id}", lambda: _writable(opened.store))
     return {"changed": False, "repository": {"id": opened.info.id}}
@@ -156,7 +156,7 @@ def _kept(store: Any, setting: dict[str, Any]) -> dict[str, Any]:
     return {"conditional_puts": True, "versions": kept.versions, "locks": kept.locks}
 
 
-def _lockable(store: Any, setting: dict[str, Any]) -> bool:
+def lockable(store: Any, setting: dict[str, Any]) -> bool:
     """Raises KeeperError NoObjectLock for a bucket whose objects cannot be locked, and as _kept does."""
     if not _kept(store, setting)["locks"]:
         message = f"The bucket {setting['bucket']} has no Object Lock, which mayfly_object_lock asks for."

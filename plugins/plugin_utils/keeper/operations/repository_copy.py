@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,9 +21,12 @@ from ..repositories import (
     repository,
 )
 from . import operation
+from .repository import lockable
 
 _READERS = 16
 _BLOCK_BYTES = 512 * 1024
+# A point that could not be copied is tried again with each new one, so often in all.
+_TIMES_TRIED = 5
 # Shown of them one by one; the sums are of all.
 _SHOWN = 1000
 
@@ -45,6 +48,8 @@ def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         if opened.info.id == second.info.id:
             message = f"mayfly_copy_repository of {context.host} is the repository that it is copied from."
             raise KeeperError("SameRepository", message, "Name another bucket or prefix.")
+        if arguments.get("object_lock") not in (None, "none"):
+            context.run.once(f"lockable {second.info.id}", lambda: lockable(second.store, target))
         names = repository.list_resources(opened.store)
         with ThreadPoolExecutor(_READERS) as pool:
             found = list(pool.map(lambda name: _resource(opened, second, name, wanted), names))
@@ -53,6 +58,7 @@ def plan(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         {
             **{part: getattr(name, part) for part in ("account", "region", "kind", "id")},
             "points": [each["id"] for each in planned["chosen"]],
+            "failed": planned["failed"],
         }
         for name, planned in zip(names, found, strict=True)
         if planned["chosen"]
@@ -86,14 +92,31 @@ def _resource(opened: Opened, second: Opened, name: ResourceName, wanted: str | 
     there = repository.list_points(second.store, name)
     damaged = _damaged(opened, name) & listed.keys()
     good = [each for each in listed if each not in damaged]
-    chosen = _chosen(good, there, wanted)
+    failed = _failed(second, name, there)
+    failed = {each: times for each, times in failed.items() if each in good and each not in there}
+    chosen = _chosen(good, there, wanted, failed)
     copies, known = [], set(there)
     for each in chosen:
         copies.append({"id": each, "bytes": _bytes(opened, name, listed[each], known)})
         known.add(each)
     already = [{"id": each} for each in good if each in there]
     told = [each for each in sorted(damaged) if each not in there]
-    return {"points": len(listed), "chosen": copies, "damaged": told, "there": already}
+    return {"points": len(listed), "chosen": copies, "damaged": told, "there": already, "failed": failed}
+
+
+def _failed(second: Opened, name: ResourceName, there: Mapping[str, str]) -> dict[str, int]:
+    """{id: times} of the points that copies have tried and not brought, as the newest one there says.
+
+    None of those that were tried often enough.
+    """
+    if not there:
+        return {}
+    key = there[max(there)]
+    try:
+        said = repository.read_with_value(second.store, key, second.resource_key(name))[1].get("not_copied") or {}
+        return {str(each): int(times) for each, times in said.items() if int(times) < _TIMES_TRIED}
+    except (AgentError, AttributeError, TypeError, ValueError):
+        return {}  # whoever goes on from it tells it
 
 
 def _damaged(opened: Opened, name: ResourceName) -> frozenset[str]:
@@ -106,12 +129,14 @@ def _damaged(opened: Opened, name: ResourceName) -> frozenset[str]:
         return frozenset()
 
 
-def _chosen(good: list[str], there: Collection[str], wanted: str | tuple[str, ...]) -> list[str]:
-    """The points to copy of these, oldest first."""
+def _chosen(
+    good: list[str], there: Collection[str], wanted: str | tuple[str, ...], failed: Collection[str] = ()
+) -> list[str]:
+    """The points to copy of these, oldest first; ``failed`` count as new."""
     missing = [each for each in sorted(good) if each not in there]
     if wanted == NEW:
         newest = max(there, default="")
-        return [each for each in missing if each > newest]
+        return [each for each in missing if each > newest or each in failed]
     if wanted == LATEST:
         return [each for each in missing if each == max(good)]
     if wanted == MISSING:

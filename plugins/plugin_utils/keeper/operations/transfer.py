@@ -132,6 +132,8 @@ def poll(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         error = status["error"]
         raise KeeperError(error["code"], f"{context.host}: {error['message']}", error.get("remedy", ""))
     made: dict[str, Any] = status["result"]
+    if "checks" in made:
+        made["checks"] = [*context.state.checks, *made["checks"]]
     methods = made.pop("methods", {})
     for each in made.pop("warnings", ()):
         context.report.warning(KeeperError(each["code"], f"{context.host}: {each['message']}", each["remedy"]))

@@ -25,6 +25,10 @@ from . import operation
 
 _SWEPT_SECONDS = 240.0
 _QUOTA_SECONDS = 15.0
+_MAKE_SPOT_ROLE = (
+    "Spot was left out. Make its role once in that account:"
+    " aws iam create-service-linked-role --aws-service-name spot.amazonaws.com."
+)
 
 
 @operation("worker.keys")
@@ -128,6 +132,8 @@ def _launch(context: Context, arguments: dict[str, Any], user_tags: dict[str, st
             what = f"{candidate.instance_type} in {candidate.availability_zone} ({candidate.market})"
             refused[f"{what}: {error.code}"] = None
             context.report.attempt(asdict(candidate), error.code)
+            if error.code == failover.NO_SPOT_ROLE:
+                context.report.warning(KeeperError(error.code, error.message, _MAKE_SPOT_ROLE))
             context.run.workers.discard(context.host)
             left = failover.remaining(left, candidate, error.code)
             waits = not left and failover.is_quota(error.code) and time.monotonic() < ends
@@ -148,10 +154,9 @@ def _try(
     """The candidate's worker, once it is this host's turn, which is waited for until a time of the monotonic clock."""
     candidate = wanted[0]
     if arguments["max_workers"]:
-        worker = _in_turn(context, arguments, user_tags, launching, wanted)
-    else:
-        instance = _run(context, arguments, user_tags, launching, candidate)
-        worker = _register(context, arguments, candidate, instance)
+        return _in_turn(context, arguments, user_tags, launching, wanted)
+    instance = _run(context, arguments, user_tags, launching, candidate)
+    worker = _register(context, arguments, candidate, instance)
     await_ready(context, worker, launching)
     return worker
 
@@ -163,7 +168,10 @@ def _in_turn(
     launching: Launching,
     wanted: tuple[Candidate, float],
 ) -> Worker:
-    """A new worker that is among the oldest that the cap allows; one that is not has given way."""
+    """A new worker that is among the oldest that the cap allows; one that is not has given way.
+
+    EC2 may show two runs each other's launches late, so it is asked at once, and again when the worker has booted.
+    """
     candidate, ends = wanted
     place, cap = (candidate.account, candidate.region), arguments["max_workers"]
     turns, deployment = context.run.turns, context.settings.deployment
@@ -179,7 +187,9 @@ def _in_turn(
             turns.settle(place, context.host, instance_id)
         worker = _register(context, arguments, candidate, instance)
         if turns.keeps(ec2, deployment, cap, worker.instance_id):
-            return worker
+            await_ready(context, worker, launching)
+            if turns.keeps(ec2, deployment, cap, worker.instance_id):
+                return worker
         context.run.workers.discard(context.host)
 
 

@@ -16,8 +16,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from ... import agent_bundles
-from ...permissions import DEPLOYMENT, WORKER_IMAGE
+from ...permissions import WORKER_IMAGE
+from ...rights import DEPLOYMENT
 from ...settings.model import read
+from ...settings.packages import Packages
 from ...settings.tags import OwnTags
 from .. import aws, baked, things
 from ..baked import Baked
@@ -89,15 +91,22 @@ def _all(context: Context, arguments: Mapping[str, Any]) -> list[_There]:
     """What there is in the resource's own Region, and in those of the copies."""
     resource, base = arguments["resource"], arguments["base"]
     regions = dict.fromkeys([str(resource["region"]), *(arguments.get("copies") or ())])
-    digests = agent_bundles.digests(base["architecture"])
+    digests, packages = agent_bundles.digests(base["architecture"]), _packages(arguments)
     found = []
     for region in regions:
         place = (str(resource["account"]), region)
         ours = baked.find(context.ec2(*place), context.settings.deployment)
         ours = [each for each in ours if each.image.architecture == base["architecture"]]
-        current = next((each for each in ours if each.base == base["id"] and each.digest in digests), None)
+        fitting = (each for each in ours if (each.base, each.packages) == (base["id"], packages))
+        current = next((each for each in fitting if each.digest in digests), None)
         found.append(_There(place, current, tuple(each for each in ours if each is not current)))
     return found
+
+
+def _packages(arguments: Mapping[str, Any]) -> str:
+    """What the tag of an image with these packages says; raises SettingError."""
+    wanted: tuple[str, ...] = read(Packages, "mayfly_image_packages", arguments.get("packages") or [])
+    return baked.packages_tag(wanted)
 
 
 def _bake(context: Context, arguments: Mapping[str, Any], place: Place, words: Mapping[str, Any]) -> str:
@@ -139,7 +148,8 @@ def _words(context: Context, arguments: Mapping[str, Any], digest: str) -> dict[
     user: dict[str, str] = read(OwnTags, "mayfly_worker_tags", arguments.get("tags"))
     architecture, deployment = base["architecture"], context.settings.deployment
     mine = hashlib.sha256(f"{context.run.id} {context.host}".encode()).hexdigest()[:16]
-    tags = context.tags(user={"Name": f"mayfly worker {architecture}", **user}) | baked.tags_of(base, digest)
+    of_image = baked.tags_of(base, digest, _packages(arguments))
+    tags = context.tags(user={"Name": f"mayfly worker {architecture}", **user}) | of_image
     return {
         "Name": f"mayfly-worker-{deployment}-{architecture}-{mine}",
         "Description": f"Worker of mayfly, deployment {deployment}, from {base['name']}"[:255],

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mayfly_agent.compaction import Compaction
-from mayfly_agent.job import Chosen
 from mayfly_agent.pipeline import pools
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.packs import PackReader
 from mayfly_agent.repository.trees import TreeReader
+from mayfly_agent.repository_jobs import Chosen
 from mayfly_agent.sweep import GRACE, Sweep, Swept
 
 from tests.unit.agent.lines import KEY, NAME, Content, Line, Points, volume

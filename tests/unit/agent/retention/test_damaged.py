@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mayfly_agent.job import Chosen
 from mayfly_agent.objects import ObjectInfo, Stored
 from mayfly_agent.repository import damaged, layout, packs, repository
 from mayfly_agent.repository.trees import TreeReader
+from mayfly_agent.repository_jobs import Chosen
 
 from tests.unit.agent.lines import KEY, NAME, Line, Points, blocks, flipped, volume
 from tests.unit.agent.retention.aging import AgingObjects

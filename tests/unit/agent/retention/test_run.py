@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from mayfly_agent import operations
 from mayfly_agent.errors import AgentError
-from mayfly_agent.job import Chosen, RetentionJob
 from mayfly_agent.repository import repository
+from mayfly_agent.repository_jobs import Chosen, RetentionJob
 from mayfly_agent.retention import Retention
 from mayfly_agent.status import Status
 

@@ -15,18 +15,20 @@ from mayfly_lab.iam.engine import Engine
 from mayfly_lab.iam.guard import conditions
 from mayfly_lab.iam.parameters import Parameters
 
-from tests.roles import document
+from tests.roles import document, flags
 from tests.unit.lab.iam.world import ACCOUNT, KEY, PLACE, caller
 
 VALUES = {
     "AWS::Partition": "aws",
     "AWS::AccountId": ACCOUNT,
+    "AWS::URLSuffix": "amazonaws.com",
     "Deployment": "ours",
     "Bucket": "data",
     "Prefix": "",
     "RepositoryKey": KEY,
     "SessionManagerRoleName": "mayfly-session-manager",
     "WorkerRoleName": "mayfly-worker",
+    **flags("WorkerDeployment"),
 }
 COMMON = conditions("us-east-1", "10.255.0.10")
 USER = "AROAEXAMPLE:the-run"

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from mayfly_agent.job import Chosen, LockJob
+from mayfly_agent.job import LockJob
 from mayfly_agent.objects import Lock, LockedOtherwise
 from mayfly_agent.progress import Progress
 from mayfly_agent.repository import layout, repository
+from mayfly_agent.repository_jobs import Chosen
 from mayfly_agent.s3 import S3Objects
 from mayfly_agent.sweep import Sweep
 

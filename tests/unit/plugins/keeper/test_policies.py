@@ -380,6 +380,17 @@ def test_a_copy_reads_here_and_writes_there(action: str, resource: str, source: 
     assert allows(copy_policy("aws", "backups", "mayfly", write=True), action, resource) is target
 
 
+@pytest.mark.parametrize("lock", [False, True])
+def test_who_makes_points_locks_them_where_that_is_asked(lock: bool) -> None:
+    copies = copy_policy("aws", "backups", "mayfly", write=True, lock=lock)
+    archives = folders_policy("aws", "backups", "mayfly", ARCHIVED, lock=lock)
+    for policy, there in ((copies, "packs/00/1"), (archives, f"archives/x/{RESOURCE}/packs/00/1")):
+        assert allows(policy, "s3:PutObjectRetention", f"{RETAINED}/{there}") is lock
+        assert not allows(policy, "s3:PutObjectRetention", f"{BUCKET}/mayfly/repository.json")
+        assert not allows(policy, "s3:BypassGovernanceRetention", f"{RETAINED}/{there}")
+        assert len(text_of(policy)) <= LONGEST
+
+
 def test_retention_lists_folders_of_resources_alone() -> None:
     policy = retention_policy("aws", "backups", "mayfly")
     assert allows(policy, "s3:ListBucketVersions", BUCKET, s3__prefix=f"mayfly/{RESOURCE}/points/")

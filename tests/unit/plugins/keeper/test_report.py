@@ -262,7 +262,7 @@ def test_the_file_is_whole_at_every_moment(report: Report, tmp_path: Path) -> No
     def change(host: str) -> None:
         while not stop.is_set():
             resource = report.resource(host)
-            resource.set(volumes={f"vol-{number}": "x" * 200 for number in range(20)})
+            resource.set(volumes={f"vol-{number}": {"reason": "x" * 200} for number in range(20)})
             with resource.stage("Transferring"):
                 report.flush()
 
@@ -281,7 +281,12 @@ def test_the_file_is_whole_at_every_moment(report: Report, tmp_path: Path) -> No
     report.end()
     assert max(seen) >= 1
     assert read(tmp_path)["status"] == "Canceled"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "report.csv",
+        "report.html",
+        "report.json",
+        "report.xml",
+    ]
 
 
 def test_another_keeper_goes_on_with_what_was_written(report: Report, tmp_path: Path) -> None:

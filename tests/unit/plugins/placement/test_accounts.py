@@ -86,6 +86,36 @@ def test_a_volume_with_awss_own_key_stays_in_its_account(wanted: str | None, dif
         assert account_for("ec2_backup", wanted, differ, ["vol-1"])[0] == outcome
 
 
+# Files that are put back, and not downloaded by the operator: what was asked for, a volume with AWS's own key.
+PUT_BACK = [
+    (None, (), "backup"),
+    ("backup", (), "backup"),
+    ("production", (), "WrongWorkerAccount"),
+    (None, ("vol-1",), "KeyNotShareable"),
+    ("production", ("vol-1",), "WrongWorkerAccount"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "volumes", "outcome"), PUT_BACK)
+def test_files_of_a_snapshot_are_put_back_from_the_backup_account_alone(
+    wanted: str | None, volumes: tuple[str, ...], outcome: str
+) -> None:
+    name = "file_recovery_from_snapshot"
+    if outcome == "backup":
+        assert account_for(name, wanted, True, volumes, puts_back=True)[0] == outcome
+        return
+    assert account_for(name, wanted, True, volumes)[0] == "production"  # to the operator's own machine
+    with pytest.raises(PlacementError) as caught:
+        account_for(name, wanted, True, volumes, puts_back=True)
+    assert caught.value.code == outcome
+    assert "backup account only" in caught.value.message
+    assert "operator's own machine" in caught.value.remedy
+
+
+def test_another_operation_is_not_asked_where_files_go() -> None:
+    assert account_for("volume_restore", "production", True, puts_back=True)[0] == "production"
+
+
 def test_the_reason_names_the_volume() -> None:
     assert "vol-1, vol-2 is encrypted" in account_for("ec2_backup", None, True, ["vol-1", "vol-2"])[1]
 

@@ -186,6 +186,7 @@ FAILURES = [
     ("InsufficientFreeAddressesInSubnet", {"subnet", "zone", "image"}),
     ("VcpuLimitExceeded", {"family", "market", "image"}),
     ("MaxSpotInstanceCountExceeded", {"family", "market", "image"}),
+    ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", {"market"}),
     ("Server.InternalError", {"subnet", "zone", "type", "family", "market", "image"}),
 ]
 

@@ -10,6 +10,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.operations import (
     OPERATIONS,
     USE_A_NETWORK,
     Service,
+    profiles_in,
     services_in,
 )
 from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.reach import has_private_name
@@ -33,13 +34,32 @@ def test_operations_that_may_run_in_an_account_need_their_services_together(
     assert services_in(names, backup_account=backup_account) == tuple(services.split())
 
 
+PROFILES = [
+    (["ec2_backup", "volume_restore"], "small medium large"),
+    (["retention"], "retention_small retention_medium retention_large retention_extra_large"),
+    (["efs_index", "file_recovery_from_snapshot"], "index file_recovery"),
+]
+
+
+@pytest.mark.parametrize(("names", "profiles"), PROFILES)
+def test_the_types_that_count_are_those_of_all_sizes_of_these_operations(names: list[str], profiles: str) -> None:
+    assert profiles_in(names, backup_account=True) == tuple(profiles.split())
+    assert profiles_in([*names, "archive"], backup_account=False) == profiles_in(
+        [each for each in names if each != "retention"], backup_account=True
+    )
+
+
 def test_a_network_is_checked_for_everything_but_checks_and_images() -> None:
     assert set(USE_A_NETWORK) == set(OPERATIONS) - {"worker_check", "worker_image"}
 
 
 @pytest.mark.parametrize(
     ("region", "host"),
-    [("eu-central-1", "ebs.eu-central-1.amazonaws.com"), ("cn-north-1", "ebs.cn-north-1.amazonaws.com.cn")],
+    [
+        ("eu-central-1", "ebs.eu-central-1.amazonaws.com"),
+        ("us-gov-west-1", "ebs.us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", "ebs.cn-north-1.amazonaws.com.cn"),
+    ],
 )
 def test_a_service_has_a_name_that_answers_for_it(region: str, host: str) -> None:
     assert Service("ebs", region).host == host

@@ -31,3 +31,13 @@ def test_candidates_are_numbered_and_reasons_follow() -> None:
 
 def test_without_a_candidate_the_reasons_are_shown() -> None:
     assert table("web-1", {"candidates": [], "reasons": [REASON]}).endswith("most free addresses")
+
+
+def test_what_was_found_of_a_network_follows() -> None:
+    row = {"service": "large", "check": "types", "ok": False, "reason": "x.large: no", "remedy": "Name others."}
+    shown = table("web-1", {"candidates": [], "reasons": [REASON], "checks": [row]}).splitlines()
+    assert shown[-3] == ""
+    assert [line.split() for line in shown[-2:]] == [
+        ["service", "check", "result", "what", "was", "seen"],
+        ["large", "types", "FAILED", "x.large:", "no", "Name", "others."],
+    ]

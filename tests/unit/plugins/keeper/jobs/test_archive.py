@@ -12,7 +12,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import repos
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.archives import Packs
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context import Context, Run
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.jobs import BUILD
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.jobs import BUILD, locks
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import archive, find
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies import (
     ARCHIVED,
@@ -22,9 +22,9 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies imp
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
 from botocore.exceptions import ClientError
-from mayfly_agent.job import Archived, ArchiveJob
 from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.layout import ResourceName
+from mayfly_agent.repository_jobs import Archived, ArchiveJob
 
 from tests.unit.agent.memory import MemoryObjects, set_in
 from tests.unit.agent.repository.points import MASTER, OTHER, RESOURCE, key_of, manifest, write_point
@@ -97,7 +97,7 @@ class TestArchiving:
         assert names(found) == {RESOURCE.path: IDS[2], OTHER.path: IDS[0]}
         assert (found["points_total"], found["size_bytes"], found["known"]) == (2, 4 << 19, 0)
         assert found["cost"]["days_least"] == 90
-        assert (found["date"], "us-east-1" in found["source"]) == ("2026-05", True)
+        assert (found["date"], "us-east-1" in found["source"]) == ("2026-11", True)
 
     def test_does_not_take_a_damaged_one_for_the_newest(self, store: Archives, context: Context) -> None:
         store.put(layout.damaged_key(RESOURCE, IDS[2], "0123abcd"), b"")
@@ -138,6 +138,19 @@ class TestArchiving:
         )
         part = BUILD["archive"](context, ARGUMENTS)
         assert part.repository.policy == folders_policy("aws", "backups", "mayfly", ARCHIVED)
+
+    def test_tells_it_how_sets_are_locked(
+        self, store: Archives, context: Context, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened = BUILD["archive"].func.__globals__["open_repository"](context, SETTING)  # type: ignore[attr-defined]
+        monkeypatch.setattr(locks, "open_repository", lambda _context, _setting: opened)
+        planned(context)
+        wanted = {**ARGUMENTS, "object_lock": "governance", "object_lock_days": 30}
+        part = BUILD["archive"](context, wanted)
+        assert part.fields["lock"] == {"mode": "GOVERNANCE", "seconds": 30 * 86_400}
+        assert part.repository.policy == folders_policy("aws", "backups", "mayfly", ARCHIVED, lock=True)
+        with pytest.raises(KeeperError, match="mayfly_object_lock_days"):
+            BUILD["archive"](context, {**wanted, "object_lock_days": 0})
 
     @pytest.mark.parametrize("operation", ["archive", "archive_return"])
     def test_tells_it_nothing_that_was_not_planned(self, store: Archives, context: Context, operation: str) -> None:

@@ -15,8 +15,8 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations i
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies import MARKED, folders_policy
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
-from mayfly_agent.job import Checked, HealthCheckJob
 from mayfly_agent.repository import keys, repository
+from mayfly_agent.repository_jobs import Checked, HealthCheckJob
 
 from tests.unit.agent.memory import MemoryObjects
 from tests.unit.agent.repository.points import MASTER, OTHER, RESOURCE, key_of, write_point

@@ -11,15 +11,17 @@ import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import repositories
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context import Context, Run
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.jobs import BUILD
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.jobs import BUILD, locks
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.jobs.part import Keys, Session
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import find, repository_copy
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies import copy_policy
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
-from mayfly_agent.job import Copied, CopyJob
+from mayfly_agent.objects import Kept
 from mayfly_agent.repository import keys, layout, repository
+from mayfly_agent.repository.manifest import seal_value
 from mayfly_agent.repository.seal import ResourceKey
+from mayfly_agent.repository_jobs import Copied, CopyJob
 
 from tests.unit.agent.memory import MemoryObjects
 from tests.unit.agent.repository.points import MASTER, OTHER, RESOURCE, key_of, manifest, record, write_point
@@ -35,6 +37,10 @@ STORE = {
 }
 SECOND_MASTER = b"2" * 32
 HOST = "example_repository"
+
+
+def ids_of(hours: int) -> str:
+    return manifest(hours=hours).id
 
 
 def made(master: bytes) -> repositories.Opened:
@@ -100,6 +106,53 @@ def test_what_is_there_is_not_copied_again(opened: Any, context: Context) -> Non
     opened["copies"].store.put(layout.point_key(RESOURCE, ids(1)[0]), b"whatever it is")
     assert planned(context)["resources"][RESOURCE.path]["chosen"] == [{"id": ids(2)[0], "bytes": 10}]
     assert planned(context, points=ids(1))["chosen"] == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "chosen", "told"),
+    [
+        ({ids_of(0): 1, "gone": 1}, [0], {0: 1}),
+        ({ids_of(0): 4, ids_of(1): 5}, [0], {0: 4}),
+        ({ids_of(2): 1}, [], {}),
+        ("nothing of the kind", [], {}),
+        (None, [], {}),
+    ],
+    ids=repr,
+)
+def test_what_could_not_be_copied_before_is_tried_again(
+    opened: Any, context: Context, said: Any, chosen: list[int], told: dict[int, int]
+) -> None:
+    """As the newest one there says it: not what has gone since, nor what was tried often enough, nor what is there."""
+    second, key = opened["copies"], layout.point_key(RESOURCE, ids_of(2))
+    resource_key = second.resource_key(RESOURCE)
+    sealed = seal_value({**manifest(hours=2).to_dict(), "not_copied": said}, resource_key, key)
+    second.store.put(key, sealed)
+    found = planned(context)["resources"].get(RESOURCE.path, {"chosen": []})
+    assert [each["id"] for each in found["chosen"]] == ids(*chosen)
+    planned(context, points="missing")
+    part = BUILD["repository_copy"](context, {"repository": SETTING, "target_repository": SECOND, "concurrency": 4})
+    (of_it,) = (each for each in part.fields["resources"] if each["id"] == RESOURCE.id)
+    assert of_it["failed"] == {ids_of(hours): times for hours, times in told.items()}
+
+
+def test_copies_are_locked_where_they_go(opened: Any, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    for names in (vars(locks), vars(repository_copy)):
+        monkeypatch.setitem(names, "open_repository", lambda _context, setting: opened[setting["bucket"]])
+    wanted = {"object_lock": "compliance", "object_lock_days": 30}
+    kept = Kept(versions=True, locks=False)
+    monkeypatch.setattr(opened["copies"].store, "kept", lambda: kept, raising=False)
+    with pytest.raises(KeeperError) as raised:
+        planned(context, **wanted)
+    assert raised.value.code == "NoObjectLock"
+    kept = Kept(versions=True, locks=True)
+    planned(context, **wanted)
+    arguments = {"repository": SETTING, "target_repository": SECOND, "concurrency": 4, **wanted}
+    part = BUILD["repository_copy"](context, arguments)
+    assert part.fields["lock"] == {"mode": "COMPLIANCE", "seconds": 30 * 86_400}
+    assert part.target == Session(SECOND_ACCOUNT, copy_policy("aws", "copies", "", write=True, lock=True))
+    assert part.repository == Session(ACCOUNT, copy_policy("aws", "backups", "mayfly", write=False))
+    assert layout.REPOSITORY in opened["copies"].store.locks
+    assert not opened["backups"].store.locks
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.policies imp
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.model import SettingError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
-from mayfly_agent.job import Chosen, RetentionJob
 from mayfly_agent.objects import Lock
 from mayfly_agent.repository import keys, layout, repository
 from mayfly_agent.repository.manifest import seal_manifest
+from mayfly_agent.repository_jobs import Chosen, RetentionJob
 
 from tests.unit.agent.memory import NOW, MemoryObjects
 from tests.unit.agent.repository.points import MASTER, OTHER, RESOURCE, key_of, manifest, record, write_point

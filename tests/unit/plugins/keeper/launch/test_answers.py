@@ -122,6 +122,7 @@ def test_the_codes_that_move_on_are_these() -> None:
         "MaxSpotInstanceCountExceeded",
         "SpotMaxPriceTooLow",
         "InsufficientFreeAddressesInSubnet",
+        "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
     } == launch.FAILOVER_CODES
 
 

@@ -86,12 +86,14 @@ class Planning:
         operation: str = "worker_check",
         account: str = ACCOUNT,
         settings: dict[str, Any] | None = None,
+        *,
+        check: bool = True,
         **changes: Any,
     ) -> dict[str, Any]:
         accounts = {"backup": {"id": ACCOUNT}, "production": {"id": OTHER_ACCOUNT}}
         given = Settings.from_call({"accounts": accounts, **(settings or {})})
         resource = {"account": account, "region": REGION, "kind": "subnet", "id": "subnet-1"}
-        context = Context(self.run, HOST, True, given, resource)
+        context = Context(self.run, HOST, check, given, resource)
         entry = {"account": self.pictures.known.account, "region": REGION, "vpc_id": "vpc-1"}
         arguments: dict[str, Any] = {
             "operation": operation,
@@ -133,6 +135,32 @@ def test_a_service_that_cannot_be_reached_is_named_before_anything_is_launched(p
     assert f"no endpoint for com.amazonaws.{REGION}.elasticfilesystem" in raised.value.message
     assert "subnet-1" in raised.value.message
     assert names(planning.plan(check_operations=["retention"])) == ["s3", "sts", "kms"]
+
+
+def test_what_fails_of_a_network_is_told_as_a_table(tmp_path: Path) -> None:
+    """In check mode it is the end; else the worker looks from inside, and all is told together."""
+    types = {"large": ["no.such"]}
+    with pytest.raises(PlacementError) as raised:
+        Planning(tmp_path).plan(instance_types=types)
+    assert raised.value.code == "CheckFailed"
+    first, head, *rows = raised.value.message.splitlines()
+    assert first == f"{HOST}: 1 of 4 checks failed."
+    assert head.split() == ["service", "check", "result", "what", "was", "seen"]
+    assert [row.split()[:3] for row in rows] == [
+        ["subnet-1", "network", "ok"],
+        ["small", "types", "ok"],
+        ["medium", "types", "ok"],
+        ["large", "types", "FAILED"],
+    ]
+    assert "Name other types for large in mayfly_instance_types" in rows[-1]
+    planning = Planning(tmp_path)
+    found = planning.plan(instance_types=types, check=False)
+    assert [each["ok"] for each in found["checks"]] == [True, True, True, False]
+    assert planning.run.host(HOST).checks == found["checks"]
+
+
+def test_another_operation_is_no_check_of_types(planning: Planning) -> None:
+    assert planning.plan("ec2_backup", instance_types={"large": ["no.such"]})["checks"] == []
 
 
 def test_the_repositorys_region_counts_for_its_services(planning: Planning) -> None:
@@ -232,12 +260,20 @@ class TestSessionManager:
             planning.plan(settings=self.SETTINGS)
         assert "mayfly_worker_image" in raised.value.remedy
 
-    @pytest.mark.parametrize(("owner", "lacks"), [("136693071363", True), ("444455556666", False)])
-    def test_an_image_that_was_baked_from_debians_own_is_refused(self, owner: str, lacks: bool) -> None:
-        """Baking adds the transfer agent alone."""
+    @pytest.mark.parametrize(
+        ("owner", "more", "lacks"),
+        [
+            ("136693071363", "", True),
+            ("136693071363", " and postgresql-client", True),
+            ("136693071363", " and postgresql-client amazon-ssm-agent.deb", False),
+            ("444455556666", "", False),
+        ],
+    )
+    def test_an_image_that_was_baked_from_debians_own_is_refused(self, owner: str, more: str, lacks: bool) -> None:
+        """Unless its agent was installed as well."""
         context: Any = SimpleNamespace(settings=Settings.from_call(self.SETTINGS))
         images = {"x86_64": replace(IMAGES["x86_64"], owner=ACCOUNT)}
-        why = {"x86_64": f"{baked.FROM} {owner}/debian-12 (ami-0) with this transfer agent"}
+        why = {"x86_64": f"{baked.FROM} {owner}/debian-12 (ami-0) with this transfer agent{more}"}
         with pytest.raises(KeeperError, match="no amazon-ssm-agent") if lacks else nullcontext():
             _check_agent(context, images, why)
 

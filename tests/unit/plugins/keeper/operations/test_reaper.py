@@ -13,7 +13,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context impo
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import reaper
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
-from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Account, Settings
 from botocore.parsers import ResponseParserError
 
 from tests.unit.plugins.keeper.fakes import ACCOUNT, REGION, UNREACHABLE, Clients, Ec2, Script, refused, tags
@@ -106,6 +106,23 @@ def test_removes_what_a_dead_run_has_left_and_counts_the_rest(tmp_path: Path) ->
     [told] = result["reaped"]
     assert (told["kind"], told["account"], told["region"], told["run"]) == ("volume", ACCOUNT, REGION, "r-1")
     assert "lease" in told["reason"]
+
+
+PARTITIONS = [
+    ({}, "us-east-1"),
+    ({"role_arn": "arn:aws:iam::1:role/r"}, "us-east-1"),
+    ({"role_arn": "arn:aws-cn:iam::1:role/r"}, "cn-north-1"),
+    ({"worker_role_arn": "arn:aws-us-gov:iam::1:role/w"}, "us-gov-west-1"),
+]
+
+
+@pytest.mark.parametrize(("roles", "first"), PARTITIONS)
+def test_an_accounts_regions_are_asked_for_in_its_own_partition(tmp_path: Path, roles: Any, first: str) -> None:
+    clients = Accounts()
+    clients.accounts = lambda: [Account.named("backup", id=ACCOUNT, **roles)]  # type: ignore[method-assign]
+    clients.made[ACCOUNT, first] = Ec2(describe_regions={"Regions": [{"RegionName": REGION}]})
+    clients.made[ACCOUNT, REGION] = Ec2(things=volumes(ours()))
+    assert ids(sweep(tmp_path, clients, regions=[])["reaped"]) == ["vol-0"]
 
 
 def test_changes_nothing_in_check_mode(tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ def test_what_is_chosen(wanted: Any, there: list[str], chosen: list[str]) -> Non
     assert _chosen(list(reversed(POINTS)), set(there), wanted) == chosen
 
 
+def test_what_failed_before_is_new_again() -> None:
+    assert _chosen(POINTS, {POINTS[2]}, "new", {POINTS[0]: 1}) == [POINTS[0], POINTS[3]]
+    assert _chosen(POINTS, {POINTS[2]}, "latest", {POINTS[0]: 1}) == POINTS[3:]
+
+
 def test_nothing_of_nothing_is_the_latest() -> None:
     assert _chosen([], set(), "latest") == []
 

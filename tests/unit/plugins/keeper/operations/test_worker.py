@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import aws, launch
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper import aws, launch, turns
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context import Context, Run
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import worker
@@ -108,6 +108,40 @@ def test_the_runs_group_lets_out_what_the_candidate_says(tmp_path: Path) -> None
         ("udp", 53, "10.0.0.53/32"),
         ("tcp", 53, "10.0.0.53/32"),
     ]
+
+
+def test_spot_without_its_role_falls_back_and_says_how_to_mend_it(tmp_path: Path) -> None:
+    """Nothing else on Spot is tried in that account."""
+    code = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
+    it = Launch(tmp_path, run_instances=Script(refused(code), {"Instances": [RUNNING]}))
+    spot = [replace(CANDIDATE, market="spot", instance_type=name) for name in ("c6a.large", "m6a.large")]
+    assert it.go(placement={"candidates": [asdict(each) for each in (*spot, CANDIDATE)]}).market == "on-demand"
+    told = it.context.report.as_dict()
+    assert [(each["instance_type"], each["market"], each["code"]) for each in told["attempts"]] == [
+        ("c6a.large", "spot", code)
+    ]
+    assert [each["code"] for each in told["errors"]] == [code]
+    assert "create-service-linked-role" in told["errors"][0]["remedy"]
+
+
+class TestTheCap:
+    """One worker may live; another run launches in the same moment, and its worker is older."""
+
+    OLDER: ClassVar = {
+        "InstanceId": "i-0",
+        "LaunchTime": datetime(2026, 1, 1, tzinfo=UTC),
+        "State": {"Name": "running"},
+    }
+
+    @pytest.mark.parametrize("shown", ["at the launch", "after the boot"])
+    def test_the_younger_worker_gives_way(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str) -> None:
+        it = Launch(tmp_path, run_instances={"Instances": [RUNNING]})
+        looks = [[], [self.OLDER, RUNNING]] if shown == "at the launch" else [[], [RUNNING], [self.OLDER, RUNNING]]
+        monkeypatch.setattr(turns, "live_workers", lambda *_: looks.pop(0) if looks else [])  # it has ended, at last
+        monkeypatch.setattr(turns, "_SEEN_SECONDS", -1)
+        assert it.go(max_workers=1) == it.run.workers.get(HOST)
+        assert it.ec2.ids("terminate_instances") == ["i-1"]
+        assert [name for name, _ in it.ec2.asked].count("run_instances") == 2
 
 
 class TestAfterALoss:

@@ -12,6 +12,7 @@ from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.context impo
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.operations import worker_image
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.report import Report
+from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.model import SettingError
 from ansible_collections.mayfly.workers.plugins.plugin_utils.settings.schema import Settings
 
 from tests.unit.plugins.keeper.fakes import ACCOUNT, REGION, UNREACHABLE, Clients, refused, worker
@@ -174,6 +175,18 @@ def test_it_is_baked_once(tmp_path: Path) -> None:
     again = Baking(tmp_path, home, has_worker=False)
     assert again.ask("plan") == {"needed": False, "images": first["images"], "missing": [], "old": []}
     assert again.ask() == {"changed": False, "images": first["images"], "old": [], "removed": []}
+
+
+def test_other_packages_ask_for_a_new_one(tmp_path: Path) -> None:
+    home, packages = Cloud(), ["postgresql-client"]
+    first = Baking(tmp_path, home).ask(packages=packages)
+    assert home.tags("ami-20")["mayfly:packages"].endswith(" postgresql-client")
+    again = Baking(tmp_path, home, has_worker=False)
+    assert again.ask("plan", packages=packages)["images"] == first["images"]
+    assert again.ask("plan")["needed"]
+    assert again.ask("plan", packages=[*packages, "gdisk"])["needed"]
+    with pytest.raises(SettingError, match="mayfly_image_packages"):
+        again.ask("plan", packages=["--option"])
 
 
 @pytest.mark.parametrize("change", ["mayfly:worker-image", "mayfly:base-image"])

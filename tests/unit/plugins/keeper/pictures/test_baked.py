@@ -121,6 +121,25 @@ def test_tags_say_what_it_was_baked_from() -> None:
     assert (found.digest, found.base, found.base_name) == ("d7", "ami-7", "9/a/b")
 
 
+def test_packages_are_told_in_a_tag_that_differs_for_each_list() -> None:
+    names = ["postgresql-client", "https://example.com/a/amazon-ssm-agent.deb"]
+    tag = baked.packages_tag(names)
+    assert tag.partition(" ")[2] == "postgresql-client amazon-ssm-agent.deb"
+    lists = [names, names[::-1], names[:1], [names[0], "https://example.com/b/amazon-ssm-agent.deb"]]
+    assert len({baked.packages_tag(each) for each in lists}) == 4
+    assert baked.packages_tag([]) == ""
+    assert len(baked.packages_tag(names * 32)) == 256
+    made = baked.tags_of({"id": "ami-7", "owner": "9", "name": "a"}, "d7", tag)
+    entry = described(1, **{name.replace(":", "__"): value for name, value in made.items()})
+    entry["Tags"] += tags(**{"tag-key": "mayfly:worker-image", "state": "available"})
+    (found,) = find(Ec2(things={"describe_images": [entry]}), "default")
+    assert found.packages == tag
+    assert (
+        "with this transfer agent and postgresql-client amazon-ssm-agent.deb"
+        in choose([found], {"id": "ami-7"}, "x86_64", {"d7"})[1]
+    )
+
+
 def test_the_digests_of_an_architecture_are_those_of_its_bundles(tmp_path: Path) -> None:
     for name in ("x86_64-python3.11", "x86_64-python3.12", "aarch64-python3.11"):
         (tmp_path / f"mayfly-agent-{name}.tar.gz").write_text(name)
