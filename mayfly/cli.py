@@ -73,6 +73,7 @@ def default_inventory(operation: str) -> Path:
         "repository_copy": "repositories.yml",
         "repository_keys": "repositories.yml",
         "retention": "repositories.yml",
+        "ec2_restore": "restore_points.yml",
         "volume_restore": "restore_points.yml",
         "worker_check": "worker_networks.yml",
         "worker_image": "worker_images.yml",
@@ -161,6 +162,7 @@ def _details(resource: ResourceResult) -> str:
         made = len(copied["points"]) - copied["failed"]
         parts.append(f"{made} restore points copied, {copied['bytes_stored'] / 2**20:.0f} MiB stored")
     parts.extend(f"{old} → {new}" for old, new in resource.restored_volumes.items())
+    parts += [f"instance {resource.restored_instance}"] if resource.restored_instance else []
     return "".join(f", {part}" for part in parts)
 
 

@@ -19,6 +19,8 @@ _BAD_INPUT = frozenset({
     "DuplicateResource", "GroupUnknown", "InstanceNotFound", "KeyNotShareable", "KeyUnusable", "NoControlNode",
     "NoCredentials", "NoDefaultVpc", "NoImage", "NoInstanceType", "NoNetwork", "NoRepositoryKey", "NoSuchBucket",
     "NothingToCheck",
+    "AutoScaling", "DeviceInUse", "InstanceBusy", "NoDevice", "NoGroups", "NoInstanceProfile", "NoKeyPair",
+    "NoRootVolume", "NoSubnet", "NothingAttached", "SpotInstance", "StopProtection", "VolumeMissing",
     "NoVolumes", "NoWorkerRole", "ProductCode", "RepositoryDamaged", "RepositoryFormat", "RepositoryMissing",
     "RestorePointDamaged", "RestorePointMissing", "UnauthorizedOperation", "UnknownAccount",
     "UnknownAvailabilityZone", "UnknownOperation", "UnknownSecurityGroup", "UnknownSubnet", "UnknownVpc",
@@ -60,7 +62,8 @@ class ResourceResult:
     ``blocks_total``, ``blocks_done``, ``bytes_read``, ``bytes_stored``, ``seconds``; of a backup ``blocks_read`` and
     ``blocks_stored`` too, ``blocks_resumed``, which an attempt that died had stored and were used again, and its
     ``method``, "full", "changed" or "compared", with the ``reason`` why it was not "changed"). ``parent`` is the
-    restore point that a backup went on from. ``restored_volumes`` maps an original volume's id to the new one's;
+    restore point that a backup went on from. ``restored_volumes`` maps an original volume's id to the new one's,
+    ``restored_instance`` is the id of the instance that has them, ``replaced_volumes`` those that it had, by device;
     ``digests`` maps a volume's id to the digest over its blocks. ``retention`` is what was deleted, ``health_check``
     what was found, ``archive`` what was copied, as the module ``transfer`` returns them.
     """
@@ -73,6 +76,8 @@ class ResourceResult:
     restore_point: str | None = None
     parent: str | None = None
     restored_volumes: Mapping[str, str] = field(default_factory=dict)
+    restored_instance: str | None = None
+    replaced_volumes: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     retention: Mapping[str, Any] = field(default_factory=dict)
@@ -128,6 +133,8 @@ def resource_result(entry: Mapping[str, Any], status: Status, errors: Iterable[F
         restore_point=entry.get("restore_point"),
         parent=entry.get("parent"),
         restored_volumes=entry.get("restored_volumes") or {},
+        restored_instance=entry.get("restored_instance"),
+        replaced_volumes=entry.get("replaced_volumes") or {},
         volumes=volumes,
         digests=entry.get("digests") or {},
         retention=entry.get("retention") or {},

@@ -81,6 +81,7 @@ class Lab:
         fitting = {
             "archive": "repositories.yml",
             "archive_sets": "repositories.yml",
+            "ec2_restore": "restore_points.yml",
             "health_check": "repositories.yml",
             "repository_create": "repositories.yml",
             "repository_copy": "repositories.yml",

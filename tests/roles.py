@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "collections"))
 from ansible_collections.mayfly.workers.plugins.plugin_utils import (  # noqa: E402
     permissions,
+    restore_rights,
     rights,
     session_manager,
 )
@@ -28,9 +29,15 @@ from mayfly_lab.seed.identity import ROLES  # noqa: E402
 # What each of the lab's accounts is for.
 FOR = {
     "backup": (rights.BACKUP_ACCOUNT, rights.WORKER_DEPLOYMENT),
-    "production": (rights.WORKER_DEPLOYMENT, rights.PRODUCTION_ACCOUNT),
+    "production": (rights.WORKER_DEPLOYMENT, rights.PRODUCTION_ACCOUNT, restore_rights.IN_PLACE),
 }
-FLAGS = (rights.BACKUP_ACCOUNT, rights.WORKER_DEPLOYMENT, rights.PRODUCTION_ACCOUNT, "SharedSnapshots")
+FLAGS = (
+    rights.BACKUP_ACCOUNT,
+    rights.WORKER_DEPLOYMENT,
+    rights.PRODUCTION_ACCOUNT,
+    restore_rights.IN_PLACE,
+    "SharedSnapshots",
+)
 _OF_TABLE = {
     "deployment": permissions.RUN,
     "worker": permissions.WORKER,
@@ -61,7 +68,7 @@ def document(role: rights.Role, values: Mapping[str, str]) -> dict[str, Any]:
             "Resource": filled(right.resources),
             **({"Condition": filled(right.condition)} if right.condition else {}),
         }
-        for right in role.rights
+        for right in role.all_rights
         if not right.parameter or values[right.parameter] == "true"
     ]
     return {"Version": "2012-10-17", "Statement": statements}
@@ -90,6 +97,7 @@ def give(seed: Mapping[str, Any], more: Collection[str] = (), deployment: str = 
             "RepositoryKey": key,
             "AWS::URLSuffix": "amazonaws.com",
             "SessionManagerRoleName": session_manager.SESSION_MANAGER.name,
+            "RestoredRoles": "restored-*",
             **flags(*FOR[profile], *(name for name in FLAGS if f"{profile}.{name}" in more)),
             "WorkerRoleName": account["worker_role_arn"].rpartition("/")[2],
         }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "collections"))
 from ansible_collections.mayfly.workers.plugins.plugin_utils import (  # noqa: E402
     permissions,
+    restore_rights,
     rights,
     session_manager,
 )
@@ -52,6 +54,16 @@ _PARAMETERS = {
         "false",
         _FLAG,
     ),
+    restore_rights.IN_PLACE: (
+        "true where restores may stop instances of this account, and exchange their volumes or attach more to them",
+        "false",
+        _FLAG,
+    ),
+    "RestoredRoles": (
+        "Name of the roles that restored instances may be given by their instance profiles, * for any part of it",
+        "none",
+        None,
+    ),
     "SessionManager": (
         "true where workers are reached over Session Manager: they get an instance profile then, and else none",
         "false",
@@ -74,6 +86,8 @@ _NAMES = {
 
 _PROFILE = "SessionManagerProfile"
 _WANTED = "HasSessionManager"
+# Ends the name of a role's managed policy.
+_MORE = "Restores"
 
 
 class Sub(str):
@@ -130,6 +144,19 @@ def _assume(principal: Any, condition: Any = None) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [{**allowed, **({"Condition": condition} if condition else {})}]}
 
 
+def _parameter(role: rights.Role) -> str:
+    """The parameter that all of a role's managed policy asks for: IAM takes no empty policy."""
+    parameters = {right.parameter for right in role.more}
+    return parameters.pop() if len(parameters) == 1 else ""
+
+
+def _managed(role: rights.Role) -> dict[str, Any]:
+    """The managed policy of a role, where there is one."""
+    policy = {"Ref": f"{_NAMES[role.name]}{_MORE}"}
+    parameter = _parameter(role)
+    return {"Fn::If": [f"Has{parameter}", policy, {"Ref": "AWS::NoValue"}]} if parameter else policy
+
+
 def _where_wanted(role: rights.Role) -> dict[str, str]:
     """The condition under which a role is made; most are always."""
     return {"Condition": _WANTED} if role is session_manager.SESSION_MANAGER else {}
@@ -143,6 +170,7 @@ def template() -> str:
             **_where_wanted(role),
             "Properties": {
                 "RoleName": {"Ref": f"{_NAMES[role.name]}Name"},
+                **({"ManagedPolicyArns": [_managed(role)]} if role.more else {}),
                 "Description": f"mayfly: {role.purpose}",
                 "AssumeRolePolicyDocument": trust(role),
                 "Policies": [
@@ -157,6 +185,23 @@ def template() -> str:
             },
         }
         for role in permissions.ROLES
+    }
+    resources |= {
+        f"{_NAMES[role.name]}{_MORE}": {
+            "Type": "AWS::IAM::ManagedPolicy",
+            **({"Condition": f"Has{parameter}"} if (parameter := _parameter(role)) else {}),
+            "Properties": {
+                "Description": f"mayfly: {role.purpose}",
+                "PolicyDocument": {
+                    "Version": "2012-10-17",
+                    "Statement": [
+                        statement(replace(right, parameter="") if _parameter(role) else right) for right in role.more
+                    ],
+                },
+            },
+        }
+        for role in permissions.ROLES
+        if role.more
     }
     of_profile = _NAMES[session_manager.SESSION_MANAGER.name]
     resources[_PROFILE] = {
@@ -235,7 +280,7 @@ def _lines() -> Iterator[str]:
         yield ""
         yield "| Why | Actions | On | If | Playbooks |"
         yield "| --- | --- | --- | --- | --- |"
-        for right in role.rights:
+        for right in role.all_rights:
             cells = (
                 right.why,
                 ", ".join(f"`{each}`" for each in right.actions),

@@ -7,8 +7,8 @@ from typing import Any
 
 from ansible_collections.mayfly.workers.plugins.plugin_utils.action import KeeperAction
 
-# For the calls of AWS around the wait.
-_MORE_SECONDS = 300.0
+# For the calls of AWS around the waits, and for an instance that gets its own volumes back.
+_MORE_SECONDS = 2400.0
 
 
 class ActionModule(KeeperAction):
@@ -24,4 +24,5 @@ class ActionModule(KeeperAction):
             return self.ask("restored_volumes.check", options)
         if self._task.check_mode:
             return {"changed": True, "msg": "Nothing is done in check mode."}
-        return self.ask("restored_volumes.create", options, options["timeout"] + _MORE_SECONDS)
+        seconds = options["timeout"] + options["boot_timeout"] + _MORE_SECONDS
+        return self.ask("restored_volumes.create", options, seconds)

@@ -11,6 +11,7 @@ short_description: Check where volumes are restored to, and create them
 version_added: 0.1.0
 description:
   - Creates each volume with its recorded attributes, waits until all are available, and deletes the snapshots.
+  - The volumes stand alone, are attached to an instance, or take the place of what is attached to one.
 options:
   timeout:
     description: Longest wait for V(present), until the volumes can be used, in seconds.
@@ -56,6 +57,42 @@ options:
       kms_key_id:
         description: KMS key that encrypts all that is restored.
         type: str
+      volumes:
+        description: Ids of the original volumes.
+        type: list
+        elements: str
+  volumes:
+    description: For V(checked), ids or recorded devices of the volumes that are wanted; all without any.
+    type: list
+    elements: str
+    default: []
+  attachment:
+    description:
+      - For V(checked), what becomes of the volumes. V(none) leaves them alone, V(attach) attaches them to an instance.
+      - V(replace) puts them in the place of those that are attached there, for which the instance is stopped, and
+        started again if it ran. Whatever fails until it has passed its status checks, it has its own volumes again.
+    type: str
+    choices: [none, attach, replace]
+    default: none
+  instance_id:
+    description: For V(checked), the instance that gets the volumes; without it the one that was backed up.
+    type: str
+  devices:
+    description: For V(checked), devices at that instance by recorded device or id of the volume.
+    type: dict
+    default: {}
+  plan:
+    description: For V(present), what V(checked) has settled.
+    type: dict
+    default: {}
+  volume_types:
+    description: Types of new volumes by recorded device, and under C(others) that of all devices not named.
+    type: dict
+    default: {}
+  boot_timeout:
+    description: Longest wait for the status checks of an instance that was started again, in seconds.
+    type: int
+    default: 1200
 attributes:
   check_mode:
     description: Whether it can run in check mode and say what it would do.
@@ -82,6 +119,22 @@ volumes:
 target:
   description: The target with its Availability Zone by name and id.
   returned: when O(state=checked)
+  type: dict
+restore_point:
+  description: The restore point with those of its volumes alone that are wanted.
+  returned: when O(state=checked)
+  type: dict
+plan:
+  description: Where the volumes are attached, with C(notes) about what will not be as it was; empty for nowhere.
+  returned: when O(state=checked)
+  type: dict
+devices:
+  description: The device of each original volume's new one, when they are attached.
+  returned: when O(state=present)
+  type: dict
+replaced:
+  description: The volume that each device had before, when they were exchanged; they are kept.
+  returned: when O(state=present)
   type: dict
 site:
   description: Where the worker belongs, as M(mayfly.workers.worker_placement) takes it.

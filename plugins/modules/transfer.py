@@ -103,6 +103,10 @@ options:
       kms_key_id:
         description: KMS key that encrypts all that is restored.
         type: str
+      volumes:
+        description: Ids of the volumes that are restored; all without them.
+        type: list
+        elements: str
   services:
     description:
       - For a check, the AWS services to reach, as M(mayfly.workers.worker_placement) returns them.

@@ -8,6 +8,7 @@ what is there. Resources and conditions are as CloudFormation's Fn::Sub takes th
 
 from __future__ import annotations
 
+from .restore_rights import PUT_BACK, RESTORES
 from .rights import (
     BACKUP_ACCOUNT,
     DEPLOYMENT,
@@ -77,7 +78,7 @@ _BUCKET = ("arn:${AWS::Partition}:s3:::${Bucket}",)
 _BACKUPS = ("ec2_backup",)
 _MADE_POINTS = (*_BACKUPS, "archive", "repository_copy")
 _LOCKS = (*_MADE_POINTS, "retention")
-_RESTORES = ("volume_restore",)
+_RESTORES = ("ec2_restore", "volume_restore")
 _IMAGES = ("worker_image",)
 
 _LOOK = Right(
@@ -288,6 +289,7 @@ RUN = Role(
         # Uploads are of a run that was killed, which the runner reaps itself.
         *where(BACKUP_ACCOUNT, *_REPOSITORY, _ARCHIVES, _SETS, *_UPLOADS),
     ),
+    more=RESTORES,
 )
 WORKER = Role(
     name="mayfly-worker",
@@ -373,6 +375,7 @@ REAPER = Role(
         *_UNSHARE,
         *where(BACKUP_ACCOUNT, *_UPLOADS),
     ),
+    more=PUT_BACK,
 )
 INVENTORY = Role(
     name="mayfly-inventory",

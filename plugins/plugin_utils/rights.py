@@ -30,13 +30,22 @@ class Right:
 
 @dataclass(frozen=True)
 class Role:
-    """A role of the templates: its name, who assumes it, the setting that it goes into, and what it may do."""
+    """A role of the templates: its name, who assumes it, the setting that it goes into, and what it may do.
+
+    ``more`` are rights in a managed policy of their own, since all inline policies of a role together have a limit.
+    """
 
     name: str
     purpose: str
     setting: str
     assumed_by: str
     rights: tuple[Right, ...]
+    more: tuple[Right, ...] = ()
+
+    @property
+    def all_rights(self) -> tuple[Right, ...]:
+        """Those of both policies."""
+        return (*self.rights, *self.more)
 
 
 # Parameters of the templates that say what an account is for; one may be all three.

@@ -17,6 +17,7 @@ from mayfly_lab.control.state import replace
 _BEHAVIOURS = ("stop", "terminate")
 _SWITCHES = ("disable_api_termination", "disable_api_stop", "source_dest_check", "ebs_optimized")
 _modify_instance_attribute = InstanceBackend.modify_instance_attribute
+_modify_instance_security_groups = InstanceBackend.modify_instance_security_groups
 _respond_to_modify = InstanceResponse.modify_instance_attribute
 
 
@@ -25,6 +26,7 @@ def install() -> None:
     replace(
         InstanceBackend,
         modify_instance_attribute=modify_instance_attribute,
+        modify_instance_security_groups=modify_instance_security_groups,
         terminate_instances=terminate_instances,
     )
     replace(InstanceResponse, modify_instance_attribute=respond_to_modify)
@@ -35,6 +37,13 @@ def install() -> None:
 def modify_instance_attribute(self: Any, instance_id: str, key: str, value: Any) -> Any:
     """As moto does, but a switch is a truth value in whatever form it was sent."""
     return _modify_instance_attribute(self, instance_id, key, is_true(value) if key in _SWITCHES else value)
+
+
+def modify_instance_security_groups(self: Any, instance_id: str, new_group_id_list: list[str]) -> Any:
+    """As moto does, but the network interface leaves its former groups."""
+    instance = _modify_instance_security_groups(self, instance_id, new_group_id_list)
+    instance.nics[0]._group_set = list(instance.security_groups)
+    return instance
 
 
 def respond_to_modify(self: Any) -> Any:

@@ -82,7 +82,7 @@ def run_instances(
             instance.security_groups = list(instance.nics[0].group_set)
         instance.lab_made = time.monotonic()  # type: ignore[attr-defined]
         instance.client_token = None if token == _ABSENT else token
-        _keep_interfaces(instance, arguments.get("nics") or [])
+        _keep_interfaces(instance, arguments.get("nics") or [], arguments.get("tags") or {})
         if kind.spot:
             spot.note(self, instance, price, tags)
         lifecycle.launch(instance, launches.course(kind))
@@ -123,13 +123,15 @@ def _zone(backend: Any, arguments: dict[str, Any]) -> str:
     return str(backend.get_subnet(subnet).availability_zone if subnet else arguments.get("placement") or "")
 
 
-def _keep_interfaces(instance: Any, asked: list[dict[str, Any]]) -> None:
-    """A network interface made with an instance goes with it, unless the request says otherwise."""
+def _keep_interfaces(instance: Any, asked: list[dict[str, Any]], tags: dict[str, dict[str, str]]) -> None:
+    """A network interface made with an instance has its tags, and goes with it unless the request says otherwise."""
     wanted = {int(nic["DeviceIndex"]): nic for nic in asked}
     for index, interface in instance.nics.items():
         nic = wanted.get(index, {})
         given = nic.get("DeleteOnTermination")
         interface.delete_on_termination = is_true(given) if given is not None else "NetworkInterfaceId" not in nic
+        if "NetworkInterfaceId" not in nic:
+            interface.add_tags(tags.get("network-interface", {}))
 
 
 def _parse_block_device_mapping(self: Any) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from .spot import SpotWatch
 from .temporaries import Marker, Temporaries
 from .things import TEMPORARY
 from .turns import Turns
+from .undoing import Undoing
 from .watchdog import Watchdog
 from .watching import Watching
 from .workers import Worker, Workers
@@ -79,6 +80,7 @@ class Run:
         self.workers = Workers(self.clients, run_id, secrets)
         self.credentials = WorkerCredentials(self.workers)
         self.temporaries = Temporaries(self.journal)
+        self.undoing = Undoing(self.journal)
         self.watching = Watching(self.clients.client, self.pause)
         self.spot = SpotWatch(self.clients.client, self.workers)
         self.marker = Marker(self.clients.client, self._temporary_things)

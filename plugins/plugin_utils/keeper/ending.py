@@ -25,6 +25,8 @@ _LEAST_SECONDS = 10.0
 # What will not go yet, as a group that something uses, is left for so long: then an instance may be seen that uses it.
 _SLICE_SECONDS = 20.0
 _BETWEEN_SECONDS = 1.0
+# Volumes of the user's own are put back, however long it takes: what waits for the keeper is told that it goes on.
+_UNDO_SECONDS = 3600.0
 _CLEAN_IN_A_ROW = 2
 Place = tuple[str, str]
 
@@ -45,6 +47,12 @@ def end_run(run: Run, server: Server) -> list[KeeperError]:
     told = {error.thing.id for error in errors if isinstance(error, NotRemoved)}
     last = run.workers.terminate_all(_left(ends))
     errors += [error for error in last if not (isinstance(error, NotRemoved) and error.thing.id in told)]
+    if not run.undoing.wait(0):
+        log.warning("volumes are still put back")
+        if not run.undoing.wait(_UNDO_SECONDS):
+            message = f"An instance has not got its own volumes back after {_UNDO_SECONDS:.0f} s."
+            errors.append(KeeperError("NotPutBack", message, "Tags of volumes say where they belong."))
+        errors += sweep_run(run, _SLICE_SECONDS)  # the volumes that had taken their place
     run.marker.stop()
     run.workers.close()
     log.info("the run has ended after %.1f s, %d things are left", time.monotonic() - began, len(errors))
@@ -78,8 +86,10 @@ def sweep_run(run: Run, seconds: float = _END_SECONDS) -> list[KeeperError]:
                 refused[thing.id] = error
             else:
                 errors.append(error)
-        # A worker that is shutting down is no error, but what its agent makes meanwhile must be found as well.
-        clean = 0 if found or errors or (look.stopping and run.may_still_make()) else clean + 1
+        # An instance that is shutting down is no error, but what its agent makes meanwhile must be found as well, and
+        # volumes that it lets go.
+        again = look.stopping and (look.holding or run.may_still_make())
+        clean = 0 if found or errors or again else clean + 1
         if time.monotonic() > ends:
             break
         if clean < _CLEAN_IN_A_ROW:
@@ -89,10 +99,13 @@ def sweep_run(run: Run, seconds: float = _END_SECONDS) -> list[KeeperError]:
 
 @dataclass
 class _Look:
-    """What of the run is to be removed now, whether a worker is shutting down, and what could not be looked into."""
+    """What of the run is to be removed now, whether an instance of it is shutting down, whether any has volumes of it,
+    and what could not be looked into.
+    """
 
     found: list[Thing] = field(default_factory=list)
     stopping: bool = False
+    holding: bool = False
     errors: list[KeeperError] = field(default_factory=list)
     refused: dict[str | Place, KeeperError] = field(default_factory=dict)
 
@@ -117,4 +130,5 @@ def _look(run: Run, places: list[Place]) -> _Look:
     wanted = [thing for thing in ours if not thing.held and thing.state not in things.GOING]
     look.found = [thing for thing in wanted if not run.temporaries.was_handed_over(thing.id)]
     look.stopping = any(thing.kind == "instance" and thing.state in things.GOING for thing in found)
+    look.holding = any(thing.kind == "volume" and thing.held for thing in found)
     return look

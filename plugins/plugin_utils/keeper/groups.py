@@ -25,6 +25,7 @@ _EVERYTHING = (
     {"IpProtocol": "-1", "Ipv6Ranges": [{"CidrIpv6": "::/0"}]},
 )
 _LOOKS = 6
+_SAID = "Workers of one mayfly run: SSH in from where it comes alone"
 
 
 class TemporaryGroups:
@@ -70,13 +71,21 @@ class TemporaryGroups:
             return self._made[key]
 
 
-def _create(ec2: Any, vpc_id: str, name: str, tags: Mapping[str, str]) -> str:
+def isolated(ec2: Any, vpc_id: str, run_id: str, tags: Mapping[str, str]) -> str:
+    """The id of a new group that lets nothing in and nothing out; it is the same one when it is asked for again."""
+    group_id = _create(ec2, vpc_id, f"mayfly-{run_id}-isolated", tags, "Of one mayfly run: nothing in, nothing out")
+    for everything in _EVERYTHING:
+        _unless(ec2.revoke_security_group_egress, "InvalidPermission.NotFound", group_id, everything)
+    return group_id
+
+
+def _create(ec2: Any, vpc_id: str, name: str, tags: Mapping[str, str], said: str = _SAID) -> str:
     """Make the group, or find the one whose making got no answer: the name is this run's alone."""
     listed = [{"Key": key, "Value": value} for key, value in sorted({"Name": name, **tags}.items())]
     try:
         answer = ec2.create_security_group(
             GroupName=name,
-            Description="Workers of one mayfly run: SSH in from where it comes alone",
+            Description=said,
             VpcId=vpc_id,
             TagSpecifications=[{"ResourceType": "security-group", "Tags": listed}],
         )

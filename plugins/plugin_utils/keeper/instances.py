@@ -91,7 +91,27 @@ def _instance(value: Mapping[str, Any], zones: dict[str, str]) -> dict[str, Any]
         "root_device_name": value.get("RootDeviceName"),
         "ebs_optimized": value.get("EbsOptimized", False),
         "platform": value.get("PlatformDetails"),
+        "boot_mode": value.get("CurrentInstanceBootMode") or value.get("BootMode"),
+        "monitoring": value.get("Monitoring", {}).get("State") == "enabled",
+        "source_dest_check": value.get("SourceDestCheck", True),
+        "cpu_options": value.get("CpuOptions") or {},
+        "metadata_options": {
+            name: each for name, each in (value.get("MetadataOptions") or {}).items() if name != "State"
+        },
+        "network_interfaces": [_interface(each) for each in value.get("NetworkInterfaces", ())],
         "tags": _tags(value),
+    }
+
+
+def _interface(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "network_interface_id": value["NetworkInterfaceId"],
+        "device_index": value.get("Attachment", {}).get("DeviceIndex"),
+        "subnet_id": value.get("SubnetId"),
+        "private_ip_addresses": [each["PrivateIpAddress"] for each in value.get("PrivateIpAddresses", ())],
+        "public_ip_address": value.get("Association", {}).get("PublicIp"),
+        "security_group_ids": [group["GroupId"] for group in value.get("Groups", ())],
+        "description": value.get("Description") or "",
     }
 
 

@@ -171,11 +171,11 @@ def run_instances(ec2: Any, parameters: dict[str, Any], pause: Pause) -> dict[st
     if doubt is not None:
         raise LaunchDoubtful(
             "LaunchDoubtful",
-            f"AWS gave no clear answer to the launch of the worker: {doubt}",
+            f"AWS gave no clear answer to the launch of an instance: {doubt}",
             "Start the operation again; an instance that was launched all the same is ended by its tags.",
         )
     code = "Throttled" if last is None or aws.is_throttled(last) else aws.code_of(last)
-    raise KeeperError(code, f"AWS did not take the launch of the worker in {_TRIES} tries: {last}", _remedy(code))
+    raise KeeperError(code, f"AWS did not take the launch of an instance in {_TRIES} tries: {last}", _remedy(code))
 
 
 def _find(ec2: Any, token: str, pause: Pause) -> dict[str, Any] | None:
@@ -208,7 +208,7 @@ def _refusal(error: Exception, doubt: Exception | None) -> Exception:
     if code in FAILOVER_CODES:
         return CandidateFailed(code, message)
     kind = KeeperError if doubt is None else LaunchDoubtful
-    return kind(code, f"The worker's launch was refused: {message}", _remedy(code))
+    return kind(code, f"AWS refused to launch an instance: {message}", _remedy(code))
 
 
 def ended_by_itself(instance: Mapping[str, Any]) -> Exception:

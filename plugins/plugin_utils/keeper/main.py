@@ -21,11 +21,12 @@ from typing import IO
 from .context import Run
 from .ending import end_run, sweep_run
 from .errors import KeeperError
-from .journal import read_journal
+from .journal import Exchanged, read_exchanges, read_journal
 from .report import Report
 from .runner import Runner, find_runner
 from .server import Server
 from .start import ALIVE, LOCK, REPLACEMENT, SOCKET
+from .swaps import finish_for
 from .translation import as_keeper_error
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,7 @@ def main(arguments: list[str]) -> int:
     lock, alive = _lock(folder / LOCK), _lock(secrets / ALIVE)
     run = Run(run_id, folder, secrets, Report(folder, run_id))
     server = Server(run, secrets / SOCKET)
-    if replacement:
-        _take_over(run, secrets)
+    exchanges = _take_over(run, secrets) if replacement else []
     run.marker.start()
     server.start()
     os.write(ready, b"ready\n")
@@ -60,6 +60,8 @@ def main(arguments: list[str]) -> int:
     if replacement:
         sweep_run(run)
         run.swept.set()
+    for exchange in exchanges:
+        finish_for(run, *exchange)
     runner = find_runner()
     reasons: list[int | Runner] = [pidfd, stop, run.closing.wished]
     ends, _, _ = select.select([*reasons, runner] if runner else reasons, [], [])
@@ -110,9 +112,10 @@ def _lock(path: Path) -> IO[str]:
     return lock
 
 
-def _take_over(run: Run, secrets: Path) -> None:
-    """Know what the keeper before this one knew."""
+def _take_over(run: Run, secrets: Path) -> list[Exchanged]:
+    """Know what the keeper before this one knew; the exchanges of volumes that it was in the middle of."""
     accounts, places = read_journal(secrets)
+    exchanges = read_exchanges(secrets)
     run.clients.use(accounts)
     run.journal.note_accounts(accounts)
     for place in places:
@@ -121,6 +124,7 @@ def _take_over(run: Run, secrets: Path) -> None:
     run.replaced = True
     run.close()
     log.warning("another keeper of this run has died; its places are %s", places)
+    return exchanges
 
 
 def _remove_unused(folder: Path) -> None:

@@ -69,8 +69,8 @@ class ResourceReport:
         self._report.changed()
 
     def set(self, **values: Any) -> None:
-        """Set any of resource, worker, parent, volumes, restore_point, restored_volumes, snapshots, digests, checks,
-        retention, health_check and archive.
+        """Set any of resource, worker, parent, volumes, restore_point, restored_volumes, restored_instance,
+        replaced_volumes, snapshots, digests, checks, retention, health_check and archive.
         """
         with self._report.lock:
             self._values.update(values)

@@ -88,19 +88,19 @@ class Temporaries:
         with self._lock:
             return list(self._things.values())
 
-    def hand_over(self, ec2: Any, ids: Iterable[str]) -> None:
+    def hand_over(self, ec2: Any, ids: Iterable[str], keys: Iterable[str] = _TEMPORARY_TAGS) -> None:
         """Give things to the user: without the tags that make them temporary, they are never removed again.
 
-        They leave the account first: a describe that is answered late may show the tags for a while. The notes come
-        before everything: another keeper that takes over in the middle leaves them to the reaper rather than delete
-        what the user has been given.
+        ``keys`` are the tags that are taken away, those two among them. The things leave the account first: a
+        describe that is answered late may show the tags for a while. The notes come before everything: another keeper
+        that takes over in the middle leaves them to the reaper rather than delete what the user has been given.
         """
         listed = sorted(ids)
         self._notes.note_handed_over(listed)
         with self._lock:
             self._handed_over.update(listed)
             known = {each: self._things.pop(each) for each in listed if each in self._things}
-        tags = [{"Key": key} for key in _TEMPORARY_TAGS]
+        tags = [{"Key": key} for key in sorted(keys)]
         try:
             aws.of_young(lambda: ec2.delete_tags(Resources=listed, Tags=tags))
         except BaseException:

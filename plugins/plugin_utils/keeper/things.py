@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Temporary things in an account and Region: found by their tags, removed in the order that AWS needs.
 
-Nothing attaches volumes to workers yet. Whoever attaches one sets DeleteOnTermination with it.
+Whoever attaches a volume to an instance of a run's own sets DeleteOnTermination with it. What hangs on an instance is
+never removed by itself: it may be the user's.
 """
 
 from __future__ import annotations

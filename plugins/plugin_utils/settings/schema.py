@@ -18,6 +18,7 @@ from .networks import AccountId, Network, Text
 from .packages import Packages
 from .repository import Repository
 from .tags import OwnTags
+from .volume_types import VolumeTypes
 from .zones import time_zone
 
 # Retention counts on no run being longer than a week (docs/repository-format.md).
@@ -56,7 +57,7 @@ class Account(Setting):
 
 
 class Image(Setting):
-    """``mayfly_worker_image``: an image by id, or the newest of an owner by name."""
+    """``mayfly_worker_image`` and ``mayfly_restore_image``: an image by id, or the newest of an owner by name."""
 
     id: Text | None = Field(None, description="the id of an image")
     owner: Annotated[str, BeforeValidator(str)] | None = Field(
@@ -116,8 +117,23 @@ class Settings(Setting):
     restore_region: Text | None = Field(None, description="a Region")
     restore_availability_zone: Text | None = Field(None, description="a zone's name or id")
     restore_kms_key_id: Text | None = Field(None, description="the id, alias or ARN of a KMS key")
+    restore_volume_types: VolumeTypes = Field(default_factory=dict, description="a dictionary of devices and types")
     restore_tags: OwnTags = Field(default_factory=dict, description="a dictionary of keys and values")
     restore_timeout: int = _seconds(60, _WEEK, 14400)
+    restore_boot_timeout: int = _seconds(10, _DAY, 1200)
+    restore_volumes: tuple[Text, ...] = Field((), description="a list of ids or devices of volumes")
+    restore_attachment: Literal["none", "attach", "replace"] = Field("none", description="none, attach or replace")
+    restore_instance_id: Text | None = Field(None, description="the id of an instance")
+    restore_devices: dict[str, Text] = Field(default_factory=dict, description="a dictionary of devices")
+    restore_location: Literal["new", "original"] = Field("new", description="new or original")
+    restore_subnet_id: Text | None = Field(None, description="the id of a subnet")
+    restore_security_group_ids: tuple[Text, ...] = Field((), description="a list of ids of security groups")
+    restore_instance_type: Text | None = Field(None, description="an instance type")
+    restore_image: Image | None = Field(None, description="a dictionary with id, or with owner and name")
+    restore_name: Text | None = Field(None, description="a name")
+    restore_key_name: Text | None = Field(None, description="the name of a key pair, or none")
+    restore_instance_profile: Text | None = Field(None, description="the name or ARN of an instance profile, or none")
+    restore_keep_address: bool = Field(False, description="true or false")
     copy_repository: Repository | None = Field(None, description="a dictionary that names a bucket")
     copy_points: CopyPoints = Field(NEW, description="new, missing, latest or a list of ids")
     retention_count: int = _number(0, 100_000, 0)

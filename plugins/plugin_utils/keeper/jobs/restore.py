@@ -23,6 +23,7 @@ def build(context: Context, arguments: dict[str, Any]) -> Part:
         fields={
             **fields,
             "restore_point": arguments["restore_point"],
+            "volumes": list(target.get("volumes") or ()),
             "attempt": 1 if context.state.lost is None else 2,
             "target": {
                 "region": target["region"],

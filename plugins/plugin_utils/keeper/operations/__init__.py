@@ -21,6 +21,7 @@ Operation = Callable[["Context", dict[str, Any]], dict[str, Any]]
 FILES = (
     "run", "worker", "placement", "snapshot_set", "restore", "repository", "transfer", "reaper", "retention",
     "health_check", "worker_image", "repository_copy", "archive", "archive_sets",
+    "restored_instance",
 )  # fmt: skip
 _registered: dict[str, Operation] = {}
 _importing = threading.Lock()

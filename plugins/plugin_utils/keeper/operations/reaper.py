@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from ... import reaping
-from .. import aws, start, things
+from .. import aws, start, things, unfinished
 from ..context import Context
 from ..errors import KeeperError
 from ..policies import partition_of
@@ -28,6 +29,7 @@ _AGAIN_SECONDS = 5.0
 _PLACES_AT_ONCE = 16
 _PARTITION_REGIONS = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 _UPLOAD = "multipart-upload"
+_EXCHANGE = "exchange-of-volumes"
 _SEE_ACCOUNTS = "group_vars/all/accounts.yml says what mayfly_accounts holds."
 _SEE_REPOSITORIES = "group_vars/all/repositories.yml says what mayfly_repository holds."
 
@@ -50,6 +52,8 @@ def sweep(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         if not places and not failed:
             raise KeeperError("BadAccounts", "mayfly_accounts names no account to look into.", _SEE_ACCOUNTS)
         with ThreadPoolExecutor(_PLACES_AT_ONCE, thread_name_prefix="reap") as pool:
+            # First: the volumes that had taken their place are found loose then.
+            undone = list(chain.from_iterable(pool.map(lambda place: _undo(context, place, rule, failed), places)))
             looked = list(pool.map(lambda place: _look(context, place, rule, failed), places))
         doomed = {thing: verdict for each in looked for thing, verdict in each if verdict.remove}
         kept = sum(not verdict.remove for each in looked for _, verdict in each)
@@ -60,7 +64,7 @@ def sweep(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         uploads = [] if rule.run else _uploads(context, arguments.get("repositories") or (), rule, failed)
         if not context.check:
             uploads = [upload for upload in uploads if _abort(context, upload, failed)]
-        reaped = [_told(thing, verdict) for thing, verdict in doomed.items()]
+        reaped = undone + [_told(thing, verdict) for thing, verdict in doomed.items()]
         reaped += [{name: upload[name] for name in ("kind", "id", "account", "region", "reason")} for upload in uploads]
     if rule.run and not context.check:
         start.forget(rule.run)
@@ -82,6 +86,33 @@ def _places(context: Context, regions: list[str], failed: list[dict[str, Any]]) 
             failed.append(_failure({"account": account.id, "region": "all"}, error))
             continue
         yield from ((account.id, region) for region in sorted(known))
+
+
+def _undo(
+    context: Context, place: tuple[str, str], rule: reaping.Rule, failed: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Instances that have got the volumes back that a dead run had taken from them."""
+    where = {"account": place[0], "region": place[1]}
+    ec2 = context.run.clients.ending_client(*place)
+    done: list[dict[str, Any]] = []
+    try:
+        found = unfinished.find(ec2, place, rule, datetime.now(UTC))
+    except Exception as error:  # whatever it is, it stops no other place
+        failed.append(_failure({"kind": _EXCHANGE, **where}, error))
+        return done
+    for each in found:
+        told = {"kind": _EXCHANGE, "id": each.exchange.instance_id, **where, "run": each.run}
+        try:
+            if not context.check:
+                unfinished.finish(ec2, each)
+        except Exception as error:  # whatever it is, it stops no other instance
+            failed.append(_failure(told, error))
+            continue
+        reason = (
+            "its run is dead: only tags were left" if each.settled else "its run is dead: it has its own volumes again"
+        )
+        done.append({**told, "reason": reason})
+    return done
 
 
 def _look(

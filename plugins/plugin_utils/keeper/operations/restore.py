@@ -3,29 +3,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from ...operations import GIB
-from ...settings.model import read
-from ...settings.tags import OwnTags
-from .. import aws, things
-from ..context import Context, tag_list
+from .. import attach
+from ..context import Context
 from ..errors import KeeperError
 from ..repositories import AgentError, Manifest, Opened, ResourceName, TreeReader, open_repository, repository
-from ..things import Thing
+from ..restored import check_tags, delete_snapshots, make_volumes, own_tags, place_of
 from . import operation
-
-# Of one volume, AWS's limit for any resource.
-_TAGS = 50
-_TIMEOUT = "mayfly_restore_timeout"
-_DELETE_SECONDS = 60.0
-# Attributes that CreateVolume takes as they were recorded; what AWS derives is left to it.
-_IOPS_TYPES = ("io1", "io2", "gp3")
 
 
 @operation("restore_point.info")
@@ -51,51 +40,45 @@ def info(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
 
 @operation("restored_volumes.create")
 def create(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{changed, volumes: {original: new}}: made from the transfer's snapshots, which are deleted then."""
-    target, snapshots = arguments["target"], arguments["snapshots"]
-    place = (str(target["account"]), str(target["region"]))
-    ec2 = context.making(*place)
+    """{changed, volumes: {original: new}}: made from the transfer's snapshots, which are deleted then.
+
+    As ``plan`` says, they stand alone, are attached to an instance, or take the place of what is attached there.
+    """
+    place = place_of(arguments["target"])
     timeout = float(arguments["timeout"])
     ends = time.monotonic() + timeout
     with context.report.stage("Creating volumes"):
-        context.run.watching.wait(context.host, place, "snapshot", snapshots.values(), timeout, setting=_TIMEOUT)
-        made: dict[str, str] = {}
-        for volume in arguments["restore_point"]["volumes"]:
-            original = volume["volume_id"]
-            request = _request(context, volume, snapshots[original], target, arguments.get("tags") or {})
-            context.run.check_open()
-            # With its client token, it may be asked as often as it takes.
-            answer = aws.retrying(
-                partial(ec2.create_volume, **request),
-                seconds=aws.YOUNG_SECONDS,
-                again=lambda error: aws.is_passing(error) or aws.is_gone(error),
-                pause=context.run.pause,
-            )
-            made[original] = answer["VolumeId"]
-            context.run.temporaries.add(*place, answer["VolumeId"], "volume")
-        left = max(1.0, ends - time.monotonic())
-        context.run.watching.wait(context.host, place, "volume", made.values(), left, setting=_TIMEOUT)
-        context.run.temporaries.hand_over(context.ec2(*place), made.values())
-        _delete_snapshots(context, place, snapshots.values())
+        made = make_volumes(context, arguments, ends)
+        plan = arguments.get("plan") or {}
+        result = attach.done(context, place, plan, made, arguments)
+        delete_snapshots(context, place, arguments["snapshots"].values())
     context.report.set(restored_volumes=made)
-    return {"changed": True, "volumes": made}
+    return {"changed": True, "volumes": made, **result}
 
 
 @operation("restored_volumes.check")
 def check(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
-    """{target, site}: the target with its zone, and where the worker belongs.
+    """{target, site, restore_point, plan}: the target with its zone, and where the worker belongs.
 
-    All that would fail when the data has been moved already is refused here.
+    ``restore_point`` has those of its volumes alone that are wanted, ``plan`` says what becomes of them. All that would
+    fail when the data has been moved already is refused here.
 
-    Raises KeeperError BadTags and UnknownAvailabilityZone.
+    Raises KeeperError BadTags, VolumeMissing, UnknownAvailabilityZone and what attach.plan does.
     """
-    target, point = dict(arguments["target"]), arguments["restore_point"]
-    tags: dict[str, str] = read(OwnTags, "mayfly_restore_tags", arguments.get("tags"))
+    target = dict(arguments["target"])
+    point = chosen(context, arguments["restore_point"], arguments.get("volumes") or ())
+    tags = own_tags(arguments)
     for volume in point["volumes"]:
-        count = len({**volume["attributes"].get("tags", {}), **tags, **context.tags()})
-        if count > _TAGS:
-            message = f"{context.host}: {volume['volume_id']} would have {count} tags, AWS allows {_TAGS}."
-            raise KeeperError("BadTags", message, "Give fewer tags in mayfly_restore_tags.")
+        check_tags(context, volume["volume_id"], volume["attributes"].get("tags", {}), tags)
+    plan = attach.plan(context, arguments, point)
+    if plan:
+        target["availability_zone"] = plan["availability_zone"]
+    settled = settle(context, target, point)
+    return {"changed": False, **settled, "restore_point": point, "plan": plan}
+
+
+def settle(context: Context, target: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
+    """{target, site}: the target with its zone; raises KeeperError UnknownAvailabilityZone."""
     picture = context.run.pictures.picture(str(target["account"]), str(target["region"]))
     recorded = point["settings"].get("availability_zone_id") if target["region"] == point["resource"]["region"] else ""
     wanted = target.get("availability_zone") or recorded or ""
@@ -109,30 +92,23 @@ def check(context: Context, arguments: dict[str, Any]) -> dict[str, Any]:
         )
     zone = {"availability_zone": picture.zone_name(zone_id), "availability_zone_id": zone_id}
     site = {"account": target["account"], "region": target["region"], "zone_ids": [zone_id]}
-    return {"changed": False, "target": {**target, **zone}, "site": site}
+    wanted_volumes = [each["volume_id"] for each in point["volumes"]]
+    return {"target": {**target, **zone, "volumes": wanted_volumes}, "site": site}
 
 
-def _request(
-    context: Context, volume: dict[str, Any], snapshot: str, target: dict[str, Any], own: dict[str, str]
-) -> dict[str, Any]:
-    """CreateVolume for a volume of the restore point."""
-    tags = context.tags(user={**volume["attributes"].get("tags", {}), **own})
-    unique = hashlib.sha256(f"{context.run.id} {volume['volume_id']}".encode()).hexdigest()
-    return {
-        **_attributes(volume),
-        "SnapshotId": snapshot,
-        "AvailabilityZone": target["availability_zone"],
-        "ClientToken": unique,
-        "TagSpecifications": [{"ResourceType": "volume", "Tags": tag_list(tags)}],
-    }
+def chosen(context: Context, point: dict[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
+    """The restore point with those of its volumes alone that ``wanted`` names by id or device; all, if it names none.
 
-
-def _delete_snapshots(context: Context, place: tuple[str, str], ids: Iterable[str]) -> None:
-    """They have served; what cannot be deleted now, the run's end deletes."""
-    doomed = [context.run.temporaries.get(each) or Thing("snapshot", each, *place) for each in ids]
-    for thing, error in things.remove_all(context.run.clients, doomed, time.monotonic() + _DELETE_SECONDS).items():
-        if error is None:
-            context.run.temporaries.forget(thing.id)
+    Raises KeeperError VolumeMissing.
+    """
+    names = set(wanted)
+    volumes = [each for each in point["volumes"] if not names or {each["volume_id"], each["device"]} & names]
+    missing = names - {each[part] for each in volumes for part in ("volume_id", "device")}
+    if missing:
+        has = ", ".join(f"{each['volume_id']} ({each['device']})" for each in point["volumes"])
+        message = f"{context.host}: the restore point {point['id']} has no volume {', '.join(sorted(missing))}."
+        raise KeeperError("VolumeMissing", message, f"Name some of {has} in mayfly_restore_volumes.")
+    return {**point, "volumes": volumes, "size_bytes": sum(each["size_gib"] for each in volumes) * GIB}
 
 
 def _choose(context: Context, name: ResourceName, points: dict[str, str], wanted: str) -> str:
@@ -171,14 +147,3 @@ def _described(manifest: Manifest) -> dict[str, Any]:
     value = manifest.to_dict()
     value["size_bytes"] = sum(volume.size_gib for volume in manifest.volumes) * GIB
     return value
-
-
-def _attributes(volume: dict[str, Any]) -> dict[str, Any]:
-    """Type and speed as recorded. Encryption is the snapshot's own, which was written with the right key."""
-    recorded = volume["attributes"]
-    taken: dict[str, Any] = {"VolumeType": recorded.get("type") or "gp3", "Size": volume["size_gib"]}
-    if recorded.get("iops") and taken["VolumeType"] in _IOPS_TYPES:
-        taken["Iops"] = recorded["iops"]
-    if recorded.get("throughput") and taken["VolumeType"] == "gp3":
-        taken["Throughput"] = recorded["throughput"]
-    return taken

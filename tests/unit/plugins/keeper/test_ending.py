@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -259,6 +260,40 @@ class TestTheSweep:
         assert [each.id for each in things.all()] == ["vol-1"]
 
 
+def test_what_an_ending_instance_lets_go_is_removed_as_well(things: Temporaries) -> None:
+    """A volume that was attached to it a moment ago does not go with it."""
+    going = {"InstanceId": "i-1", "State": {"Name": "shutting-down"}, "Tags": OURS}
+    held = volume(State="in-use", Attachments=[{"InstanceId": "i-1"}])
+    there: dict[str, Any] = {"describe_instances": [going], "describe_volumes": [held]}
+    looked = Script(None)
+
+    def look(**_filters: Any) -> None:
+        looked()
+        if looked.count == 4:
+            there["describe_instances"], there["describe_volumes"] = [], [volume()]
+
+    def gone(*, VolumeId: str) -> None:
+        assert VolumeId == "vol-1"
+        there["describe_volumes"] = []
+
+    clients = Clients(lambda: Ec2(things=there, describe_volumes=look, delete_volume=gone))
+    assert sweep(things, clients) == []
+    assert clients.made[ACCOUNT, REGION].ids("delete_volume") == ["vol-1"]
+
+
+def test_the_end_of_a_run_waits_for_volumes_that_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return seconds > 0
+
+    errors, calls = ended(monkeypatch, [], [], [], wait=wait)
+    assert errors == []
+    assert calls[-3:] == ["sweep", "marker.stop", "workers.close"]
+    assert len(waits) == 2
+
+
 class Recorder:
     """Takes note of what is called, in order; ``answers`` are given to it."""
 
@@ -287,6 +322,8 @@ def ended(
     left: list[KeeperError],
     again: list[KeeperError],
     drained: bool = True,
+    *,
+    wait: Callable[[float], bool] = lambda _seconds: True,
 ) -> tuple[list[KeeperError], list[str]]:
     """What the end of a run could not end, and all that was called for it."""
     calls: list[str] = []
@@ -304,6 +341,7 @@ def ended(
         workers=SimpleNamespace(terminate_all=terminate_all, close=lambda: calls.append("workers.close")),
         marker=Recorder(calls, "marker"),
         closing=SimpleNamespace(waiting=0),
+        undoing=SimpleNamespace(wait=wait),
     )
     server: Any = Recorder(calls, "server", drain=drained)
     monkeypatch.setattr(ending, "sweep_run", lambda _run, _seconds: (calls.append("sweep"), list(left))[1])

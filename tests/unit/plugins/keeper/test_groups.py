@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.errors import KeeperError
-from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.groups import TemporaryGroups
+from ansible_collections.mayfly.workers.plugins.plugin_utils.keeper.groups import TemporaryGroups, isolated
 from ansible_collections.mayfly.workers.plugins.plugin_utils.placement.errors import PlacementError
 from botocore.exceptions import ClientError
 
@@ -222,3 +222,11 @@ def test_a_group_that_could_not_be_opened_is_known_for_its_removal_and_opened_by
     assert account.made == ["sg-1"]
     assert account.ensure() == "sg-1"
     assert len(account.asked("authorize_security_group_ingress")) == 2
+
+
+def test_an_isolated_group_lets_nothing_in_and_nothing_out() -> None:
+    account = Account()
+    assert isolated(account.ec2, "vpc-1", "the-run", TAGS) == "sg-1"
+    closed = [each["IpPermissions"][0] for each in account.asked("revoke_security_group_egress")]
+    assert [each["IpProtocol"] for each in closed] == ["-1", "-1"]
+    assert not [name for name, _ in account.ec2.asked if name.startswith("authorize")]

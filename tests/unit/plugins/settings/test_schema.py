@@ -72,6 +72,7 @@ BOUNDS = {
     "hook_timeout": (1, 86400),
     "snapshot_timeout": (60, 604800),
     "restore_timeout": (60, 604800),
+    "restore_boot_timeout": (10, 86400),
     "transfer_retry_timeout": (10, 900),
     "transfer_stall_timeout": (60, 86400),
     "transfer_concurrency": (1, 64),

@@ -43,7 +43,7 @@ BAD_TAGS: dict[str, tuple[dict[Any, Any], str]] = {
 }
 
 
-SETTINGS_OF_TAGS = {"mayfly_worker_tags": "tags", "mayfly_restore_tags": "repositories"}
+SETTINGS_OF_TAGS = {"mayfly_worker_tags": "tags", "mayfly_restore_tags": "restores"}
 
 
 @pytest.mark.parametrize("setting", SETTINGS_OF_TAGS)
