@@ -178,9 +178,11 @@ def test_instances_that_are_gone_serve_again_in_a_new_vpc_and_in_another_region(
     aws(site, "wait", "instance-terminated", "--instance-ids", here.id, there.id)
     block = "10.41.7.0/24"
     vpc = aws(site, "create-vpc", "--cidr-block", block)["Vpc"]["VpcId"]
-    subnet = aws(site, "create-subnet", "--vpc-id", vpc, "--cidr-block", block)["Subnet"]["SubnetId"]
+    place = ("--vpc-id", vpc, "--cidr-block", block, "--availability-zone", "us-east-1b")
+    subnet = aws(site, "create-subnet", *place)["Subnet"]["SubnetId"]
     [far] = aws(site, "describe-vpcs", "--filters", "Name=is-default,Values=true", region=FAR)["Vpcs"]
-    far_subnet = aws(site, "describe-subnets", "--filters", f"Name=vpc-id,Values={far['VpcId']}", region=FAR)["Subnets"]
+    inside = ("--filters", f"Name=vpc-id,Values={far['VpcId']}", f"Name=availability-zone,Values={FAR}a")
+    far_subnet = aws(site, "describe-subnets", *inside, region=FAR)["Subnets"]
 
     def by_host(one: str, other: str) -> str:
         return f"{{{{ '{one}' if inventory_hostname == '{here.host}' else '{other}' }}}}"
