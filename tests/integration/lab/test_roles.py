@@ -87,6 +87,7 @@ def run(calls: Calls) -> Session:
         "SessionManagerRoleName": "session-manager",
         **roles.flags(rights.BACKUP_ACCOUNT, rights.WORKER_DEPLOYMENT, rights.PRODUCTION_ACCOUNT),
         "WorkerRoleName": "worker",
+        "RestoredRoles": "restored-*",
     }
     given = {"run": permissions.RUN, "worker": permissions.WORKER, "admin": None}
     for name, role in given.items():
