@@ -46,10 +46,11 @@ def load_all(since: timedelta | None = None) -> list[dict[str, Any]]:
 def remove_old(age: timedelta) -> list[str]:
     """Remove the folders of runs that ended longer ago than ``age``; their ids. A run that goes on stays."""
     removed = []
-    for report in load_all():
-        if report.get("ended") and datetime.now(UTC) - datetime.fromisoformat(report["ended"]) > age:
-            shutil.rmtree(project.runs_folder() / report["run"])
-            removed.append(str(report["run"]))
+    for path in sorted(project.runs_folder().glob("*/report.json")):
+        ended = _read(path).get("ended")
+        if ended and datetime.now(UTC) - datetime.fromisoformat(ended) > age:
+            shutil.rmtree(path.parent)  # by where it lies: what a report says of itself removes nothing else
+            removed.append(path.parent.name)
     return removed
 
 

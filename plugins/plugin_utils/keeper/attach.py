@@ -84,8 +84,10 @@ def _detach(context: Context, place: Place, instance_id: str, volumes: list[str]
         attached = {str(ebs["VolumeId"]) for ebs in machine.disks().values()}
         for each in attached.intersection(volumes):
             machine.detach(each, ends)
-    except (*aws.ERRORS, KeeperError):
+    except (*aws.ERRORS, KeeperError) as error:
         log.exception("%s were not detached from %s", ", ".join(volumes), instance_id)
+        message = f"{context.host}: of {', '.join(volumes)} some stay attached to {instance_id}: {error}"
+        context.report.warning(KeeperError("NotDetached", message, "Detach them, and delete those you do not need."))
 
 
 def _free_devices(

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the worker of a resource has cost, about. Pure.
 
-On-demand prices of Linux in us-east-1 as of DATE, in USD an hour and without taxes, from
-https://docs.aws.amazon.com/autoscaling/ec2/userguide/weights-spot-price-per-unit-hour-example.html (c5) and AWS's price
-list; other sizes of a family cost in proportion to their vCPUs. Other Regions cost up to about twice as much, Spot
+On-demand prices of Linux in us-east-1, in USD an hour and without taxes, are those of
+https://aws.amazon.com/ec2/pricing/on-demand as known in DATE; those of c5 were compared with
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/weights-spot-price-per-unit-hour-example.html, the others with
+nothing since. Sizes of a family cost in proportion to their vCPUs. Other Regions cost up to about twice as much, Spot
 less. Volumes, requests and traffic are not in it.
 """
 
@@ -13,8 +14,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-DATE = "2026-05"
-NOTE = f"the worker's hours at the on-demand price of us-east-1, {DATE}; without storage, requests and traffic"
+DATE = "2025"
+NOTE = (
+    f"the worker's hours at the on-demand price of us-east-1 as known in {DATE}; without storage, requests and traffic"
+)
 #: USD an hour of a family's ``large``.
 _LARGE = {
     "c5": 0.085,

@@ -93,5 +93,10 @@ def test_old_runs_are_removed_and_those_that_go_on_are_not(runs: Path, capsys: p
     assert main(["runs", "--remove-older-than", "1"]) == 0
     assert capsys.readouterr().out == "removed r-1\n"
     assert sorted(path.name for path in runs.iterdir()) == ["r-2", "r-3"]
+    elsewhere = runs.parent / "elsewhere"
+    elsewhere.mkdir()
+    liar = {**json.loads((runs / "r-2/report.json").read_text()), "run": "../elsewhere"}
+    (runs / "r-2/report.json").write_text(json.dumps(liar))
     assert main(["runs", "--remove-older-than", "0"]) == 0
+    assert elsewhere.is_dir()
     assert [path.name for path in runs.iterdir()] == ["r-3"]

@@ -95,6 +95,18 @@ def test_all_are_attached_or_none(cloud: Cloud, context: Context, number: int) -
     assert len(context.run.temporaries.all()) == 2
 
 
+def test_a_volume_that_stays_attached_is_told(cloud: Cloud, context: Context) -> None:
+    planned = plan(context, "attach")
+    calls = iter(range(9))
+    cloud.before = lambda _step: refused("UnauthorizedOperation") if next(calls) else None  # all but the first
+    with pytest.raises(ClientError):
+        attach.done(context, PLACE, planned, MADE, {"timeout": 9})
+    (told,) = context.report.as_dict()["errors"]
+    assert told["code"] == "NotDetached"
+    assert "vol-new-1" in told["message"]
+    assert "i-1" in told["message"]
+
+
 def test_only_what_is_attached_can_be_replaced(context: Context) -> None:
     with pytest.raises(KeeperError) as caught:
         plan(context, "replace")
